@@ -1,0 +1,1 @@
+"""The method itself: numpy, scipy and scikit-image only."""

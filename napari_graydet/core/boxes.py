@@ -1,0 +1,234 @@
+"""The 3D box: an extent in x and y, and a bottom and a top in gray.
+
+Bottom and top are *nets* of K x K control grays, bilinear in between over the box's extent. K = 1
+is the flat box of the paper, K = 2 a tilt, K = 3 a bend (METHOD.md, section 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
+
+MAX_NET = 4
+"""Most control grays per side: from K = 4 on a net draws outlines and no longer reads the gray."""
+
+TOLERANCE = 1e-6
+"""Gray slack of the inside test, so that every float64 way to interpolate gives the same mask."""
+
+_INTEGRATION = 32
+"""Midpoints per side when the volume common to bent boxes is integrated."""
+
+Float = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GrayBox:
+    """A box in (x, y, gray).
+
+    Parameters
+    ----------
+    roi
+        Extent in x and y, continuous pixels.
+    low, high
+        (K, K) control grays of the bottom and the top, stored units, ``K`` from 1 to 4; row 0 is
+        the top edge of the extent. A pixel at an interpolated ``low <= v <= high`` is inside. Flat
+        boxes (K = 1) hold integers. As edges of a solid the box spans ``[low, high + 1)``.
+
+    Raises
+    ------
+    GeometryError
+        If the nets differ in shape, are not square, too large or not finite, or if the top lies
+        below the bottom at every control point.
+    """
+
+    roi: RoiBox
+    low: Float
+    high: Float
+
+    def __post_init__(self) -> None:
+        low = np.atleast_2d(np.asarray(self.low, dtype=np.float64))
+        high = np.atleast_2d(np.asarray(self.high, dtype=np.float64))
+        if low.shape != high.shape or low.shape[0] != low.shape[1] or low.ndim != 2:
+            raise GeometryError(
+                f"A box needs two square nets of the same size, got {low.shape} and {high.shape}."
+            )
+        if low.shape[0] > MAX_NET:
+            raise GeometryError(
+                f"A net has at most {MAX_NET} x {MAX_NET} grays, got {low.shape[0]}."
+            )
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise GeometryError("A box needs finite gray values.")
+        if (high < low).all():
+            raise GeometryError(
+                f"The top of a box must not lie below its bottom, got {low.max()} over "
+                f"{high.max()}."
+            )
+        for name, net in (("low", low), ("high", high)):
+            net.flags.writeable = False
+            object.__setattr__(self, name, net)
+
+    @classmethod
+    def flat(cls, roi: RoiBox, gray: GrayRange) -> GrayBox:
+        """Make the paper's box: one closed gray range over the whole extent."""
+        return cls(roi, np.array([[gray.low]]), np.array([[gray.high]]))
+
+    @property
+    def k(self) -> int:
+        """Control grays per side."""
+        return int(self.low.shape[0])
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether bottom and top are single thresholds."""
+        return self.k == 1
+
+    @property
+    def gray(self) -> GrayRange:
+        """The closed gray range: exact for flat boxes, the enclosing one for nets."""
+        low = int(np.floor(self.low.min()))
+        return GrayRange(low, max(low, int(np.ceil(self.high.max()))))
+
+    @property
+    def volume(self) -> float:
+        """Volume in square pixels times gray values."""
+        return self.roi.area * float(_thickness_mean(self))
+
+    def with_roi(self, roi: RoiBox) -> GrayBox:
+        """Return the box over another extent, its nets stretched along."""
+        return GrayBox(roi, self.low, self.high)
+
+    def with_nets(self, k: int) -> GrayBox:
+        """Return the box with K x K nets: exact when K - 1 is a multiple of the old K - 1.
+
+        To one control point the mean is taken, rounded to integers.
+        """
+        if k == self.k:
+            return self
+        if k == 1:
+            low = round(float(self.low.mean()))
+            high = max(low, round(float(self.high.mean())))
+            return GrayBox.flat(self.roi, GrayRange(low, high))
+        at = np.linspace(0, 1, k)
+        return GrayBox(self.roi, bilinear(self.low, at, at), bilinear(self.high, at, at))
+
+    def inside(
+        self, pixels: npt.NDArray[np.integer]
+    ) -> tuple[tuple[slice, slice], npt.NDArray[np.bool_]]:
+        """Tell which pixels of an image lie in the box.
+
+        Parameters
+        ----------
+        pixels
+            (H, W) stored values of the whole image.
+
+        Returns
+        -------
+        slices
+            Rows and columns of the box's extent in the image.
+        inside
+            Boolean mask of that window.
+        """
+        rows, cols = self.roi.slices((pixels.shape[0], pixels.shape[1]))
+        window = pixels[rows, cols]
+        if self.is_flat:
+            return (rows, cols), _between(window, self.low[0, 0], self.high[0, 0])
+        v = (np.arange(rows.start, rows.stop) + 0.5 - self.roi.y0) / self.roi.height
+        u = (np.arange(cols.start, cols.stop) + 0.5 - self.roi.x0) / self.roi.width
+        low, high = bilinear(self.low, v, u), bilinear(self.high, v, u)
+        return (rows, cols), (window >= low - TOLERANCE) & (window <= high + TOLERANCE)
+
+
+def _between(window: npt.NDArray[np.integer], low: float, high: float) -> npt.NDArray[np.bool_]:
+    """Compare in the image's own integer type: a drag must not upcast a million pixels."""
+    info = np.iinfo(window.dtype)
+    first, last = int(np.ceil(low - TOLERANCE)), int(np.floor(high + TOLERANCE))
+    if first > info.max or last < info.min:
+        return np.zeros(window.shape, dtype=np.bool_)
+    first, last = max(first, info.min), min(last, info.max)
+    return np.asarray((window >= window.dtype.type(first)) & (window <= window.dtype.type(last)))
+
+
+def bilinear(net: Float, v: Float, u: Float) -> Float:
+    """Interpolate a (K, K) net at rows `v` and columns `u`, both 0..1 over the net's extent.
+
+    Returns
+    -------
+    (len(v), len(u)) float64
+    """
+    k = net.shape[0]
+    if k == 1:
+        return np.full((len(v), len(u)), net[0, 0])
+    weights = [_hat_weights(np.asarray(t, dtype=np.float64), k) for t in (v, u)]
+    return np.asarray(weights[0] @ net @ weights[1].T)
+
+
+def _hat_weights(t: Float, k: int) -> Float:
+    """Return the (len(t), K) weights of linear interpolation between K equally spaced knots."""
+    position = np.clip(t, 0.0, 1.0) * (k - 1)
+    return np.clip(1.0 - np.abs(position[:, None] - np.arange(k)), 0.0, None)
+
+
+def _midpoints(start: float, stop: float) -> Float:
+    return start + (np.arange(_INTEGRATION) + 0.5) / _INTEGRATION * (stop - start)
+
+
+def _faces(box: GrayBox, y: Float, x: Float) -> tuple[Float, Float]:
+    """Return bottom and top edges of the solid at image coordinates y and x."""
+    v, u = (y - box.roi.y0) / box.roi.height, (x - box.roi.x0) / box.roi.width
+    return bilinear(box.low, v, u), bilinear(box.high, v, u) + 1.0
+
+
+def _thickness_mean(box: GrayBox) -> float:
+    if box.is_flat:
+        return float(box.high[0, 0] + 1 - box.low[0, 0])
+    at = (_midpoints(box.roi.y0, box.roi.y1), _midpoints(box.roi.x0, box.roi.x1))
+    bottom, top = _faces(box, *at)
+    return float(np.clip(top - bottom, 0, None).mean())
+
+
+def iou_3d(a: GrayBox, b: GrayBox) -> float:
+    """Intersection over union of two boxes' volumes; exact when both are flat.
+
+    Source: the paper, "NMS with 3D IoU". For nets the thickness of the common solid is integrated
+    at 32 x 32 midpoints.
+    """
+    if a.is_flat and b.is_flat:
+        return float(pairwise_iou_3d(solids([a]), solids([b]))[0, 0])
+    x0, x1 = max(a.roi.x0, b.roi.x0), min(a.roi.x1, b.roi.x1)
+    y0, y1 = max(a.roi.y0, b.roi.y0), min(a.roi.y1, b.roi.y1)
+    if x1 <= x0 or y1 <= y0:
+        return 0.0
+    at = (_midpoints(y0, y1), _midpoints(x0, x1))
+    (bottom_a, top_a), (bottom_b, top_b) = _faces(a, *at), _faces(b, *at)
+    thickness = np.minimum(top_a, top_b) - np.maximum(bottom_a, bottom_b)
+    common = (x1 - x0) * (y1 - y0) * float(np.clip(thickness, 0, None).mean())
+    union = a.volume + b.volume - common
+    return min(max(common / union, 0.0), 1.0) if union > 0 else 0.0
+
+
+def solids(boxes: list[GrayBox]) -> Float:
+    """Return flat boxes as an (N, 6) array x0, y0, z0, x1, y1, z1 of solid edges."""
+    rows = [(b.roi.x0, b.roi.y0, b.low[0, 0], b.roi.x1, b.roi.y1, b.high[0, 0] + 1) for b in boxes]
+    return np.array(rows, dtype=np.float64).reshape(-1, 6)
+
+
+def pairwise_iou_3d(a: Float, b: Float) -> Float:
+    """Return the (N, M) 3D IoU of two arrays of flat solids, (N, 6) and (M, 6).
+
+    Columns are x0, y0, z0, x1, y1, z1. Solids without volume have IoU 0 with everything.
+    """
+    first, second = np.asarray(a, dtype=np.float64)[:, None], np.asarray(b, dtype=np.float64)[None]
+    extent = np.minimum(first[..., 3:], second[..., 3:]) - np.maximum(
+        first[..., :3], second[..., :3]
+    )
+    common = np.prod(np.clip(extent, 0, None), axis=-1)
+    volume_a = np.prod(np.clip(first[..., 3:] - first[..., :3], 0, None), axis=-1)
+    volume_b = np.prod(np.clip(second[..., 3:] - second[..., :3], 0, None), axis=-1)
+    union = volume_a + volume_b - common
+    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))

@@ -1,0 +1,134 @@
+"""The person on the table: size, age, bone quality; and what every anatomy hands over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, zoom
+
+from napari_graydet.workflows.phantoms.physics import Exposure
+from napari_graydet.workflows.phantoms.solids import LongBone, Scene
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Build:
+    """Size and bone quality of a person.
+
+    Attributes
+    ----------
+    age : float
+        Years; below 16 the growth plates are open.
+    scale : float
+        Length of the limbs relative to an adult.
+    stout : float
+        Thickness of the soft tissue relative to a lean adult.
+    cortex, spongy : float
+        Thickness of the shell and mineral of the marrow room, relative.
+    """
+
+    age: float
+    scale: float
+    stout: float
+    cortex: float
+    spongy: float
+
+    @property
+    def growing(self) -> bool:
+        """Whether growth plates are open."""
+        return self.age < 16
+
+    def bone(self, bone: LongBone) -> LongBone:
+        """The adult bone in the size and quality of this person."""
+        k = self.scale
+
+        def grow(values: Any, factor: float = k) -> tuple[float, ...]:
+            return tuple(float(v) * factor for v in values)
+
+        return replace(
+            bone,
+            start=(bone.start[0] * k, bone.start[1] * k),
+            end=(bone.end[0] * k, bone.end[1] * k),
+            left=grow(bone.left), right=grow(bone.right), bow=bone.bow * k,
+            cap_start=grow(bone.cap_start), cap_end=grow(bone.cap_end),
+            cortex=grow(bone.cortex, k * self.cortex), spongy=grow(bone.spongy, self.spongy),
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished scene and how to take its picture."""
+
+    scene: Scene
+    exposure: Exposure
+    label: str
+    collimator: float
+
+
+def random_build(rng: np.random.Generator, child: float) -> Build:
+    """A person; ``child`` is the probability of one below 16 years."""
+    age = float(rng.uniform(2, 16) if rng.random() < child else rng.uniform(17, 88))
+    scale = (0.40 + 0.60 * min(age, 17) / 17) * rng.uniform(0.93, 1.07)
+    frail = np.clip((age - 50) / 40, 0, 1)
+    return Build(
+        age=age,
+        scale=float(scale),
+        stout=float(rng.uniform(0.9, 1.3)),
+        cortex=float(rng.uniform(0.75, 1.3) * (1 - 0.35 * frail)),
+        spongy=float(rng.uniform(0.7, 1.35) * (1 - 0.4 * frail)),
+    )
+
+
+def smooth_noise(shape: tuple[int, int], sigma: float, rng: np.random.Generator) -> Array:
+    """Noise (H, W) of standard deviation about 1 that varies over ``sigma`` pixels."""
+    step = max(sigma / 3, 1.0)
+    small = [max(int(np.ceil(n / step)) + 1, 2) for n in shape]
+    coarse = gaussian_filter(rng.standard_normal(small), sigma / step)
+    coarse /= coarse.std() + 1e-9
+    fine = zoom(coarse, (shape[0] / small[0], shape[1] / small[1]), order=1, grid_mode=True,
+                mode="nearest")
+    out: Array = fine[: shape[0], : shape[1]].astype(np.float32)
+    return out
+
+
+def dress(scene: Scene, radius: float, fat: float, rng: np.random.Generator) -> None:
+    """Turn the soft tissue of a limb into muscle under a layer of ``fat`` mm and skin.
+
+    A chord c of a cylinder of radius R has the chord sqrt(c^2 - 4 (R^2 - r^2)) in the muscle of
+    radius r inside it; fat attenuates about 0.85 times as much as muscle.
+    """
+    inner = max(radius - fat, 0.1)
+    muscle = np.sqrt(np.maximum(scene.soft**2 - 4 * (radius**2 - inner**2), 0))
+    strand = smooth_noise(scene.shape, 5 / scene.spacing, rng)
+    fine = smooth_noise(scene.shape, 1.5 / scene.spacing, rng)
+    muscle *= 1 + 0.03 * strand + 0.012 * fine
+    scene.soft = np.maximum(0.85 * scene.soft + 0.15 * muscle, scene.bone + 0.5 * (scene.bone > 0))
+
+
+def limb_exposure(rng: np.random.Generator) -> Exposure:
+    """Settings for extremities: soft radiation, film, computed or direct radiography."""
+    style = rng.random()
+    common = {
+        "kvp": float(rng.uniform(46, 70)),
+        "photons": float(np.exp(rng.uniform(np.log(1.5e3), np.log(4e4)))),
+        "scatter": float(rng.uniform(0.02, 0.25)),
+        "scatter_mm": float(rng.uniform(12, 30)),
+        "blur_mm": float(rng.uniform(0.08, 0.28)),
+        "heel": (float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))),
+    }
+    if style < 0.4:  # film: black air, steep curve
+        return Exposure(**common, latitude=(float(rng.uniform(0, 0.1)), float(rng.uniform(0.97, 1))),
+                        curve=float(rng.uniform(2, 5)), gamma=float(rng.uniform(0.8, 1.6)),
+                        equalise=0.0, detail=0.0, air=float(rng.uniform(-0.1, 0.15)))
+    if style < 0.7:  # direct, wide latitude, dark and flat
+        return Exposure(**common, latitude=(0.0, 1.0), curve=0.0,
+                        gamma=float(rng.uniform(0.9, 1.8)), equalise=0.0, detail=0.0,
+                        air=float(rng.uniform(0.02, 0.3)))
+    return Exposure(**common, latitude=(float(rng.uniform(0, 0.03)), float(rng.uniform(0.98, 1))),
+                    curve=float(rng.uniform(0, 3)), gamma=float(rng.uniform(0.8, 1.5)),
+                    equalise=float(rng.uniform(0.1, 0.5)), detail=float(rng.uniform(0.3, 1.5)),
+                    air=float(rng.uniform(0, 0.25)))
