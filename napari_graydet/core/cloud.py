@@ -49,7 +49,7 @@ class CloudFrame:
         return r, c, self.scale.from_unit((p[:, 2] + 1) / 2)
 
 
-def _normalise(v: npt.NDArray[np.float64], start: int, stop: int) -> npt.NDArray[np.float64]:
+def _normalise(v: npt.NDArray[np.floating], start: int, stop: int) -> npt.NDArray[np.floating]:
     return (v - start) / (stop - start) * 2 - 1
 
 

@@ -90,7 +90,7 @@ class RoiBox:
 
     def _slices_empty(self, shape: tuple[int, int]) -> bool:
         rows, cols = self.slices(shape)
-        return rows.stop <= rows.start or cols.stop <= cols.start
+        return bool(rows.stop <= rows.start or cols.stop <= cols.start)
 
     def slices(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """Return (row, column) slices of the pixels whose centres lie in the box."""

@@ -182,8 +182,12 @@ class Annotation(Record):
         """Whether a person made or changed anything here; predictions must not overwrite it."""
         if self.state in (State.IN_WORK, State.ACCEPTED, State.REJECTED):
             return True
-        parts = (*self.rois, *self.boxes, *self.residual.values())
-        return any(part.source == "human" for part in parts)
+        sources = [
+            *(roi.source for roi in self.rois),
+            *(box.source for box in self.boxes),
+            *(residual.source for residual in self.residual.values()),
+        ]
+        return "human" in sources
 
     @property
     def labels(self) -> tuple[str, ...]:
