@@ -1,0 +1,55 @@
+# make demo   opens the sample radiographs (no display: saves screenshots and says where)
+# make test   runs all tests
+# Both set everything up first, in .venv, and are quick the second time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+DATA ?= ../shared/data
+DARKNET ?= ../shared/weights/yolov3-tiny.weights
+PYTEST := $(BIN)/python -m pytest
+
+export YOLO_OFFLINE := 1
+export YOLO_AUTOINSTALL := 0
+
+.PHONY: demo test lint check-long bench weights samples clean
+
+demo: $(READY)
+	@$(BIN)/napari-graydet demo --auto
+
+test: $(READY) lint
+	QT_API=pyqt5 $(PYTEST) -q -m "not long"
+	QT_API=pyqt6 $(PYTEST) -q -m "gui and not long" tests/gui tests/e2e
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/lint-imports --config setup.cfg >/dev/null || $(BIN)/lint-imports --config setup.cfg
+	$(BIN)/mypy
+	$(BIN)/npe2 validate napari_graydet
+
+check-long: $(READY)
+	QT_API=pyqt5 $(PYTEST) -q -m long
+
+bench: $(READY)
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+	$(BIN)/python benchmarks/drag.py
+
+# The shipped weights: phantoms and the Montgomery images only. About an hour on two cores.
+weights: $(READY)
+	$(BIN)/python -m napari_graydet.workflows.weights --data $(DATA) --darknet $(DARKNET) \
+		--out napari_graydet/weights --part all --seed 0
+
+samples: $(READY)
+	$(BIN)/python -m napari_graydet.workflows.phantoms --samples sample_data
+
+$(READY): pyproject.toml tools/system-libraries.sh
+	@tools/system-libraries.sh
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing napari-graydet and its libraries into .venv (several minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[pyqt5,pyqt6,testing,dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

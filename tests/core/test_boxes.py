@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_graydet.core.boxes import GrayBox, bilinear, iou_3d, pairwise_iou_3d, solids
+from napari_graydet.core.grayscale import GrayImage, GrayRange
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
+
+from .strategies import gray_boxes, gray_ranges, images, rois
+
+
+def interpolate(net: np.ndarray, v: float, u: float) -> float:
+    """Textbook bilinear interpolation of one value."""
+    k = len(net)
+    if k == 1:
+        return float(net[0, 0])
+    i, j = min(int(v * (k - 1)), k - 2), min(int(u * (k - 1)), k - 2)
+    f, g = v * (k - 1) - i, u * (k - 1) - j
+    top = net[i, j] * (1 - g) + net[i, j + 1] * g
+    return float(top * (1 - f) + (net[i + 1, j] * (1 - g) + net[i + 1, j + 1] * g) * f)
+
+
+@given(images(), gray_boxes(highest=65535))
+def test_inside_agrees_with_a_loop_over_pixels(image: GrayImage, box: GrayBox) -> None:
+    window, inside = box.inside(image.pixels)
+    got = np.zeros(image.shape, bool)
+    got[window] = inside
+    roi = box.roi
+    for r, c in np.ndindex(image.shape):
+        y, x = r + 0.5, c + 0.5
+        expected = roi.x0 <= x < roi.x1 and roi.y0 <= y < roi.y1
+        if expected:
+            at = (y - roi.y0) / roi.height, (x - roi.x0) / roi.width
+            value = int(image.pixels[r, c])
+            expected = (
+                interpolate(box.low, *at) - 1e-6 <= value <= interpolate(box.high, *at) + 1e-6
+            )
+        assert got[r, c] == expected
+
+
+@given(images(), rois(), gray_ranges(0, 65535))
+def test_flat_box_is_the_gray_range(image: GrayImage, roi: RoiBox, gray: GrayRange) -> None:
+    (rows, cols), inside = GrayBox.flat(roi, gray).inside(image.pixels)
+    np.testing.assert_array_equal(inside, gray.contains(image.pixels[rows, cols].astype(int)))
+
+
+def test_thresholds_beyond_the_type_do_not_wrap() -> None:
+    pixels = np.array([[0, 128, 255]], np.uint8)
+    roi = RoiBox(0, 0, 3, 1)
+    assert GrayBox.flat(roi, GrayRange(-300, 400)).inside(pixels)[1].all()
+    assert not GrayBox.flat(roi, GrayRange(256, 400)).inside(pixels)[1].any()
+    assert not GrayBox.flat(roi, GrayRange(-9, -1)).inside(pixels)[1].any()
+
+
+@given(gray_boxes(), gray_boxes())
+def test_iou_is_symmetric_and_bounded(a: GrayBox, b: GrayBox) -> None:
+    assert iou_3d(a, b) == pytest.approx(iou_3d(b, a), abs=1e-9)
+    assert 0 <= iou_3d(a, b) <= 1
+    assert iou_3d(a, a) == pytest.approx(1)
+
+
+@settings(max_examples=40)
+@given(rois(), gray_ranges(), rois(), gray_ranges())
+def test_flat_iou_is_area_times_height(
+    ra: RoiBox, ga: GrayRange, rb: RoiBox, gb: GrayRange
+) -> None:
+    a, b = GrayBox.flat(ra, ga), GrayBox.flat(rb, gb)
+    common_roi = ra.iou(rb) * (ra.area + rb.area) / (1 + ra.iou(rb))
+    common_gray = ga.intersection(gb)
+    common = common_roi * (common_gray.width if common_gray else 0)
+    expected = common / (ra.area * ga.width + rb.area * gb.width - common)
+    assert iou_3d(a, b) == pytest.approx(expected)
+    assert a.volume == pytest.approx(ra.area * ga.width)
+    # the integration over nets agrees with the exact formula when the nets are flat
+    assert iou_3d(a.with_nets(2), b.with_nets(3)) == pytest.approx(expected, abs=1e-6)
+
+
+@given(gray_boxes(k=2), st.sampled_from([3, 4]))
+def test_finer_nets_keep_the_faces(box: GrayBox, k: int) -> None:
+    at = np.linspace(0, 1, 13)
+    finer = box.with_nets(k)
+    np.testing.assert_allclose(bilinear(finer.low, at, at), bilinear(box.low, at, at), atol=1e-9)
+    np.testing.assert_allclose(bilinear(finer.high, at, at), bilinear(box.high, at, at), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ([[5]], [[4]]),
+        ([[1, 2]], [[3, 4]]),
+        (np.zeros((2, 2)), np.ones((3, 3))),
+        (np.zeros((5, 5)), np.ones((5, 5))),
+        ([[np.nan]], [[1]]),
+    ],
+)
+def test_impossible_nets_are_refused(low: object, high: object) -> None:
+    with pytest.raises(GeometryError):
+        GrayBox(RoiBox(0, 0, 1, 1), low, high)  # type: ignore[arg-type]
+
+
+def test_solids_without_volume_have_no_iou() -> None:
+    empty = np.array([[0, 0, 0, 0, 0, 0.0]])
+    assert pairwise_iou_3d(empty, empty)[0, 0] == 0
+    assert solids([]).shape == (0, 6)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.ceiling import best_range, best_range_of_counts
+from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
+from napari_graydet.core.metrics import dice, iou
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import box_mask
+from napari_graydet.errors import MaskError
+
+
+def brute_force(inside: np.ndarray, outside: np.ndarray, missed: int) -> float:
+    total, best = inside.sum() + missed, 0.0
+    for low in range(len(inside)):
+        for high in range(low, len(inside)):
+            hits, false = inside[low : high + 1].sum(), outside[low : high + 1].sum()
+            best = max(best, hits / (total + false))
+    return float(best)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 24), st.integers(0, 30))
+def test_no_range_is_better(seed: int, levels: int, missed: int) -> None:
+    rng = np.random.default_rng(seed)
+    inside = rng.integers(0, 20, levels) * rng.integers(0, 2, levels)
+    outside = rng.integers(0, 20, levels)
+    inside[rng.integers(levels)] += 1
+    low, high, value = best_range_of_counts(inside, outside, missed)
+    hits, false = inside[low : high + 1].sum(), outside[low : high + 1].sum()
+    assert value == pytest.approx(hits / (inside.sum() + missed + false))
+    assert value == pytest.approx(brute_force(inside, outside, missed))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+def test_the_mask_of_the_range_has_that_iou(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    info = np.iinfo(dtype)
+    pixels = rng.integers(info.min, info.max, (60, 80), dtype=dtype, endpoint=True)
+    noise = rng.normal(0, info.max / 8, pixels.shape)
+    mask = (pixels + noise > info.max / 3) & (pixels < info.max * 0.9)
+    image = GrayImage(pixels, GrayScale(info.min, info.max, info.min, info.max))
+    roi = RoiBox(10, 5, 70, 55)
+    ceiling = best_range(image, mask, roi)
+    got = box_mask(pixels, [GrayBox.flat(roi, ceiling.range)])
+    assert ceiling.iou == pytest.approx(iou(got, mask))
+    assert ceiling.dice == pytest.approx(dice(got, mask))
+
+
+def test_a_threshold_mask_is_reached_exactly() -> None:
+    pixels = np.random.default_rng(1).integers(0, 65536, (50, 50), dtype=np.uint16)
+    image = GrayImage(pixels, GrayScale.of_bits(16))
+    truth = GrayRange(20000, 30000)
+    found = best_range(image, truth.contains(pixels), RoiBox.of_image((50, 50)))
+    assert found.iou == 1.0
+    np.testing.assert_array_equal(found.range.contains(pixels), truth.contains(pixels))
+
+
+def test_bad_masks_are_refused() -> None:
+    image = GrayImage(np.zeros((4, 4), np.uint8), GrayScale.of_bits(8))
+    with pytest.raises(MaskError, match="same size"):
+        best_range(image, np.zeros((3, 3), bool), RoiBox(0, 0, 2, 2))
+    with pytest.raises(MaskError, match="true pixel"):
+        best_range(image, np.zeros((4, 4), bool), RoiBox(0, 0, 2, 2))
