@@ -53,9 +53,13 @@ class Build:
             bone,
             start=(bone.start[0] * k, bone.start[1] * k),
             end=(bone.end[0] * k, bone.end[1] * k),
-            left=grow(bone.left), right=grow(bone.right), bow=bone.bow * k,
-            cap_start=grow(bone.cap_start), cap_end=grow(bone.cap_end),
-            cortex=grow(bone.cortex, k * self.cortex), spongy=grow(bone.spongy, self.spongy),
+            left=grow(bone.left),
+            right=grow(bone.right),
+            bow=bone.bow * k,
+            cap_start=grow(bone.cap_start),
+            cap_end=grow(bone.cap_end),
+            cortex=grow(bone.cortex, k * self.cortex),
+            spongy=grow(bone.spongy, self.spongy),
         )
 
 
@@ -89,8 +93,9 @@ def smooth_noise(shape: tuple[int, int], sigma: float, rng: np.random.Generator)
     small = [max(int(np.ceil(n / step)) + 1, 2) for n in shape]
     coarse = gaussian_filter(rng.standard_normal(small), sigma / step)
     coarse /= coarse.std() + 1e-9
-    fine = zoom(coarse, (shape[0] / small[0], shape[1] / small[1]), order=1, grid_mode=True,
-                mode="nearest")
+    fine = zoom(
+        coarse, (shape[0] / small[0], shape[1] / small[1]), order=1, grid_mode=True, mode="nearest"
+    )
     out: Array = fine[: shape[0], : shape[1]].astype(np.float32)
     return out
 
@@ -121,14 +126,31 @@ def limb_exposure(rng: np.random.Generator) -> Exposure:
         "heel": (float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))),
     }
     if style < 0.4:  # film: black air, steep curve
-        return Exposure(**common, latitude=(float(rng.uniform(0, 0.1)), float(rng.uniform(0.97, 1))),
-                        curve=float(rng.uniform(2, 5)), gamma=float(rng.uniform(0.8, 1.6)),
-                        equalise=0.0, detail=0.0, air=float(rng.uniform(-0.1, 0.15)))
+        return Exposure(
+            **common,
+            latitude=(float(rng.uniform(0, 0.1)), float(rng.uniform(0.97, 1))),
+            curve=float(rng.uniform(2, 5)),
+            gamma=float(rng.uniform(0.8, 1.6)),
+            equalise=0.0,
+            detail=0.0,
+            air=float(rng.uniform(-0.1, 0.15)),
+        )
     if style < 0.7:  # direct, wide latitude, dark and flat
-        return Exposure(**common, latitude=(0.0, 1.0), curve=0.0,
-                        gamma=float(rng.uniform(0.9, 1.8)), equalise=0.0, detail=0.0,
-                        air=float(rng.uniform(0.02, 0.3)))
-    return Exposure(**common, latitude=(float(rng.uniform(0, 0.03)), float(rng.uniform(0.98, 1))),
-                    curve=float(rng.uniform(0, 3)), gamma=float(rng.uniform(0.8, 1.5)),
-                    equalise=float(rng.uniform(0.1, 0.5)), detail=float(rng.uniform(0.3, 1.5)),
-                    air=float(rng.uniform(0, 0.25)))
+        return Exposure(
+            **common,
+            latitude=(0.0, 1.0),
+            curve=0.0,
+            gamma=float(rng.uniform(0.9, 1.8)),
+            equalise=0.0,
+            detail=0.0,
+            air=float(rng.uniform(0.02, 0.3)),
+        )
+    return Exposure(
+        **common,
+        latitude=(float(rng.uniform(0, 0.03)), float(rng.uniform(0.98, 1))),
+        curve=float(rng.uniform(0, 3)),
+        gamma=float(rng.uniform(0.8, 1.5)),
+        equalise=float(rng.uniform(0.1, 0.5)),
+        detail=float(rng.uniform(0.3, 1.5)),
+        air=float(rng.uniform(0, 0.25)),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,14 @@ _LETTERS: dict[str, tuple[tuple[tuple[float, float], ...], ...]] = {
 }
 
 
-def strokes(shape: tuple[int, int], text: str, origin: tuple[float, float], height: float,
-            angle: float, bold: float) -> Array:
+def strokes(
+    shape: tuple[int, int],
+    text: str,
+    origin: tuple[float, float],
+    height: float,
+    angle: float,
+    bold: float,
+) -> Array:
     """Coverage 0..1 (H, W) of block letters.
 
     Parameters
@@ -46,7 +53,7 @@ def strokes(shape: tuple[int, int], text: str, origin: tuple[float, float], heig
     nearest = np.full(x.shape, np.inf)
     for index, letter in enumerate(text):
         for line in _LETTERS[letter]:
-            for (ax, ay), (bx, by) in zip(line, line[1:], strict=False):
+            for (ax, ay), (bx, by) in itertools.pairwise(line):
                 ax_, dx, dy = ax + 3 * index, bx - ax, by - ay
                 t = np.clip(((x - ax_) * dx + (y - ay) * dy) / (dx * dx + dy * dy), 0, 1)
                 nearest = np.minimum(nearest, np.hypot(x - ax_ - t * dx, y - ay - t * dy))
@@ -85,8 +92,9 @@ def add_marker(gray: Array, side: str, rng: np.random.Generator) -> Array:
     col = rng.uniform(0.03, 0.1) * width if left else width * rng.uniform(0.88, 0.97) - room
     row = rng.uniform(0.03, 0.12) * height
     angle = float(rng.normal(0, 0.12))
-    letters = strokes(gray.shape, text, (float(col), float(row)), size, angle,
-                      size * rng.uniform(0.1, 0.2))
+    letters = strokes(
+        gray.shape, text, (float(col), float(row)), size, angle, size * rng.uniform(0.1, 0.2)
+    )
     level = rng.uniform(0.75, 1.0)
     if rng.random() < 0.35:
         plate = np.zeros_like(gray)

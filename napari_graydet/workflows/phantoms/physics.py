@@ -108,7 +108,10 @@ def broad_blur(image: Array, sigma: float) -> Array:
 
 
 def detect(
-    primary: Array, field_of_view: Array, exposure: Exposure, spacing: float,
+    primary: Array,
+    field_of_view: Array,
+    exposure: Exposure,
+    spacing: float,
     rng: np.random.Generator,
 ) -> Array:
     """Attenuation as the detector sees it: minus log of the detected light, (H, W) float32.

@@ -230,9 +230,14 @@ class LongBone:
             return tuple(float(v) for v in _stations(values, at))
 
         return replace(
-            self, start=(float(a[0]), float(a[1])), end=(float(b[0]), float(b[1])),
-            left=cut(self.left), right=cut(self.right), depth=cut(self.depth),
-            cortex=cut(self.cortex), spongy=cut(self.spongy),
+            self,
+            start=(float(a[0]), float(a[1])),
+            end=(float(b[0]), float(b[1])),
+            left=cut(self.left),
+            right=cut(self.right),
+            depth=cut(self.depth),
+            cortex=cut(self.cortex),
+            spongy=cut(self.spongy),
         )
 
 
@@ -319,8 +324,9 @@ def ellipse(scene: Scene, centre: Point, radii: Point, angle: float = 0.0) -> Ar
     return out
 
 
-def tubes(scene: Scene, curves: Sequence[Array], radius: float, weights: Array | None = None
-          ) -> Array:
+def tubes(
+    scene: Scene, curves: Sequence[Array], radius: float, weights: Array | None = None
+) -> Array:
     """Thickness (H, W) in mm of thin round tubes along curves, all of one radius.
 
     A tube at offset u has the chord 2 sqrt(r^2 - u^2). That is the line integral of a flat disc
