@@ -1,1 +1,70 @@
-"""The command line."""
+"""The command line: one file per verb, ``napari-graydet VERB --help`` explains each.
+
+Importing this package loads typer only; a verb imports what it needs when it runs, so that
+``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import napari_graydet
+from napari_graydet.cli.boundary import Boundary
+from napari_graydet.cli.demo import demo
+from napari_graydet.cli.doctor import doctor
+from napari_graydet.cli.export import export
+from napari_graydet.cli.init import init
+from napari_graydet.cli.open import open_path
+from napari_graydet.cli.predict import predict
+from napari_graydet.cli.render import render
+from napari_graydet.cli.segment import segment
+
+app = typer.Typer(
+    name="napari-graydet",
+    cls=Boundary,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="[dim]Try it:[/] [bold]napari-graydet demo[/]   "
+    "[dim]or[/]   [bold]napari-graydet segment forearm.png -o masks[/]",
+)
+
+_PANELS = {
+    "The window": {"demo": demo, "open": open_path},
+    "Files, without a project": {"segment": segment, "render": render},
+    "A project": {"init": init, "predict": predict, "export": export},
+    "This installation": {"doctor": doctor},
+}
+for _panel, _verbs in _PANELS.items():
+    for _name, _verb in _verbs.items():
+        app.command(_name, rich_help_panel=_panel)(_verb)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"napari-graydet {napari_graydet.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a folder of grayscale radiographs to trustworthy masks.
+
+    A region of interest is found in the image, its pixels become a cloud in x, y and gray, and a
+    3D box in that cloud gives two thresholds: the mask. You correct, accept, and export.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    """Run the command line: the console script ``napari-graydet``."""
+    app()

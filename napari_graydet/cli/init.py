@@ -1,0 +1,50 @@
+"""``napari-graydet init``: make a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_graydet.cli.boundary import Result
+from napari_graydet.cli.options import Debug, Json
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the project.", show_default=False)
+    ],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the images; default: the project's own.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str, typer.Option(help="Names with commas between; their order is the class ids.")
+    ] = "bone,lung",
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Make a project of a folder of images; the images are never changed."""
+    from napari_graydet.project.store import ProjectStore
+    from napari_graydet.workflows.batch import expand
+
+    names = [name.strip() for name in classes.split(",") if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise typer.BadParameter(f"expected different class names, got {classes!r}.")
+    root = images or folder
+    if not root.is_dir():
+        raise typer.BadParameter(f"expected a folder of images, {root} is none; give --images.")
+    found = expand([root])
+    with ProjectStore.create(folder, names, found, images_root=root) as store:
+        count = len(store.entries())
+    text = (
+        f"{folder} is a project of {count} {'image' if count == 1 else 'images'}, "
+        f"classes {', '.join(names)}.\n"
+        f"Next: napari-graydet predict {folder}, or napari-graydet open {folder}"
+    )
+    return Result({"project": str(folder), "classes": names, "images": count}, text)

@@ -1,0 +1,162 @@
+"""Many image files -> masks and JSON records as files, without a project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_graydet.errors import ExportError, GraydetError, ImageError
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.io.images import find_images
+from napari_graydet.io.masks import write_mask
+from napari_graydet.workflows.events import (
+    Failure,
+    OnProgress,
+    Progress,
+    ignore_progress,
+    one_line,
+)
+from napari_graydet.workflows.names import distinct_names
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.segment import Segmentation, segment
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One image that is done: its result and the two files."""
+
+    segmentation: Segmentation
+    mask: Path
+    record: Path
+
+    def summary(self) -> dict[str, Any]:
+        """Return the record, with the files' names and the mask's size, as plain JSON types."""
+        document = self.segmentation.record().document()
+        files = {"mask_file": self.mask.name, "record_file": self.record.name}
+        return document | files | {"mask_pixels": int(self.segmentation.mask.sum())}
+
+
+@dataclass
+class SegmentReport:
+    """The images that are done and those that failed, in the order given."""
+
+    done: list[Segmented] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+
+def segment_files(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    predictor: Predictor,
+    on_notice: Callable[[str], None],
+    on_progress: OnProgress = ignore_progress,
+    **options: Any,
+) -> SegmentReport:
+    """Segment files and folders of files into ``OUT/<stem>.png`` and ``OUT/<stem>.json``.
+
+    A bad image is reported and the others are done.
+
+    Parameters
+    ----------
+    inputs
+        Images and folders; a folder stands for the images in it.
+    out
+        Folder for the results; made if missing. Results of earlier runs are replaced, each in one
+        step.
+    predictor
+        The detectors; loaded only if ROIs or ranges are to be detected.
+    on_notice, on_progress
+        Called with each notice or failure, and after each image.
+    options
+        As for `segment`.
+
+    Raises
+    ------
+    ImageError
+        If there is no input, or a folder holds no image.
+    ExportError
+        If `out` cannot be made, or a result would overwrite an input.
+    WeightsError, ModelError
+        If a detector is needed and cannot be loaded.
+    """
+    paths = expand(inputs)
+    targets = [out / name for name in distinct_names(paths)]
+    _protect(paths, targets)
+    _make_folder(out)
+    _load(predictor, options)
+    report = SegmentReport()
+    for done, (path, target) in enumerate(zip(paths, targets, strict=True), start=1):
+        try:
+            result = _one(path, target, predictor, options)
+        except GraydetError as error:
+            report.failed.append(Failure(path.name, one_line(error)))
+            on_notice(_named(path, one_line(error)))
+        else:
+            report.done.append(result)
+            for notice in result.segmentation.notices:
+                on_notice(_named(path, notice))
+        on_progress(Progress(done, len(paths), path.name))
+    return report
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Return the image files that the inputs name, each once, in order."""
+    found: dict[Path, Path] = {}
+    for path in inputs:
+        for image in _images_in(path) if path.is_dir() else [path]:
+            found.setdefault(image.resolve(), image)
+    if not found:
+        raise ImageError("Expected at least one image or folder of images, got none.")
+    return list(found.values())
+
+
+def _images_in(folder: Path) -> list[Path]:
+    images = find_images(folder)
+    if not images:
+        raise ImageError(f"{folder} holds no image (PNG, JPEG, TIFF or DICOM); choose another.")
+    return images
+
+
+def _protect(paths: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise `ExportError` if a mask would take the place of an input image."""
+    sources = {path.resolve() for path in paths}
+    for target in targets:
+        if target.with_name(f"{target.name}.png").resolve() in sources:
+            raise ExportError(
+                f"The mask of {target.name} would overwrite the image itself; "
+                "give another folder with -o."
+            )
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"Cannot make the folder {out}: {error.strerror}; choose another with -o."
+        ) from error
+
+
+def _load(predictor: Predictor, options: dict[str, Any]) -> None:
+    """Load what will be needed, so that bad weights are one error and not one per image."""
+    if options.get("roi") is None:
+        _ = predictor.roi_detector
+    if options.get("gray_range") is None:
+        _ = predictor.box_detector
+
+
+def _one(path: Path, target: Path, predictor: Predictor, options: dict[str, Any]) -> Segmented:
+    result = segment(path, predictor=predictor, **options)
+    record = target.with_name(f"{target.name}.json")
+    mask = target.with_name(f"{target.name}.png")
+    write_mask(mask, result.mask_image())
+    atomic_write_text(record, result.record().text())
+    return Segmented(result, mask, record)
+
+
+def _named(path: Path, message: str) -> str:
+    """Put the image's name before a message that does not have it."""
+    return message if path.name in message else f"{path.name}: {message}"

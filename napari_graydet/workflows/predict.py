@@ -1,0 +1,398 @@
+"""Detectors -> proposals: for one image, and for all images of a project.
+
+Source: the paper's pipeline (METHOD.md, section 1): ROIs by 2D detection, in each ROI the best 3D
+box of its class, whose bottom and top are the two thresholds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Protocol
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import (
+    ConflictError,
+    DamagedProjectError,
+    GraydetError,
+    ProjectError,
+)
+from napari_graydet.io.images import read_image
+from napari_graydet.project.schema import (
+    Annotation,
+    BoxRecord,
+    ImageEntry,
+    RoiRecord,
+    Source,
+    State,
+)
+from napari_graydet.workflows.events import (
+    Failure,
+    OnProgress,
+    Progress,
+    ShouldCancel,
+    ignore_progress,
+    never_cancel,
+    one_line,
+)
+
+if TYPE_CHECKING:
+    from napari_graydet.project.store import ProjectStore
+
+UNLABELLED = "object"
+"""Class of a hand-given ROI when neither the user nor a detector names one."""
+
+
+class RoiDetects(Protocol):
+    """What a predictor needs of an ROI detector (models/roi_detector.py)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for the record."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes that it knows."""
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        """Return the ROIs of an image, best first."""
+
+
+class BoxDetects(Protocol):
+    """What a predictor needs of a 3D box detector (models/box_detector.py)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for the record."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes that it knows."""
+
+    def detect(
+        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
+    ) -> list[BoxProposal]:
+        """Return the boxes of an ROI, best first."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A proposal for one image, and what the user should know about it."""
+
+    annotation: Annotation
+    notices: tuple[str, ...] = ()
+
+
+class Predictor:
+    """The ROI and the box detector, loaded when first needed and only once; thread-safe.
+
+    Parameters
+    ----------
+    roi_source, box_source
+        Weights files or model names; None takes the shipped weights.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    roi_detector, box_detector
+        Ready detectors instead of sources.
+    """
+
+    def __init__(
+        self,
+        roi_source: str | Path | None = None,
+        box_source: str | Path | None = None,
+        device: str = "auto",
+        *,
+        roi_detector: RoiDetects | None = None,
+        box_detector: BoxDetects | None = None,
+    ) -> None:
+        self._roi_source, self._box_source, self._device = roi_source, box_source, device
+        self._roi_detector, self._box_detector = roi_detector, box_detector
+        self._lock = threading.RLock()
+
+    @property
+    def roi_detector(self) -> RoiDetects:
+        """The ROI detector, loaded on first use.
+
+        Raises
+        ------
+        WeightsError, ModelError
+            If it cannot be loaded.
+        """
+        with self._lock:
+            if self._roi_detector is None:
+                from napari_graydet.models import registry
+
+                self._roi_detector = registry.load_roi_detector(self._roi_source, self._device)
+            return self._roi_detector
+
+    @property
+    def box_detector(self) -> BoxDetects:
+        """The 3D box detector, loaded on first use; errors as for `roi_detector`."""
+        with self._lock:
+            if self._box_detector is None:
+                from napari_graydet.models import registry
+
+                self._box_detector = registry.load_box_detector(self._box_source, self._device)
+            return self._box_detector
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes of both detectors, in a stable order."""
+        return tuple(dict.fromkeys((*self.box_detector.labels, *self.roi_detector.labels)))
+
+    def rois(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        """Detect regions of interest, best first, clipped to the image."""
+        with self._lock:
+            found = self.roi_detector.detect(image, min_score=min_score)
+        return [RoiProposal(p.roi.clip(image.shape), p.label, p.score) for p in found]
+
+    def boxes(
+        self, image: GrayImage, roi: RoiBox, label: str | None = None, *, alternatives: int = 5
+    ) -> list[BoxProposal]:
+        """Detect the 3D boxes of one ROI, best first; `label` None takes any class."""
+        with self._lock:
+            return self.box_detector.detect(image, roi, label=label, alternatives=alternatives)
+
+    def annotate(self, image: GrayImage) -> Annotation:
+        """Return the proposal for an image: its ROIs, and in each the best box of its class.
+
+        An image in which nothing is found gives a proposal without ROIs.
+        """
+        return self.predict(image).annotation
+
+    def predict(self, image: GrayImage, *, min_score: float | None = None) -> Prediction:
+        """Return the proposal for an image with its notices."""
+        model = plain_name(self.roi_detector.name)
+        rois = [
+            roi_record(p.roi, p.label, score=p.score, source="model", model=model)
+            for p in self.rois(image, min_score=min_score)
+        ]
+        return self.propose_boxes(image, rois)
+
+    def propose_boxes(self, image: GrayImage, rois: Iterable[RoiRecord]) -> Prediction:
+        """Put into each given ROI the best box of its class.
+
+        An ROI in which no box can be found stays, without a box, and is named in a notice.
+        """
+        found, notices = _Found(), []
+        for number, roi in enumerate(rois, start=1):
+            try:
+                self._propose(image, roi, found)
+            except GraydetError as error:
+                found.rois.append(roi)
+                notices.append(f"ROI {number} ({roi.label}): no box, {one_line(error)}")
+        annotation = Annotation(
+            width=image.width,
+            height=image.height,
+            state=State.PROPOSED,
+            rois=tuple(found.rois),
+            boxes=tuple(found.boxes),
+        )
+        return Prediction(annotation, (*image.notes, *notices))
+
+    def _propose(self, image: GrayImage, roi: RoiRecord, found: _Found) -> None:
+        rows, cols = roi.roi_box.clip(image.shape).slices(image.shape)
+        window = image.pixels[rows, cols]
+        if window.min() == window.max():
+            raise GraydetError(f"all its pixels have the gray value {window.min()}")
+        known = roi.label if roi.label in self.box_detector.labels else None
+        proposals = self.boxes(image, roi.roi_box, known, alternatives=0)
+        if not proposals:
+            raise GraydetError("the detector found none")
+        best = proposals[0]
+        label = best.label if roi.label == UNLABELLED else roi.label
+        found.rois.append(roi.model_copy(update={"label": label}))
+        found.boxes.append(
+            box_record(
+                best, label, roi_id=roi.id, source="model", model=plain_name(self.box_detector.name)
+            )
+        )
+
+
+@dataclass
+class _Found:
+    rois: list[RoiRecord] = field(default_factory=list)
+    boxes: list[BoxRecord] = field(default_factory=list)
+
+
+def plain_name(name: str) -> str:
+    """Return a model's name without folders: records and exports hold no machine paths."""
+    return PurePath(name.replace("\\", "/")).name or name
+
+
+def roi_record(
+    roi: RoiBox,
+    label: str,
+    *,
+    score: float | None = None,
+    source: Source = "human",
+    model: str | None = None,
+) -> RoiRecord:
+    """Return the record of an ROI."""
+    x0, y0, x1, y1 = roi.xyxy
+    return RoiRecord(
+        x0=x0, y0=y0, x1=x1, y1=y1, label=label, score=score, source=source, model=model
+    )
+
+
+def box_record(
+    proposal: BoxProposal, label: str, *, roi_id: str, source: Source, model: str | None
+) -> BoxRecord:
+    """Return the record of a proposed box, flat as the paper's."""
+    x0, y0, x1, y1 = proposal.box.roi.xyxy
+    low, high = BoxRecord.nets_of(proposal.box.with_nets(1))
+    return BoxRecord(
+        roi_id=roi_id,
+        x0=x0,
+        y0=y0,
+        x1=x1,
+        y1=y1,
+        low=low,
+        high=high,
+        label=label,
+        score=proposal.score,
+        source=source,
+        model=model,
+    )
+
+
+@dataclass
+class PredictReport:
+    """What became of the images of a project.
+
+    `predicted`, `skipped` (human work is there) and `cancelled` speak for themselves; `failed`
+    names images that could not be read or predicted; `notices` maps image ids to their notices.
+    """
+
+    predicted: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    notices: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    cancelled: bool = False
+
+
+def predict_project(
+    store: ProjectStore,
+    predictor: Predictor,
+    ids: Iterable[int] | None = None,
+    on_progress: OnProgress = ignore_progress,
+    should_cancel: ShouldCancel = never_cancel,
+) -> PredictReport:
+    """Propose ROIs and boxes for images of a project; human work is never overwritten.
+
+    A bad image is reported and the others go on. What is finished when the user stops is kept.
+
+    Parameters
+    ----------
+    store
+        The open project.
+    predictor
+        The detectors.
+    ids
+        Images to predict; None takes all that are new or only proposed.
+    on_progress, should_cancel
+        Called after, and asked before, each image.
+
+    Raises
+    ------
+    WeightsError, ModelError
+        If the detectors cannot be loaded.
+    ProjectError
+        If a proposal cannot be saved (disk full, read-only): going on would lose every other one.
+    """
+    entries = _entries(store, ids)
+    report = PredictReport()
+    if entries:  # a broken model fails once, not once per image
+        _ = predictor.roi_detector, predictor.box_detector
+    for done, entry in enumerate(entries, start=1):
+        if should_cancel():
+            report.cancelled = True
+            break
+        message = _predict_entry(store, predictor, entry, report)
+        name = PurePath(entry.path).name
+        on_progress(Progress(done, len(entries), name, message, entry.id))
+    return report
+
+
+def _entries(store: ProjectStore, ids: Iterable[int] | None) -> list[ImageEntry]:
+    if ids is None:
+        return [e for e in store.entries() if e.state in (State.NEW, State.PROPOSED)]
+    return [store.entry(image_id) for image_id in ids]
+
+
+def _predict_entry(
+    store: ProjectStore, predictor: Predictor, entry: ImageEntry, report: PredictReport
+) -> str:
+    try:
+        if _human_work(store, entry):
+            return _skipped(entry, report)
+        prediction = predictor.predict(read_entry(store, entry))
+        # Torch reports a failed kernel or a full device as RuntimeError; no image stops the others.
+    except (GraydetError, OSError, MemoryError, RuntimeError, ValueError) as error:
+        return _failed(entry, error, report)
+    try:
+        return _save(store, predictor, entry, prediction, report)
+    except (ConflictError, DamagedProjectError) as error:  # of this image; a full disk is of all
+        return _failed(entry, error, report)
+
+
+def _human_work(store: ProjectStore, entry: ImageEntry) -> bool:
+    """Tell before the work what `save_prediction` makes sure of at its end."""
+    if entry.state is State.NEW:
+        return False
+    return store.annotation(entry.id)[0].has_human_work
+
+
+def _skipped(entry: ImageEntry, report: PredictReport) -> str:
+    report.skipped.append(entry.id)
+    return "skipped: human work is there"
+
+
+def _failed(entry: ImageEntry, error: Exception, report: PredictReport) -> str:
+    message = one_line(error)
+    report.failed.append(Failure(PurePath(entry.path).name, message, entry.id))
+    return f"failed: {message}"
+
+
+def _save(
+    store: ProjectStore,
+    predictor: Predictor,
+    entry: ImageEntry,
+    prediction: Prediction,
+    report: PredictReport,
+) -> str:
+    model = " + ".join(plain_name(d.name) for d in (predictor.roi_detector, predictor.box_detector))
+    found = prediction.annotation
+    for label in dict.fromkeys(part.label for part in (*found.rois, *found.boxes)):
+        if label not in store.classes:
+            store.add_class(label)
+    if not store.save_prediction(entry.id, found, model):
+        return _skipped(entry, report)
+    report.predicted.append(entry.id)
+    if prediction.notices:
+        report.notices[entry.id] = prediction.notices
+    count = len(found.boxes)
+    return f"{count} {'box' if count == 1 else 'boxes'}"
+
+
+def read_entry(store: ProjectStore, entry: ImageEntry) -> GrayImage:
+    """Read an image of a project and make sure that it is still the one that was registered.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read.
+    ProjectError
+        If the file's content changed since it was annotated.
+    """
+    image = read_image(store.image_path(entry.id))
+    if entry.sha256 and image.sha256 != entry.sha256:
+        raise ProjectError(
+            f"{PurePath(entry.path).name} changed since it was annotated (another SHA-256); "
+            "put the original back, or add the new image under another name."
+        )
+    return image
