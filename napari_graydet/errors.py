@@ -38,6 +38,10 @@ class ProjectError(GraydetError):
     """A project cannot be opened, read or written."""
 
 
+class DamagedProjectError(ProjectError):
+    """A file or record of a project is damaged; it was kept as it is, and nothing was read from it."""
+
+
 class ConflictError(ProjectError):
     """Somebody else changed the record since it was read; nothing was overwritten."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import uuid
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
@@ -243,3 +244,20 @@ class ImageEntry(Record):
     state: State
     revision: Annotated[int, Field(ge=0)]
     patient: str | None = None
+
+
+class RevisionEntry(Record):
+    """One saved state of an image, without the annotation: who did what, when, from where.
+
+    `kind` tells edits of a `History` and their undoing from everything else; `at` is UTC.
+    """
+
+    image_id: int
+    revision: Annotated[int, Field(ge=1)]
+    at: datetime
+    who: str
+    source: Source
+    kind: Literal["save", "edit", "undo", "redo", "prediction"]
+    action: str
+    active_seconds: Annotated[float, Field(ge=0)]
+    state: State

@@ -1,0 +1,148 @@
+"""`graydet.toml`: what a project folder says about itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from pydantic import ValidationError, field_validator
+
+from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.project.schema import Record
+
+FILE_NAME = "graydet.toml"
+DATABASE_NAME = "annotations.db"
+FORMAT = 1
+
+_HEADER = """\
+# A napari-graydet project. The annotations are in the database; images are never modified.
+# images:   the folder that image paths are relative to
+# database: a file in this folder, or a PostgreSQL URL for a team (postgresql+psycopg://...)
+"""
+
+
+class ProjectSettings(Record):
+    """Contents of `graydet.toml`.
+
+    `images` is relative to the project folder, or absolute. `database` is the name of a SQLite
+    file in the project folder, or a PostgreSQL URL.
+    """
+
+    format: int = FORMAT
+    images: str = "."
+    database: str = DATABASE_NAME
+
+    @field_validator("database")
+    @classmethod
+    def _is_file_name_or_url(cls, database: str) -> str:
+        if "://" in database:
+            if not database.startswith("postgresql"):
+                raise ValueError("a database URL must begin with postgresql")
+        elif not database or database in (".", "..") or any(c in database for c in "/\\:\0"):
+            raise ValueError("the database is the name of a file in the project folder, or a URL")
+        return database
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the database is a SQLite file in the project folder."""
+        return "://" not in self.database
+
+    def images_root(self, folder: Path) -> Path:
+        """Return the folder that image paths are relative to."""
+        return Path(os.path.normpath(folder / self.images))
+
+    def write(self, folder: Path) -> None:
+        """Write `graydet.toml` into a folder, whole or not at all."""
+        lines = [f"{key} = {_toml_value(value)}\n" for key, value in self.model_dump().items()]
+        atomic_write_text(folder / FILE_NAME, _HEADER + "".join(lines))
+
+    @classmethod
+    def read(cls, folder: Path) -> ProjectSettings:
+        """Read `graydet.toml` of a folder.
+
+        Raises
+        ------
+        ProjectError
+            If there is none, or it cannot be read.
+        DamagedProjectError
+            If it is not what we wrote.
+        NewerSchemaError
+            If a newer version of the program wrote it.
+        """
+        path = folder / FILE_NAME
+        try:
+            values = tomllib.loads(path.read_bytes().decode("utf-8"))
+        except FileNotFoundError as error:
+            raise ProjectError(
+                f"{folder} is not a project: it has no {FILE_NAME}; create one with init."
+            ) from error
+        except OSError as error:
+            raise ProjectError(f"Cannot read {path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise DamagedProjectError(
+                f"{path} is damaged: {error}; it was left as it is."
+            ) from error
+        return cls._of_values(values, path)
+
+    @classmethod
+    def _of_values(cls, values: dict[str, object], path: Path) -> ProjectSettings:
+        version = values.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise NewerSchemaError(
+                f"{path} has format {version}, this version of napari-graydet knows up to "
+                f"{FORMAT}; update napari-graydet. The project was left untouched."
+            )
+        missing = [key for key in cls.model_fields if key not in values]
+        if missing or version != FORMAT:
+            what = f"it has no entry {missing[0]!r}" if missing else f"unknown format {version!r}"
+            raise DamagedProjectError(f"{path} is damaged: {what}; it was left as it is.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DamagedProjectError(
+                f"{path} is damaged: {where}: {first['msg']}; it was left as it is."
+            ) from error
+
+
+def _toml_value(value: object) -> str:
+    """Write an int or a string as TOML; JSON strings are TOML strings but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def relative_image_path(path: Path, root: Path) -> str:
+    """Return an image's path relative to the images' folder, with forward slashes.
+
+    Raises
+    ------
+    ProjectError
+        If the path leads out of the folder.
+    """
+    absolute = Path(os.path.normpath(path if path.is_absolute() else root / path))
+    try:
+        relative = absolute.relative_to(root).as_posix()
+    except ValueError as error:
+        raise ProjectError(
+            f"{path} lies outside the images' folder {root}; move it there or choose another one."
+        ) from error
+    return check_relative(relative)
+
+
+def check_relative(relative: str) -> str:
+    """Return a stored image path if it stays inside the images' folder, on every system.
+
+    Raises
+    ------
+    ProjectError
+        If it is empty, absolute, or climbs out of the folder.
+    """
+    posix, windows = PurePosixPath(relative), PureWindowsPath(relative)
+    climbs = ".." in posix.parts or ".." in windows.parts
+    absolute = posix.is_absolute() or bool(windows.drive or windows.root)
+    if climbs or absolute or "\0" in relative or relative in ("", "."):
+        raise ProjectError(f"The image path {relative!r} does not stay in the images' folder.")
+    return relative
