@@ -39,7 +39,7 @@ class ProjectError(GraydetError):
 
 
 class DamagedProjectError(ProjectError):
-    """A file or record of a project is damaged; it was kept as it is, and nothing was read from it."""
+    """A file or record of a project is damaged; it was kept as it is, not read as empty."""
 
 
 class ConflictError(ProjectError):

@@ -4,6 +4,7 @@ While a project is open, its SQLite file has a write-ahead log with `synchronous
 one fsync, a few milliseconds even on a slow disk, and it is on disk when it returns. When the last
 program closes the project, the log is folded back into the file, so that a project at rest is one
 file that may be copied, or read from a read-only folder. On a network share, where a write-ahead
+log does not work, the rollback journal stays in use.
 """
 
 from __future__ import annotations
