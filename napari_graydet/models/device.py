@@ -1,0 +1,87 @@
+"""Where networks run: cuda, mps or cpu; and the way back to the CPU when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from napari_graydet.errors import ModelError
+
+PREFERENCES = ("auto", "cuda", "mps", "cpu")
+
+Notice = Callable[[str], None]
+"""Takes one line for the user."""
+
+T = TypeVar("T")
+
+
+def choose_device(preference: str = "auto") -> torch.device:
+    """Return the device to compute on.
+
+    Parameters
+    ----------
+    preference
+        One of `PREFERENCES`; "auto" takes the first that the machine has of cuda, mps and cpu.
+
+    Raises
+    ------
+    ModelError
+        If the preference is unknown, or names a device that this machine does not have.
+    """
+    has = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if preference == "auto":
+        return torch.device(next(name for name, there in has.items() if there))
+    if preference not in has:
+        raise ModelError(f"Expected a device among {', '.join(PREFERENCES)}, got {preference!r}.")
+    if not has[preference]:
+        raise ModelError(
+            f"The device {preference!r} is not available on this machine; choose auto or cpu."
+        )
+    return torch.device(preference)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that an accelerator's memory is full."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+
+
+def run_with_fallback(
+    run: Callable[[torch.device], T], device: torch.device, notice: Notice | None = None
+) -> tuple[T, torch.device]:
+    """Run on a device, and once more on the CPU if the device is out of memory.
+
+    Parameters
+    ----------
+    run
+        Gets the device; must leave nothing half done when it raises.
+    device
+        Where to try first.
+    notice
+        Told when the CPU has to take over.
+
+    Returns
+    -------
+    result
+        What `run` returned.
+    device
+        Where it ran: keep it for the next call.
+    """
+    try:
+        return run(device), device
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if notice is not None:
+        notice(f"Out of memory on {device.type}; going on on the CPU, which is slower.")
+    cpu = torch.device("cpu")
+    return run(cpu), cpu

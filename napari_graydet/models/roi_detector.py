@@ -1,0 +1,414 @@
+"""ROIs from a YOLO: the only module that imports ultralytics.
+
+Source: the paper, "ROI extraction" (YOLOv3). The default network is YOLOv3-tiny: darknet's
+backbone and neck, but ultralytics' anchor-free head in place of the paper's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+from torch.nn import functional
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import RoiProposal
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError, ModelError, WeightsError
+from napari_graydet.io.weights import load_weights
+from napari_graydet.models.device import Notice, choose_device, run_with_fallback
+
+DEFAULT_ARCHITECTURE = "yolov3-tiny"
+"""Our own configuration of this name: as darknet's, with LeakyReLU."""
+
+PADDING = 114 / 255
+"""Gray of the letterbox, as YOLO is used to."""
+
+_CONFIGS = Path(__file__).with_name("configs")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ENVIRONMENT = {
+    "YOLO_OFFLINE": "1",
+    "YOLO_AUTOINSTALL": "0",
+    "YOLO_VERBOSE": "False",
+    "ULTRALYTICS_SAFE_LOAD": "1",
+}
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch and ultralytics raise on foreign or damaged checkpoints."""
+
+_build_lock = threading.Lock()
+
+
+class RoiDetector(Protocol):
+    """Anything that finds regions of interest."""
+
+    @property
+    def name(self) -> str:
+        """Name and version of the model, for the record."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels that it can give."""
+        ...
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        """Return the ROIs of an image, best first; `min_score` None takes the model's own."""
+        ...
+
+
+class RoiSettings(BaseModel):
+    """How a YOLO looks at an image; stands in the weights' card as its configuration.
+
+    Parameters
+    ----------
+    image_size
+        Longest side in pixels to which an image is scaled, a multiple of 32.
+    min_score
+        Proposals below this score are dropped.
+    nms_iou
+        Of two ROIs of one label that overlap more than this, the better one stays.
+    most
+        Largest number of ROIs of an image.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int = Field(512, ge=64, le=4096, multiple_of=32)
+    min_score: float = Field(0.25, gt=0, lt=1)
+    nms_iou: float = Field(0.6, gt=0, lt=1)
+    most: int = Field(100, ge=1, le=1000)
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Set what ultralytics reads at import, and afterwards put the environment back as it was.
+
+    Importing it imports cv2, which points Qt at its own plugins: with those, a window opened later
+    aborts the program. It also limits OpenMP to one thread for this process and its children.
+    """
+    before = dict(os.environ)
+    cache = Path(before.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "napari-graydet"
+    os.environ.update(_ENVIRONMENT)
+    os.environ.setdefault("YOLO_CONFIG_DIR", str(cache))
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _ultralytics(module: str) -> Any:
+    """Import a module of ultralytics: offline, without telemetry, without pickled code."""
+    with _quiet_environment():
+        settings = importlib.import_module("ultralytics.utils").SETTINGS
+        if settings.get("sync", True):
+            settings["sync"] = False
+        return importlib.import_module(module)
+
+
+def build_yolo(architecture: str, n_classes: int) -> nn.Module:
+    """Build a detection network with random weights.
+
+    Parameters
+    ----------
+    architecture
+        Name of a configuration: ours (`DEFAULT_ARCHITECTURE`) or any that ultralytics brings along
+        ("yolo11n", "yolov8s", "yolov3", ...).
+    n_classes
+        Number of classes.
+
+    Returns
+    -------
+    torch.nn.Module
+        In training, its ``loss({"img", "batch_idx", "cls", "bboxes"}, preds)`` is ultralytics'
+        detection loss.
+
+    Raises
+    ------
+    ModelError
+        If there is no such configuration, or it is not one of a detector.
+    """
+    if not _NAME.fullmatch(architecture):
+        raise ModelError(f"Expected the name of a YOLO such as yolov3-tiny, got {architecture!r}.")
+    own = _CONFIGS / f"{architecture}.yaml"
+    tasks = _ultralytics("ultralytics.nn.tasks")
+    defaults = _ultralytics("ultralytics.cfg").get_cfg()
+    convolution = _ultralytics("ultralytics.nn.modules").Conv
+    with _build_lock:  # a configuration's activation is a class attribute there, kept for the next
+        activation = convolution.default_act
+        try:
+            config = tasks.yaml_model_load(str(own) if own.exists() else f"{architecture}.yaml")
+            network = tasks.DetectionModel(config, ch=3, nc=n_classes, verbose=False)
+        except (FileNotFoundError, KeyError, IndexError, AssertionError, TypeError) as error:
+            raise ModelError(
+                f"No YOLO detector is called {architecture!r}; expected {DEFAULT_ARCHITECTURE} or "
+                "a detection configuration of ultralytics such as yolo11n."
+            ) from error
+        finally:
+            convolution.default_act = activation
+    network.args = defaults
+    return network  # type: ignore[no-any-return]
+
+
+def restore_state(network: nn.Module, tensors: Mapping[str, npt.NDArray[Any]], origin: str) -> None:
+    """Load named arrays into a network; every parameter must be there, in its shape.
+
+    Raises
+    ------
+    WeightsError
+        If arrays are missing, left over, of other shapes, or not finite.
+    """
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("_tracked")}
+    strange = sorted(set(wanted) ^ set(tensors))
+    if strange:
+        raise WeightsError(
+            f"{origin} does not hold the layers of its architecture: {strange[0]} and "
+            f"{len(strange) - 1} more differ."
+        )
+    for name, values in tensors.items():
+        if tuple(values.shape) != tuple(wanted[name].shape):
+            raise WeightsError(
+                f"{origin}: {name} is {tuple(values.shape)}, expected {tuple(wanted[name].shape)}; "
+                "the weights are of other classes or of another architecture."
+            )
+        if not np.isfinite(values).all():
+            raise WeightsError(f"{origin}: {name} holds numbers that are not finite.")
+    state = {name: torch.from_numpy(np.array(v)).float() for name, v in tensors.items()}
+    network.load_state_dict(state, strict=False)
+
+
+def letterbox(
+    image: npt.NDArray[np.uint8], size: int, stride: int = 32
+) -> tuple[torch.Tensor, float]:
+    """Scale an 8-bit image so that its longest side is `size`, and pad it to whole strides.
+
+    Returns
+    -------
+    canvas
+        (1, 3, h, w) float32 in 0..1, the image at the top left.
+    scale
+        Canvas pixels per image pixel.
+    """
+    height, width = image.shape
+    scale = size / max(height, width)
+    gray = torch.from_numpy(np.array(image)).float()[None, None] / 255
+    target = (max(1, round(height * scale)), max(1, round(width * scale)))
+    gray = functional.interpolate(gray, target, mode="bilinear", antialias=True)
+    pad = (0, -target[1] % stride, 0, -target[0] % stride)
+    return functional.pad(gray, pad, value=PADDING).expand(-1, 3, -1, -1), scale
+
+
+class YoloRoiDetector:
+    """A YOLO behind the `RoiDetector` protocol; one ROI per object.
+
+    Detection may be called from any thread; calls wait for each other.
+
+    Parameters
+    ----------
+    network
+        Detection network of ultralytics, not fused.
+    labels
+        Class names by id.
+    name
+        Name for the record.
+    settings
+        How to look at an image.
+    device
+        See `choose_device`.
+    notice
+        Told when the accelerator's memory is full and the CPU takes over.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        labels: Sequence[str],
+        *,
+        name: str,
+        settings: RoiSettings | None = None,
+        device: str = "auto",
+        notice: Notice | None = None,
+    ) -> None:
+        nms = _ultralytics("ultralytics.utils.nms")
+        self._suppress: Callable[..., Any] = nms.non_max_suppression
+        self.name = name
+        self.labels = tuple(labels)
+        self.settings = settings or RoiSettings()
+        self._device = choose_device(device)
+        self._notice = notice
+        self._lock = threading.Lock()
+        fused: Any = network.float().eval()
+        self._network: nn.Module = fused.fuse(verbose=False).to(memory_format=torch.channels_last)
+        self._network.requires_grad_(False)
+
+    @classmethod
+    def from_weights(
+        cls,
+        path: Path,
+        *,
+        labels: Sequence[str] | None = None,
+        device: str = "auto",
+        notice: Notice | None = None,
+    ) -> YoloRoiDetector:
+        """Load the project's own weights (safetensors and card).
+
+        Parameters
+        ----------
+        path
+            The safetensors file.
+        labels
+            Classes that the weights must have, in this order; None takes any.
+
+        Raises
+        ------
+        WeightsError
+            If the files are damaged, of another kind, architecture or of other classes.
+        """
+        tensors, card = load_weights(path)
+        if card.kind != "roi":
+            raise WeightsError(
+                f"{path.name} holds weights of kind {card.kind!r}, expected 'roi'; "
+                "give the weights of an ROI detector."
+            )
+        if labels is not None and list(labels) != card.classes:
+            raise WeightsError(
+                f"{path.name} knows the classes {', '.join(card.classes)}; "
+                f"expected {', '.join(labels)}."
+            )
+        try:
+            settings = RoiSettings.model_validate(card.configuration)
+            network = build_yolo(card.architecture, len(card.classes))
+        except (ValidationError, ModelError) as error:
+            first = str(error).splitlines()[0]
+            raise WeightsError(f"The card of {path.name} describes no YOLO: {first}") from error
+        restore_state(network, tensors, path.name)
+        name = f"{card.architecture} {card.sha256[:8]}"
+        return cls(
+            network, card.classes, name=name, settings=settings, device=device, notice=notice
+        )
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        source: str | Path,
+        *,
+        settings: RoiSettings | None = None,
+        device: str = "auto",
+        notice: Notice | None = None,
+    ) -> YoloRoiDetector:
+        """Load a checkpoint of ultralytics (`.pt`), executing nothing that is pickled in it.
+
+        Parameters
+        ----------
+        source
+            A file, or the name of one in the working folder ("yolo11n"); nothing is downloaded.
+
+        Raises
+        ------
+        ModelError
+            If there is no such file here.
+        WeightsError
+            If it is damaged, is not a detector, or asks for code to be run.
+        """
+        path = Path(source)
+        path = path if path.suffix == ".pt" else path.with_name(path.name + ".pt")
+        if not path.is_file():
+            raise ModelError(
+                f"There is no file {path}, and models are not downloaded; "
+                "download the checkpoint yourself and give its path."
+            )
+        network: Any = _safe_checkpoint(path)
+        names = network.names
+        labels = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
+        return cls(
+            network, labels, name=path.stem, settings=settings, device=device, notice=notice
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; the CPU from the moment an accelerator ran out of memory."""
+        return self._device
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        """Return the ROIs of an image, best first, in the image's continuous pixels.
+
+        Parameters
+        ----------
+        image
+            Windowed to 8 bit, scaled to the settings' size.
+        min_score
+            Least score; None takes the settings'.
+        """
+        canvas, scale = letterbox(image.display8(), self.settings.image_size)
+        least = self.settings.min_score if min_score is None else min_score
+        with self._lock:
+            found, self._device = run_with_fallback(
+                lambda device: self._boxes(canvas, least, device), self._device, self._notice
+            )
+        proposals = [self._proposal(row, scale, image.shape) for row in found]
+        return [p for p in proposals if p is not None]
+
+    def _boxes(
+        self, canvas: torch.Tensor, min_score: float, device: torch.device
+    ) -> npt.NDArray[np.float64]:
+        """Return (N, 6) x0, y0, x1, y1, score, class id on the canvas, best first."""
+        with torch.inference_mode():
+            network = self._network.to(device)
+            outputs = network(canvas.to(device, memory_format=torch.channels_last))
+            kept = self._suppress(
+                outputs, min_score, self.settings.nms_iou, max_det=self.settings.most
+            )
+            return np.asarray(kept[0][:, :6].float().cpu().numpy(), dtype=np.float64)
+
+    def _proposal(
+        self, row: npt.NDArray[np.float64], scale: float, shape: tuple[int, int]
+    ) -> RoiProposal | None:
+        try:
+            roi = RoiBox(*(float(v) / scale for v in row[:4])).clip(shape)
+        except GeometryError:  # wholly in the padding, or narrower than a pixel
+            return None
+        return RoiProposal(roi, self.labels[int(row[5])], float(np.clip(row[4], 0.0, 1.0)))
+
+
+def _safe_checkpoint(path: Path) -> nn.Module:
+    """Return the network of a `.pt` file, reconstructing known classes only."""
+    tasks = _ultralytics("ultralytics.nn.tasks")
+    if not tasks._SafeLoad.SUPPORTED:
+        raise ModelError("This version of torch cannot load checkpoints safely; update torch.")
+    try:
+        checkpoint, _ = tasks.torch_safe_load(str(path), safe_only=True)
+        network = checkpoint.get("ema") or checkpoint.get("model")
+    except _UNREADABLE as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path.name} is no checkpoint that can be loaded: {first}") from error
+    if not isinstance(network, tasks.DetectionModel):
+        raise WeightsError(
+            f"{path.name} holds no detection network of ultralytics; "
+            "segmentation, pose and other models cannot propose ROIs."
+        )
+    return network.float()

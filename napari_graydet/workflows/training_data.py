@@ -1,0 +1,279 @@
+"""Samples with exact or trusted masks: phantoms and the public chest X-rays, and their fixed split.
+
+The shipped weights are trained on phantoms and on the Montgomery chest X-rays only; the Shenzhen
+images of the same folder are read for evaluation and never trained on. Phantoms are numbered:
+sample `index` of a kind is the same picture for ever (as long as the phantoms' code is), training
+indices start at 0 and held-out ones at `HELD_OUT_START`, so the two never meet. Of the Montgomery
+set every image is another patient, so a split by image is a split by patient.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from skimage import measure
+
+from napari_graydet.core.grayscale import GrayImage, GrayScale, scale_for_pixels
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import ImageError
+from napari_graydet.io.images import read_image
+from napari_graydet.io.masks import read_mask
+from napari_graydet.workflows import phantoms
+
+SEED = 20220322
+"""Seed of the split and of the phantoms (the paper's year and number in its volume)."""
+
+HELD_OUT_START = 1_000_000
+"""First index of the phantoms that nothing is ever trained on."""
+
+MARGIN = 0.03
+"""An ROI is the box of its part grown by this fraction of its size on each side."""
+
+SMALLEST_SHARE = 0.001
+SMALLEST_PIXELS = 16
+"""Parts below this share of the image, or with fewer pixels, get no ROI."""
+
+MONTGOMERY = "MCUCXR_"
+SHENZHEN = "CHNCXR_"
+MONTGOMERY_HELD_OUT = 40
+
+_DEPTHS = (8, 8, 8, 8, 12, 16)
+_INVERTED_SHARE = 0.15
+_SIZES = (384, 769)
+
+Part = Literal["train", "held out", "all"]
+LabelMap = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """An image with the truth about one label.
+
+    Parameters
+    ----------
+    image
+        The radiograph.
+    label
+        Class of the mask, "bone" or "lung".
+    parts
+        (H, W) uint16, 0 background, else the id of one part; every part gets an ROI of its own.
+    kind
+        Where it comes from: a kind of phantom, "montgomery" or "shenzhen".
+    stem
+        Name that is unique within its kind.
+    """
+
+    image: GrayImage
+    label: str
+    parts: LabelMap
+    kind: str
+    stem: str
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """The (H, W) mask of all parts."""
+        return np.asarray(self.parts > 0)
+
+    def part_rois(self, margin: float = MARGIN) -> dict[int, RoiBox]:
+        """Return the ROI of every part that is large enough, by part id."""
+        return part_rois(self.parts, margin)
+
+    @property
+    def rois(self) -> list[RoiBox]:
+        """The ROIs of all parts that are large enough."""
+        return list(self.part_rois().values())
+
+
+def connected_parts(mask: npt.NDArray[np.bool_]) -> LabelMap:
+    """Number the 8-connected parts of a (H, W) mask from 1."""
+    return np.asarray(measure.label(mask, connectivity=2), dtype=np.uint16)
+
+
+def part_rois(parts: LabelMap, margin: float = MARGIN) -> dict[int, RoiBox]:
+    """Return the ROI of every part by id: its bounding box grown by `margin` on each side.
+
+    Parts below `SMALLEST_SHARE` of the image or `SMALLEST_PIXELS` pixels are dropped.
+    """
+    areas = np.bincount(parts.ravel())
+    smallest = max(SMALLEST_PIXELS, SMALLEST_SHARE * parts.size)
+    shape = (parts.shape[0], parts.shape[1])
+    found: dict[int, RoiBox] = {}
+    for part_id, window in enumerate(ndimage.find_objects(parts), start=1):
+        if window is None or areas[part_id] < smallest:
+            continue
+        rows, cols = window
+        box = RoiBox(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
+        found[part_id] = box.grow(margin, shape)
+    return found
+
+
+def phantom_sample(kind: str, index: int) -> Sample:
+    """Draw phantom number `index` of a kind; the same number gives the same picture.
+
+    Size, bit depth (8, 12, 16) and inversion (MONOCHROME1) vary with the number.
+    """
+    rng = np.random.default_rng([SEED, phantoms.KINDS.index(kind), index])
+    bits, inverted = int(rng.choice(_DEPTHS)), bool(rng.random() < _INVERTED_SHARE)
+    size = int(rng.integers(*_SIZES))
+    made = phantoms.make_phantom(kind, rng, size=size, bits=bits, monochrome1=inverted)
+    scale = scale_for_pixels(made.pixels, bits, inverted=inverted)
+    stem = f"{kind}-{index:07d}"
+    image = GrayImage(made.pixels, scale, name=stem, spacing_mm=(made.spacing_mm, made.spacing_mm))
+    return Sample(image, made.label, made.parts, kind, stem)
+
+
+def phantom_samples(
+    kind: str, count: int, *, held_out: bool = False, cache: Path | None = None
+) -> Iterator[Sample]:
+    """Yield the first `count` phantoms of a kind, of the training or the held-out numbers.
+
+    Parameters
+    ----------
+    kind, count, held_out
+        Which ones.
+    cache
+        Folder that keeps drawn phantoms for the next time; a change of the phantoms' code starts
+        a new folder inside it. None draws every time.
+    """
+    folder = cache / _code_digest() if cache is not None else None
+    start = HELD_OUT_START if held_out else 0
+    for index in range(start, start + count):
+        yield _cached_phantom(kind, index, folder)
+
+
+def _code_digest() -> str:
+    """Digest of the code that draws phantoms, so that a cache never holds outdated ones."""
+    digest = hashlib.sha256()
+    sources = sorted(Path(str(phantoms.__file__)).parent.glob("*.py"))
+    for source in [*sources, Path(__file__)]:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _cached_phantom(kind: str, index: int, folder: Path | None) -> Sample:
+    if folder is None:
+        return phantom_sample(kind, index)
+    path = folder / f"{kind}-{index:07d}.npz"
+    if path.exists():
+        return _load(path, kind)
+    sample = phantom_sample(kind, index)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")
+    np.savez_compressed(
+        unfinished,
+        pixels=sample.image.pixels,
+        parts=sample.parts,
+        scale=json.dumps(astuple(sample.image.scale)),
+        spacing=np.array(sample.image.spacing_mm),
+        label=sample.label,
+    )
+    unfinished.replace(path)
+    return sample
+
+
+def _load(path: Path, kind: str) -> Sample:
+    with np.load(path, allow_pickle=False) as held:
+        scale = GrayScale(*json.loads(str(held["scale"])))
+        row, col = (float(v) for v in held["spacing"])
+        image = GrayImage(held["pixels"], scale, name=path.stem, spacing_mm=(row, col))
+        return Sample(image, str(held["label"]), held["parts"], kind, path.stem)
+
+
+def montgomery_stems(data: Path, part: Part = "all") -> list[str]:
+    """Return the stems of the Montgomery set in a data folder, of one side of the fixed split.
+
+    Parameters
+    ----------
+    data
+        Folder that holds ``chest/images`` and ``chest/masks``.
+    part
+        "held out": `MONTGOMERY_HELD_OUT` stems drawn with `SEED`; "train": the others.
+
+    Raises
+    ------
+    ImageError
+        If the folder has no such images.
+    """
+    stems = _stems(data, MONTGOMERY)
+    order = np.random.default_rng(SEED).permutation(len(stems))
+    held_out = {stems[i] for i in order[:MONTGOMERY_HELD_OUT]}
+    if part == "all":
+        return stems
+    return [stem for stem in stems if (stem in held_out) == (part == "held out")]
+
+
+def montgomery_samples(data: Path, part: Part = "all") -> Iterator[Sample]:
+    """Yield the Montgomery chest X-rays of one side of the split: the real ones to train on."""
+    yield from _chest_samples(data, montgomery_stems(data, part), "montgomery")
+
+
+def shenzhen_samples(data: Path) -> Iterator[Sample]:
+    """Yield the Shenzhen chest X-rays: for evaluation only, never for training."""
+    yield from _chest_samples(data, _stems(data, SHENZHEN), "shenzhen")
+
+
+def training_samples(
+    data: Path | None,
+    phantom_counts: dict[str, int],
+    *,
+    cache: Path | None = None,
+) -> Iterator[Sample]:
+    """Yield everything that the shipped weights may learn from.
+
+    Parameters
+    ----------
+    data
+        Folder with the Montgomery images (training side only is taken); None for phantoms alone.
+    phantom_counts
+        Number of phantoms by kind.
+    cache
+        See `phantom_samples`.
+    """
+    if data is not None:
+        yield from montgomery_samples(data, "train")
+    for kind, count in phantom_counts.items():
+        yield from phantom_samples(kind, count, cache=cache)
+
+
+def held_out_samples(
+    data: Path | None, phantoms_each: int, *, cache: Path | None = None
+) -> Iterator[Sample]:
+    """Yield what nothing is trained on: held-out Montgomery and phantoms of each kind."""
+    if data is not None:
+        yield from montgomery_samples(data, "held out")
+    for kind in phantoms.KINDS:
+        yield from phantom_samples(kind, phantoms_each, held_out=True, cache=cache)
+
+
+def _stems(data: Path, prefix: str) -> list[str]:
+    stems = sorted(path.stem for path in (data / "chest" / "images").glob(f"{prefix}*.png"))
+    if not stems:
+        raise ImageError(
+            f"Expected chest X-rays {prefix}*.png in {data / 'chest' / 'images'}, found none; "
+            "give the folder of the data sets."
+        )
+    return stems
+
+
+def _chest_samples(data: Path, stems: Sequence[str], kind: str) -> Iterator[Sample]:
+    for stem in stems:
+        image = read_image(data / "chest" / "images" / f"{stem}.png")
+        mask = read_mask(data / "chest" / "masks" / f"{stem}.png", image.shape)
+        yield Sample(image, "lung", connected_parts(mask), kind, stem)
+
+
+def describe(samples: Iterable[Sample]) -> list[str]:
+    """Return one line per kind with its number of images, for a weights card."""
+    counts: dict[str, int] = {}
+    for sample in samples:
+        counts[sample.kind] = counts.get(sample.kind, 0) + 1
+    return [f"{kind}: {count} images" for kind, count in counts.items()]
