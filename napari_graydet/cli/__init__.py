@@ -24,12 +24,11 @@ from napari_graydet.cli.segment import segment
 app = typer.Typer(
     name="napari-graydet",
     cls=Boundary,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="[dim]Try it:[/] [bold]napari-graydet demo[/]   "
-    "[dim]or[/]   [bold]napari-graydet segment forearm.png -o masks[/]",
+    epilog="Try it: `napari-graydet demo`, or `napari-graydet segment forearm.png -o masks`",
 )
 
 _PANELS = {

@@ -28,9 +28,9 @@ def demo(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Open the window on sample radiographs: computed phantoms, nobody's images.
+    """Open the window on sample radiographs.
 
-    They are made on the first run (a few seconds); what you annotate there is kept.
+    They are computed phantoms, nobody's images. They are made on the first run (a few seconds); what you annotate there is kept.
     """
     place = folder.expanduser()
     images = _samples(place)

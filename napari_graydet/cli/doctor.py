@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def doctor(json: Json = False, debug: Debug = False) -> Result:
-    """Look at the installation: packages, window, device, weights, write access.
+    """Look at packages, window, device and weights.
 
     Exits with 1 if something is missing that the program needs.
     """

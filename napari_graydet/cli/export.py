@@ -35,7 +35,7 @@ def export(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Export the accepted images of a project: masks, YOLO data set, JSON records.
+    """Export accepted images: masks, YOLO data set, records.
 
     Everything is written or nothing is. An earlier export in DIR is replaced.
     """

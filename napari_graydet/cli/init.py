@@ -29,7 +29,10 @@ def init(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Make a project of a folder of images; the images are never changed."""
+    """Make a project of a folder of images.
+
+    The images are only read, never changed.
+    """
     from napari_graydet.project.store import ProjectStore
     from napari_graydet.workflows.batch import expand
 

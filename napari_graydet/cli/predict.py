@@ -21,7 +21,7 @@ def predict(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Propose regions and 3D boxes for all images that nobody has worked on.
+    """Propose regions and 3D boxes for its images.
 
     Human work is never overwritten. A bad image is named, and the others go on.
     """

@@ -37,9 +37,9 @@ def render(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Make the masks from records again, and say how much the gray range explains.
+    """Make masks from records again, and explain them.
 
-    The share is the IoU of the boxes' mask and the final one; the rest was painted.
+    It says how much of each mask the gray range explains: the share is the IoU of the boxes' mask and the final one; the rest was painted.
     """
     outcomes = _project(source, out) if source.is_dir() else _record(source, out, images)
     return _result(outcomes, out)

@@ -30,7 +30,7 @@ def segment(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...", help="Images, or folders of images.", show_default=False
+            metavar="IMAGE", help="Images, or folders of images.", show_default=False
         ),
     ],
     out: Annotated[
@@ -39,7 +39,7 @@ def segment(
     roi: Annotated[
         list[str] | None,
         typer.Option(
-            help="Region in pixels instead of detection, again for more; or [bold]whole[/].",
+            help="Region in pixels instead of detection, again for more; or **whole**.",
             metavar="X0,Y0,X1,Y1",
             rich_help_panel=_WHERE,
             show_default=False,
@@ -82,11 +82,20 @@ def segment(
             rich_help_panel=_WHERE,
         ),
     ] = IfNone.WHOLE,
+    frame: Annotated[
+        int | None,
+        typer.Option(
+            help="Which frame of a multi-frame DICOM file, from 0.",
+            min=0,
+            rich_help_panel=_WHERE,
+            show_default=False,
+        ),
+    ] = None,
     cleanup: Annotated[
         str | None,
         typer.Option(
-            help="Clean the mask and record it: [bold]light[/], or any of opening=1,fill_holes,"
-            "keep_largest=2,min_area=50. Off unless given.",
+            help="Clean the mask: **light**, or any of opening=1, fill_holes, keep_largest=2, "
+            "min_area=50 with commas between. Off unless given; recorded.",
             rich_help_panel=_WHAT,
             metavar="light|SETTINGS",
             show_default=False,
@@ -100,7 +109,7 @@ def segment(
 ) -> Result:
     """Segment images: a mask (PNG) and a record (JSON) for each.
 
-    Writes DIR/<stem>.png (0/255, or label ids with several classes) and DIR/<stem>.json with the
+    Writes DIR/NAME.png (0/255, or label ids with several classes) and DIR/NAME.json with the
     regions, the 3D boxes and all else that the mask is made of. Existing results are replaced.
     """
     from napari_graydet.workflows.batch import segment_files
@@ -119,6 +128,7 @@ def segment(
             cleanup=None if cleanup is None else _cleanup(cleanup),
             if_none=if_none.value,
             min_score=min_score,
+            frame=frame,
         )
     return _result(report, out)
 

@@ -106,18 +106,11 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
     """Return the image files that the inputs name, each once, in order."""
     found: dict[Path, Path] = {}
     for path in inputs:
-        for image in _images_in(path) if path.is_dir() else [path]:
+        for image in find_images(path) if path.is_dir() else [path]:
             found.setdefault(image.resolve(), image)
     if not found:
         raise ImageError("Expected at least one image or folder of images, got none.")
     return list(found.values())
-
-
-def _images_in(folder: Path) -> list[Path]:
-    images = find_images(folder)
-    if not images:
-        raise ImageError(f"{folder} holds no image (PNG, JPEG, TIFF or DICOM); choose another.")
-    return images
 
 
 def _protect(paths: Sequence[Path], targets: Sequence[Path]) -> None:

@@ -127,6 +127,7 @@ def segment(
     cleanup: CleanUp | Literal["light"] | None = None,
     if_none: IfNone = "whole",
     min_score: float | None = None,
+    frame: int | None = None,
     predictor: Predictor | None = None,
 ) -> Segmentation:
     """Segment one grayscale image.
@@ -149,6 +150,8 @@ def segment(
         the mask "empty".
     min_score
         Least score of detected ROIs; None takes the detector's own.
+    frame
+        Which frame of a multi-frame DICOM file.
     predictor
         The detectors; None takes the shipped weights, loaded once per process.
 
@@ -174,7 +177,7 @@ def segment(
     >>> segment(image, roi=(0, 0, 2, 1), gray_range=(50, 255)).mask
     array([[False,  True, False]])
     """
-    picture = image if isinstance(image, GrayImage) else read_image(Path(image))
+    picture = image if isinstance(image, GrayImage) else read_image(Path(image), frame=frame)
     gray = None if gray_range is None else _range(gray_range)
     helper = predictor or default_predictor()
     rois, notices = _rois(picture, roi, label, if_none, min_score, helper)

@@ -1,0 +1,60 @@
+"""Detectors that need no weights, behind the protocols of `workflows.predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayImage, GrayRange
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.workflows.predict import Predictor
+
+
+@dataclass
+class FakeRois:
+    """Proposes what it was told, or raises it."""
+
+    proposals: Sequence[RoiProposal] | Exception = ()
+    name: str = "fake-roi"
+    labels: tuple[str, ...] = ("bone", "lung")
+    seen: list[str] = field(default_factory=list)
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        self.seen.append(image.name)
+        if isinstance(self.proposals, Exception):
+            raise self.proposals
+        return [p for p in self.proposals if p.score >= (min_score or 0.0)]
+
+
+@dataclass
+class BrightHalf:
+    """Takes the brighter half of an ROI's gray values as the box: really looks at the pixels."""
+
+    name: str = "fake-boxes"
+    labels: tuple[str, ...] = ("bone", "lung")
+    asked: list[str | None] = field(default_factory=list)
+
+    def detect(
+        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
+    ) -> list[BoxProposal]:
+        self.asked.append(label)
+        rows, cols = roi.slices(image.shape)
+        window = image.pixels[rows, cols]
+        gray = GrayRange(int(np.median(window)), int(window.max()))
+        first = BoxProposal(GrayBox.flat(roi, gray), label or self.labels[0], 0.75)
+        wider = GrayRange(int(window.min()), int(window.max()))
+        return [first, BoxProposal(GrayBox.flat(roi, wider), first.label, 0.5)]
+
+
+def proposal(
+    x0: float, y0: float, x1: float, y1: float, label: str = "bone", score: float = 0.9
+) -> RoiProposal:
+    return RoiProposal(RoiBox(x0, y0, x1, y1), label, score)
+
+
+def fake_predictor(*rois: RoiProposal) -> Predictor:
+    return Predictor(roi_detector=FakeRois(list(rois)), box_detector=BrightHalf())
