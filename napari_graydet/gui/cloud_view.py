@@ -1,0 +1,460 @@
+"""The cloud (x, y, gray) of an ROI with its 3D box, on a canvas of its own.
+
+A view: it shows what it is told and says what the person does; it changes no record. The cloud
+cannot stand in the main viewer: its third axis would give the image a slider and take the editing
+of shapes away. So this is a second napari canvas, with napari layers for the cloud and the faces,
+and a transparent overlay for edges, handles and names: there they are crisp, never hidden, and
+follow the mouse without anything being uploaded to the graphics card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from napari.components.viewer_model import ViewerModel
+from napari.layers import Points, Surface
+from napari.qt import QtViewer
+from napari.utils import Colormap
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.cloud import PixelCloud
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.gui.cloud_overlay import CloudOverlay, OverlayPicture
+from napari_graydet.gui.cuboid import HIGH, LOW, CloudSpace, Cuboid, Handle, cuboid, moved
+from napari_graydet.gui.projection import STEEPEST, UP, Projection, view_direction
+from napari_graydet.gui.theme import ViewColours, mix, rgb
+
+EMPTY_TEXT = "Select an ROI to see its cloud"
+MAX_POINTS = 16_000
+"""Points shown: enough to fill a dock, and one frame stays under 0.1 s in software OpenGL."""
+
+GRAB_HANDLE, GRAB_EDGE = 14.0, 6.0
+"""Pixels within which a handle, or an edge of a face, is grabbed."""
+
+_AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
+_MARGINS = (30.0, 24.0)
+_DEGREES_PER_PIXEL = 0.5
+_NOTHING = np.zeros((1, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """The cloud that is shown: its world, points, values and where they lie in the image."""
+
+    space: CloudSpace
+    points: npt.NDArray[np.float64]
+    values: npt.NDArray[np.integer]
+    rows: npt.NDArray[np.intp]
+    cols: npt.NDArray[np.intp]
+    image: GrayImage
+    roi: RoiBox
+
+
+class CloudView(QWidget):
+    """The cloud of an ROI with a box whose top and bottom can be dragged.
+
+    Drag a handle or an edge of a face to move a threshold, a corner of a tilted box to tilt it.
+    Drag beside them to turn, with Shift or the right button to shift; the wheel zooms, a double
+    click resets.
+
+    Signals
+    -------
+    drag_started()
+        Before the first change of a drag.
+    box_dragged(GrayBox)
+        The new box after every change.
+    box_released(GrayBox)
+        Once at the end.
+    """
+
+    drag_started = Signal()
+    box_dragged = Signal(object)
+    box_released = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None, *, max_points: int = MAX_POINTS) -> None:
+        super().__init__(parent)
+        self._max_points = max_points
+        self._shown: _Shown | None = None
+        self._box: GrayBox | None = None
+        self._cuboid: Cuboid | None = None
+        self._coloured: tuple[object, ...] | None = None
+        self._accent: QColor | None = None
+        self._hovered: Handle | None = None
+        self._held: Handle | None = None
+        self._angles = (_AZIMUTH, _ELEVATION)
+        self._fitted = True
+        self._closed = False
+        self.setMinimumSize(200, 180)
+        self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
+        self.setToolTip(
+            "Drag a handle to move a threshold. Drag beside it to turn, with Shift to shift; "
+            "the wheel zooms, a double click resets."
+        )
+        self._colours = ViewColours.of(self)
+        self._build_canvas()
+        self._build_layers()
+        self._apply_colours()
+
+    def _build_canvas(self) -> None:
+        self._model = ViewerModel(title="cloud", ndisplay=3)
+        self._model.mouse_drag_callbacks[:] = [self._on_drag]
+        self._model.mouse_move_callbacks[:] = [self._on_move]
+        self._model.mouse_double_click_callbacks[:] = [self._on_double_click]
+        camera = self._model.scene.camera
+        camera.mouse_pan = False  # turning is ours: gray stays up
+        camera.perspective = _FOV
+        self._viewer = QtViewer(self._model)
+        self._viewer.setAcceptDrops(False)
+        self._native: QWidget = self._viewer.canvas.native
+        self._overlay = CloudOverlay(self._native)
+        for widget in (self._native, self._viewer):
+            widget.installEventFilter(self)
+        for event in (camera.events.zoom, camera.events.center, camera.events.angles):
+            event.connect(self._redraw_overlay)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._viewer)
+
+    def _build_layers(self) -> None:
+        """Add all layers once; afterwards only their data changes."""
+        self._points = Points(
+            _NOTHING,
+            size=0.9,
+            border_width=0,
+            antialiasing=0,
+            shading="none",
+            name="cloud",
+            visible=False,
+        )
+        triangle = (np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros(3))
+        self._faces = Surface(triangle, opacity=0.28, shading="none", name="faces", visible=False)
+        self._faces.contrast_limits = (0, 1)
+        self._faces.blending = "translucent"
+        for layer in (self._points, self._faces):
+            self._model.add_layer(layer)
+        self._model.layers.selection.clear()
+
+    # what is shown
+
+    def set_cloud(self, image: GrayImage | None, roi: RoiBox | None) -> None:
+        """Show the pixels of an ROI; without image or ROI, show the empty state.
+
+        The box is kept; follow up with `set_box`.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        """
+        if image is None or roi is None:
+            self._shown = None
+        elif self._shown is None or self._shown.image is not image or self._shown.roi != roi:
+            self._shown = _choose(image, roi, self._max_points)
+            self._show_points(self._shown)
+            if self._fitted:
+                self.reset_camera()
+        self._show_cuboid()
+
+    def set_box(self, box: GrayBox | None, *, refresh_colours: bool = True) -> None:
+        """Show a box, or none.
+
+        Parameters
+        ----------
+        box
+            The box; its extent need not be the cloud's.
+        refresh_colours
+            Whether the points inside are coloured anew. That is the slow part: leave it out while
+            a threshold is dragged.
+        """
+        if not _same(box, self._box):
+            self._box = box
+            self._show_cuboid()
+        if refresh_colours:
+            self._colour_points()
+
+    def clear(self) -> None:
+        """Show the empty state."""
+        self._box = None
+        self.set_cloud(None, None)
+
+    def set_accent(self, colour: QColor | None) -> None:
+        """Draw the box in another colour (the label's); None is the theme's accent."""
+        self._accent = colour
+        self._apply_colours()
+
+    def reset_camera(self) -> None:
+        """Look from the default side, with the whole cloud in view."""
+        self._angles, self._fitted = (_AZIMUTH, _ELEVATION), True
+        self._aim()
+        if self._shown is not None:
+            fitted = self.projection().fitted(self._shown.space.corners(), _MARGINS)
+            self._model.scene.camera.center = fitted.center
+            self._model.scene.camera.zoom = fitted.zoom
+        self._redraw_overlay()
+
+    def projection(self) -> Projection:
+        """Return the present camera: world (gray, y, x) to canvas pixels and back."""
+        camera = self._model.scene.camera
+        size = max(self._native.width(), 1), max(self._native.height(), 1)
+        view = tuple(float(v) for v in camera.view_direction)
+        up = tuple(float(v) for v in camera.up_direction)
+        return Projection(camera.center, view, up, camera.zoom, camera.perspective, size)
+
+    def handles(self) -> tuple[Handle, ...]:
+        """Return the handles that are shown."""
+        return self._cuboid.handles if self._cuboid is not None else ()
+
+    def screenshot(self) -> QImage:
+        """Return a picture of the view as it stands."""
+        return self.grab().toImage()
+
+    @property
+    def canvas(self) -> QWidget:
+        """The widget that takes the mouse."""
+        return self._native
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Ask for a dock's width and about the same height."""
+        return QSize(360, 320)
+
+    # drawing
+
+    def _show_points(self, shown: _Shown) -> None:
+        self._points.data = shown.points
+        self._coloured = None
+        self._colour_points()
+
+    def _show_cuboid(self) -> None:
+        visible = self._shown is not None
+        self._points.visible = visible
+        self._cuboid = None
+        if self._shown is not None and self._box is not None:
+            self._cuboid = cuboid(self._box, self._shown.space)
+            shape = self._cuboid
+            self._faces.data = (shape.vertices, shape.triangles, shape.shades)
+        self._faces.visible = self._cuboid is not None
+        self._redraw_overlay()
+
+    def _colour_points(self) -> None:
+        """Colour by gray, and by accent what is inside the box; only if something changed."""
+        shown, box, colours = self._shown, self._box, self._colours
+        if shown is None:
+            return
+        key = (shown, box and (box.roi, box.low.tobytes(), box.high.tobytes()), colours)
+        if key == self._coloured:
+            return
+        self._coloured = key
+        gray = shown.image.scale.to_unit(shown.values)[:, None]
+        dark, bright = (0.30, 0.88) if colours.dark else (0.12, 0.72)
+        painted = np.repeat(dark + gray * (bright - dark), 3, axis=1)
+        if box is not None:
+            window, inside = box.inside(shown.image.pixels)
+            whole = np.zeros(shown.image.shape, dtype=np.bool_)
+            whole[window] = inside
+            chosen = whole[shown.rows, shown.cols]
+            tint = np.array(rgb(colours.accent))
+            painted[chosen] = tint * (0.55 + 0.45 * gray[chosen])
+        self._points.face_color = np.concatenate([painted, np.ones_like(gray)], axis=1)
+
+    def _apply_colours(self) -> None:
+        colours = self._colours = ViewColours.of(self, self._accent)
+        ground = mix(colours.ground, QColor("black" if colours.dark else "white"), 0.35)
+        self._model.canvas.background_color_override = rgb(ground)
+        accent = np.array(rgb(colours.accent))
+        self._faces.colormap = Colormap([accent, accent])
+        self._coloured = None
+        self._colour_points()
+        self._redraw_overlay()
+
+    def _follow_theme(self) -> None:
+        if ViewColours.of(self, self._accent) != self._colours:
+            self._apply_colours()
+
+    def _redraw_overlay(self, event: object = None) -> None:
+        shown = self._shown
+        if shown is None:
+            self._overlay.show_text(EMPTY_TEXT, self._colours)
+            return
+        picture = OverlayPicture(
+            self.projection(), shown.space, self._cuboid, self._held or self._hovered
+        )
+        self._overlay.show_picture(picture, self._colours)
+
+    def _aim(self) -> None:
+        self._model.scene.camera.set_view_direction(view_direction(*self._angles), UP)
+
+    # the mouse
+
+    def handle_at(self, pixel: npt.ArrayLike) -> Handle | None:
+        """Return the handle, or the face by one of its edges, at a canvas pixel (x, y)."""
+        if self._cuboid is None:
+            return None
+        camera, at = self.projection(), np.asarray(pixel, dtype=np.float64)
+        spots = camera.to_canvas([handle.at for handle in self._cuboid.handles])
+        away = np.linalg.norm(spots - at, axis=1)
+        if away.min() <= GRAB_HANDLE:
+            return self._cuboid.handles[int(away.argmin())]
+        outlines = {f: camera.to_canvas(line) for f, line in self._cuboid.outlines.items()}
+        near = {face: _distance(at, line) for face, line in outlines.items()}
+        face = min((LOW, HIGH), key=lambda name: near[name])
+        if near[face] > GRAB_EDGE:
+            return None
+        return next(h for h in self._cuboid.handles if h.face == face and h.corner is None)
+
+    def _on_move(self, model: ViewerModel, event: Any) -> None:
+        if event.is_dragging:
+            return
+        self._hover(self.handle_at(event.pos))
+
+    def _hover(self, handle: Handle | None) -> None:
+        if handle != self._hovered:
+            self._hovered = handle
+            self._redraw_overlay()
+        shape = Qt.CursorShape.SizeVerCursor if handle else Qt.CursorShape.OpenHandCursor
+        self._native.setCursor(shape if self._shown else Qt.CursorShape.ArrowCursor)
+
+    def _on_double_click(self, model: ViewerModel, event: Any) -> None:
+        self.reset_camera()
+
+    def _on_drag(self, model: ViewerModel, event: Any) -> Iterator[None]:
+        if self._shown is None:
+            return
+        handle = self.handle_at(event.pos) if event.button == 1 else None
+        if handle is not None:
+            yield from self._drag_handle(handle, event)
+        elif event.button == 1 and not event.modifiers:
+            yield from self._turn(event)
+        else:
+            yield from self._shift(event)
+
+    def _drag_handle(self, handle: Handle, event: Any) -> Iterator[None]:
+        """Move a face or a corner along the gray axis, under the mouse."""
+        start, shown = self._box, self._shown
+        assert start is not None and shown is not None  # a handle was found
+        camera = self.projection()
+        spot = camera.to_canvas([handle.at])[0]
+        grip = np.asarray(event.pos, dtype=np.float64) - spot
+        self._held = handle
+        began = False
+        try:
+            yield
+            while event.type in ("mouse_move", "mouse_release"):
+                pixel = np.asarray(event.pos, dtype=np.float64) - grip
+                rise = camera.height_at(pixel, handle.at[1], handle.at[2]) - handle.at[0]
+                box = moved(start, handle, rise, shown.space)
+                if not _same(box, self._box):
+                    if not began:
+                        began = True
+                        self.drag_started.emit()
+                    self.set_box(box, refresh_colours=False)
+                    self.box_dragged.emit(box)
+                if event.type == "mouse_release":
+                    break
+                yield
+        finally:
+            self._held = None
+            self._redraw_overlay()
+        if began and self._box is not None:
+            self._colour_points()
+            self.box_released.emit(self._box)
+
+    def _turn(self, event: Any) -> Iterator[None]:
+        (azimuth, elevation), start = self._angles, np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            dx, dy = (np.array(event.pos) - start) * _DEGREES_PER_PIXEL
+            self._angles = azimuth - dx, float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
+            self._fitted = False
+            self._aim()
+            yield
+
+    def _shift(self, event: Any) -> Iterator[None]:
+        camera, start = self.projection(), np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            dx, dy = (np.array(event.pos) - start) / camera.zoom
+            center = np.asarray(camera.center) - camera.right * dx + np.asarray(camera.up) * dy
+            self._fitted = False
+            self._model.scene.camera.center = tuple(float(v) for v in center)
+            yield
+
+    # the window
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Pass keys on to the window, and notice when the mouse leaves the canvas.
+
+        napari's own key bindings would act on this canvas as on any viewer (toggle 2D, delete
+        layers); the person means the main one.
+        """
+        if event is None or self._closed:
+            return False
+        if event.type() in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
+            event.ignore()
+            return True
+        if watched is self._native:
+            if event.type() == QEvent.Type.Leave:
+                self._hover(None)
+            elif event.type() == QEvent.Type.Resize:
+                self._overlay.resize(self._native.size())
+                if self._fitted:
+                    self.reset_camera()
+            elif event.type() == QEvent.Type.Wheel:
+                self._fitted = False
+        return False
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+        """Keep the whole cloud in view, unless the person has chosen a view."""
+        super().resizeEvent(event)
+        if self._fitted:
+            self.reset_camera()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
+        """Follow the window's theme."""
+        super().changeEvent(event)
+        restyled = (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
+        ready = hasattr(self, "_faces") and not self._closed
+        if ready and event is not None and event.type() in restyled:
+            self._follow_theme()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
+        """Give the canvas and its layers back; the view cannot be used afterwards."""
+        if not self._closed:
+            self._closed = True
+            for widget in (self._native, self._viewer):
+                widget.removeEventFilter(self)
+            self._model.mouse_drag_callbacks.clear()
+            self._model.mouse_move_callbacks.clear()
+            self._model.mouse_double_click_callbacks.clear()
+            self._viewer.close()
+        super().closeEvent(event)
+
+
+def _choose(image: GrayImage, roi: RoiBox, limit: int) -> _Shown:
+    """Choose the points to show: a regular grid of pixels."""
+    space = CloudSpace.of(image, roi)
+    cloud = PixelCloud.of_roi(image, roi, limit=limit)
+    rows, cols, _ = cloud.frame.to_pixels(cloud.points)
+    points = space.place(cloud.values, rows + 0.5, cols + 0.5)
+    return _Shown(space, points, cloud.values, rows, cols, image, roi)
+
+
+def _same(a: GrayBox | None, b: GrayBox | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.roi == b.roi and np.array_equal(a.low, b.low) and np.array_equal(a.high, b.high)
+
+
+def _distance(at: npt.NDArray[np.float64], line: npt.NDArray[np.float64]) -> float:
+    """Return the distance in pixels from a point to a polyline."""
+    start, way = line[:-1], line[1:] - line[:-1]
+    length = np.maximum((way**2).sum(axis=1), 1e-12)
+    share = np.clip(((at - start) * way).sum(axis=1) / length, 0.0, 1.0)
+    return float(np.linalg.norm(start + share[:, None] * way - at, axis=1).min())
