@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pydantic import ValidationError, field_validator
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
-from napari_graydet.io.files import atomic_write_text
+from napari_graydet.io.files import atomic_write_text, reason_of
 from napari_graydet.project.schema import Record
 
 FILE_NAME = "graydet.toml"
@@ -45,6 +45,23 @@ class ProjectSettings(Record):
             raise ValueError("the database is the name of a file in the project folder, or a URL")
         return database
 
+    @classmethod
+    def of(cls, images: str, database: str | None = None) -> ProjectSettings:
+        """Return settings, by default with a SQLite file.
+
+        Raises
+        ------
+        ProjectError
+            If `database` is neither a file name nor a PostgreSQL URL.
+        """
+        try:
+            return cls(images=images, database=database or DATABASE_NAME)
+        except ValidationError as error:
+            raise ProjectError(
+                "Expected a file name or a PostgreSQL URL (postgresql+psycopg://...) for the "
+                "database."
+            ) from error
+
     @property
     def is_file(self) -> bool:
         """Whether the database is a SQLite file in the project folder."""
@@ -57,7 +74,7 @@ class ProjectSettings(Record):
     def write(self, folder: Path) -> None:
         """Write `graydet.toml` into a folder, whole or not at all."""
         lines = [f"{key} = {_toml_value(value)}\n" for key, value in self.model_dump().items()]
-        atomic_write_text(folder / FILE_NAME, _HEADER + "".join(lines))
+        atomic_write_text(folder / FILE_NAME, _HEADER + "".join(lines), error=ProjectError)
 
     @classmethod
     def read(cls, folder: Path) -> ProjectSettings:
@@ -80,7 +97,7 @@ class ProjectSettings(Record):
                 f"{folder} is not a project: it has no {FILE_NAME}; create one with init."
             ) from error
         except OSError as error:
-            raise ProjectError(f"Cannot read {path}: {error.strerror}.") from error
+            raise ProjectError(f"Cannot read {path}: {reason_of(error)}.") from error
         except ValueError as error:
             raise DamagedProjectError(
                 f"{path} is damaged: {error}; it was left as it is."

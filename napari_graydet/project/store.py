@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,19 +10,21 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from napari_graydet.errors import ConflictError, ProjectError
+from napari_graydet.errors import ConflictError, GraydetError, ProjectError
 from napari_graydet.io.files import sha256_of
-from napari_graydet.project import rows, safekeeping
-from napari_graydet.project.database import Database
-from napari_graydet.project.filesystem import network_share
+from napari_graydet.io.images import find_images
+from napari_graydet.project import rows
+from napari_graydet.project.opening import (
+    OpenProject,
+    adopt_database,
+    check_class_name,
+    create_project,
+    open_project,
+    recover_project,
+)
 from napari_graydet.project.rows import Change, Kind
 from napari_graydet.project.schema import Annotation, ImageEntry, RevisionEntry, Source, State
-from napari_graydet.project.settings import (
-    FILE_NAME,
-    ProjectSettings,
-    check_relative,
-    relative_image_path,
-)
+from napari_graydet.project.settings import FILE_NAME, check_relative, relative_image_path
 from napari_graydet.project.tables import pack, unpack
 
 DEFAULT_CLASSES = ("bone", "lung")
@@ -44,17 +45,17 @@ class ProjectStore:
         The folder that image paths are relative to.
     notices
         One-line remarks of opening for the user, such as that the project is on a network share.
+    who
+        Who edits; stands beside every revision.
     """
 
-    def __init__(
-        self, folder: Path, settings: ProjectSettings, database: Database, who: str | None
-    ) -> None:
-        self.folder = folder
-        self.images_root = settings.images_root(folder)
-        self.notices: list[str] = []
+    def __init__(self, project: OpenProject, who: str | None = None) -> None:
+        self.folder = project.folder
+        self.images_root = project.settings.images_root(project.folder)
+        self.notices = list(project.notices)
         self.who = who or _user_name()
-        self._database = database
-        with database.reading() as connection:
+        self._database = project.database
+        with self._database.reading() as connection:
             self._classes = rows.select_classes(connection)
         self._hashes: dict[int, str] = {}
         self._in_doubt: dict[int, str] = {}
@@ -95,28 +96,7 @@ class ProjectStore:
             If there is a project already, an image lies outside `images_root`, or the folder
             cannot be written.
         """
-        folder = Path(folder).absolute()
-        if (folder / FILE_NAME).exists():
-            raise ProjectError(f"{folder} is a project already; open it instead.")
-        root = Path(os.path.normpath((images_root or folder).absolute()))
-        settings = ProjectSettings(images=_relative_root(root, folder))
-        if database is not None:
-            settings = ProjectSettings(images=settings.images, database=database)
-        paths = [relative_image_path(Path(path), root) for path in images]
-        names = [check_class_name(name) for name in classes]
-        if len(set(names)) != len(names):
-            raise ProjectError(f"Class names must differ, got {', '.join(names)}.")
-
-        def fill(connection: sa.Connection) -> None:
-            rows.insert_classes(connection, names)
-            rows.insert_images(connection, paths)
-
-        _make_folder(folder)
-        if settings.is_file:
-            safekeeping.create_file(folder / settings.database, fill)
-        else:
-            safekeeping.create_in_server(settings.database, fill)
-        settings.write(folder)
+        create_project(folder, classes, images, images_root, database)
         return cls.open(folder, who=who)
 
     @classmethod
@@ -132,29 +112,7 @@ class ProjectStore:
         NewerSchemaError
             If a newer version of the program wrote it; it is left untouched.
         """
-        folder = Path(folder).absolute()
-        settings = ProjectSettings.read(folder)
-        notices = []
-        if settings.is_file:
-            path = folder / settings.database
-            safekeeping.upgrade_file(path, safekeeping.check_file(path))
-            try:
-                safekeeping.renew_backup(path)
-            except ProjectError as error:
-                notices.append(f"The backup could not be renewed: {error}")
-            share = network_share(folder)
-            if share:
-                notices.append(
-                    f"This project is on a network share ({share}): one person at a time is safe; "
-                    "for a team put a PostgreSQL URL into graydet.toml."
-                )
-            database = Database.of_file(path, wal=share is None)
-        else:
-            database = Database.of_url(settings.database)
-            safekeeping.upgrade_server(database)
-        store = cls(folder, settings, database, who)
-        store.notices.extend(notices)
-        return store
+        return cls(open_project(folder), who)
 
     @classmethod
     def open_or_create(cls, folder: Path, *, who: str | None = None) -> ProjectStore:
@@ -165,25 +123,19 @@ class ProjectStore:
         Raises
         ------
         ProjectError
-            As `open` and `create`, and if a plain folder has no images.
+            As `open` and `create`.
+        ImageError
+            If a plain folder has no images.
         """
-        from napari_graydet.io.images import find_images  # loads the image libraries
-
         folder = Path(folder).absolute()
-        if (folder / FILE_NAME).exists():
-            store = cls.open(folder, who=who)
-            if store.images_root.is_dir():
-                store.add_images(find_images(store.images_root))
-            return store
-        settings = ProjectSettings()
-        if (folder / settings.database).exists():  # only graydet.toml was lost
-            safekeeping.check_file(folder / settings.database)
-            settings.write(folder)
-            return cls.open(folder, who=who)
-        found = find_images(folder) if folder.is_dir() else []
-        if not found:
-            raise ProjectError(f"{folder} is neither a project nor a folder with images.")
-        return cls.create(folder, images=found, who=who)
+        if not (folder / FILE_NAME).exists() and not adopt_database(folder):
+            return cls.create(folder, images=find_images(folder), who=who)
+        store = cls.open(folder, who=who)
+        try:
+            store.add_images(find_images(store.images_root))
+        except GraydetError as error:
+            store.notices.append(f"The folder was not searched for new images: {error}")
+        return store
 
     @staticmethod
     def recover(folder: Path) -> Path:
@@ -199,11 +151,7 @@ class ProjectStore:
         ProjectError
             If there is no sound backup, or the project has its database on a server.
         """
-        folder = Path(folder).absolute()
-        settings = ProjectSettings.read(folder)
-        if not settings.is_file:
-            raise ProjectError("The database is on a server; restore it from the server's backup.")
-        return safekeeping.recover(folder / settings.database)
+        return recover_project(folder)
 
     def close(self) -> None:
         """Close the database. Everything acknowledged is on disk anyway."""
@@ -496,32 +444,8 @@ class ProjectStore:
         )
 
 
-def check_class_name(name: str) -> str:
-    """Return a class name if it can be a label, a file name and a line of text everywhere."""
-    if not name.strip() or name != name.strip() or len(name) > 100 or not name.isprintable():
-        raise ProjectError(
-            f"A class name has 1 to 100 printable characters without spaces around, got {name!r}."
-        )
-    return name
-
-
 def _user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no such user, as in some containers
         return "unknown"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ProjectError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-
-
-def _relative_root(root: Path, folder: Path) -> str:
-    """Write the images' folder relative to the project, so that both can move together."""
-    try:
-        return Path(os.path.relpath(root, folder)).as_posix()
-    except ValueError:  # another drive
-        return root.as_posix()
