@@ -58,6 +58,8 @@ class Build:
             bow=bone.bow * k,
             cap_start=grow(bone.cap_start),
             cap_end=grow(bone.cap_end),
+            rims=(bone.rims[0] * k, bone.rims[1] * k),
+            plate=bone.plate * k,
             cortex=grow(bone.cortex, k * self.cortex),
             spongy=grow(bone.spongy, self.spongy),
         )
@@ -65,12 +67,26 @@ class Build:
 
 @dataclass(frozen=True)
 class Subject:
-    """A finished scene and how to take its picture."""
+    """A finished scene and how to take its picture.
+
+    Attributes
+    ----------
+    label : str
+        Class of the parts.
+    collimator : float
+        How far the shutters reach in, as a share of the picture.
+    pad : float
+        Share of the picture's height that is empty black at the bottom.
+    lines : float
+        Distance in mm of the wires of a measuring grid on the table, 0 for none.
+    """
 
     scene: Scene
     exposure: Exposure
     label: str
     collimator: float
+    pad: float = 0.0
+    lines: float = 0.0
 
 
 def random_build(rng: np.random.Generator, child: float) -> Build:
@@ -114,43 +130,31 @@ def dress(scene: Scene, radius: float, fat: float, rng: np.random.Generator) -> 
     scene.soft = np.maximum(0.85 * scene.soft + 0.15 * muscle, scene.bone + 0.5 * (scene.bone > 0))
 
 
-def limb_exposure(rng: np.random.Generator) -> Exposure:
-    """Settings for extremities: soft radiation, film, computed or direct radiography."""
+def limb_exposure(rng: np.random.Generator, thick: bool = False) -> Exposure:
+    """Settings for extremities: soft radiation on film, computed or direct radiography.
+
+    Parameters
+    ----------
+    thick : bool
+        A leg in place of an arm: harder radiation, more scatter.
+    """
+    u = rng.uniform
     style = rng.random()
-    common = {
-        "kvp": float(rng.uniform(46, 70)),
-        "photons": float(np.exp(rng.uniform(np.log(1.5e3), np.log(4e4)))),
-        "scatter": float(rng.uniform(0.02, 0.25)),
-        "scatter_mm": float(rng.uniform(12, 30)),
-        "blur_mm": float(rng.uniform(0.08, 0.28)),
-        "heel": (float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))),
-    }
-    if style < 0.4:  # film: black air, steep curve
-        return Exposure(
-            **common,
-            latitude=(float(rng.uniform(0, 0.1)), float(rng.uniform(0.97, 1))),
-            curve=float(rng.uniform(2, 5)),
-            gamma=float(rng.uniform(0.8, 1.6)),
-            equalise=0.0,
-            detail=0.0,
-            air=float(rng.uniform(-0.1, 0.15)),
-        )
-    if style < 0.7:  # direct, wide latitude, dark and flat
-        return Exposure(
-            **common,
-            latitude=(0.0, 1.0),
-            curve=0.0,
-            gamma=float(rng.uniform(0.9, 1.8)),
-            equalise=0.0,
-            detail=0.0,
-            air=float(rng.uniform(0.02, 0.3)),
-        )
+    film, direct = style < 0.4, style > 0.75
+    processed = not (film or direct)
     return Exposure(
-        **common,
-        latitude=(float(rng.uniform(0, 0.03)), float(rng.uniform(0.98, 1))),
-        curve=float(rng.uniform(0, 3)),
-        gamma=float(rng.uniform(0.8, 1.5)),
-        equalise=float(rng.uniform(0.1, 0.5)),
-        detail=float(rng.uniform(0.3, 1.5)),
-        air=float(rng.uniform(0, 0.25)),
+        kvp=float(u(52, 72) if thick else u(46, 66)),
+        photons=float(np.exp(u(np.log(900), np.log(15000)))),
+        scatter=float(u(0.15, 0.6) if thick else u(0.03, 0.25)),
+        scatter_mm=float(u(12, 30)),
+        blur_mm=float(u(0.08, 0.28)),
+        heel=(float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))),
+        latitude=(float(u(0.02, 0.15)), float(u(0.985, 1))),
+        toe=float(u(0.0, 0.25) if direct else u(0.0, 0.9)),
+        headroom=float(u(0.1, 1.0) if direct else u(-0.08, 0.25)),
+        curve=float(u(1, 3.5)) if film else 0.0,
+        gamma=float(u(0.75, 1.4)),
+        equalise=float(u(0.1, 0.5)) if processed else 0.0,
+        detail=float(u(0.3, 1.5)) if processed else 0.0,
+        air=float(u(-0.08, 0.2)),
     )

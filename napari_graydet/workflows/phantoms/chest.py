@@ -49,6 +49,8 @@ class Torso:
         Thickness of the chest wall at the side in mm.
     shift : float
         Sideways place of the mediastinum in mm (a turned patient).
+    waves : tuple of (amplitude, period, phase)
+        Unevenness of the borders in mm.
     """
 
     width: float
@@ -59,6 +61,7 @@ class Torso:
     stout: float
     wall: float
     shift: float
+    waves: tuple[tuple[float, float, float], ...]
 
 
 def _random_torso(rng: np.random.Generator) -> Torso:
@@ -72,6 +75,10 @@ def _random_torso(rng: np.random.Generator) -> Torso:
         stout=float(rng.uniform(0.82, 1.2)),
         wall=float(rng.uniform(20, 42)),
         shift=float(rng.normal(0, 5)),
+        waves=tuple(
+            (float(rng.uniform(0.1, 0.8) * period / 50), period, float(rng.uniform(0, 6.3)))
+            for period in (90.0, 61.0, 37.0, 23.0)
+        ),
     )
 
 
@@ -79,7 +86,7 @@ def _lateral(torso: Torso, y: Array) -> Array:
     """Inner half-width of the ribcage at height y."""
     w = torso.width
     knots = (0, 1.5, 5, 12, 25, 50, 95, 150, 200, 260, 330)
-    shape = (0.34, 0.42, 0.48, 0.545, 0.62, 0.73, 0.865, 0.955, 1.0, 1.01, 0.99)
+    shape = (0.34, 0.42, 0.49, 0.565, 0.65, 0.775, 0.90, 0.97, 1.0, 1.01, 0.99)
     return smooth_curve(knots, [v * w for v in shape], y - torso.top)
 
 
@@ -90,13 +97,23 @@ def _medial(torso: Torso, side: int, y: Array) -> Array:
     # Heights are relative to the apex; the heart hangs on the dome below it.
     span = torso.dome[0 if side < 0 else 1] - torso.top
     if side < 0:
-        at = (0, 1.5, 5, 12, 22, 45, 0.42, 0.52, 0.64, 0.80, 0.95, 1.15)
-        shape = (apex, apex - 9, apex - 16, apex - 21, 24, 21, 22, 27, 33 * h, 41 * h, 37 * h, 30)
+        at = (0, 1.5, 5, 12, 22, 45, 0.40, 0.50, 0.60, 0.76, 0.92, 1.05)
+        shape = (apex, apex - 9, apex - 16, apex - 21, 24, 21, 22, 30, 31 * h, 42 * h, 37 * h, 26)
     else:
-        at = (0, 1.5, 5, 12, 22, 40, 0.30, 0.40, 0.50, 0.66, 0.86, 1.12)
-        shape = (apex, apex - 9, apex - 15, apex - 20, 25, 24, 34, 29, 36, 58 * h, 86 * h, 84 * h)
+        at = (0, 1.5, 5, 12, 22, 40, 0.29, 0.39, 0.47, 0.60, 0.76, 0.90, 0.99, 1.10)
+        low = (33, 50 * h, 76 * h, 89 * h, 87 * h, 76 * h)
+        shape = (apex, apex - 9, apex - 15, apex - 20, 25, 24, 33, 28, *low)
     knots = [v if v >= 2 or i < 2 else v * span for i, v in enumerate(at)]
-    return smooth_curve(knots, shape, y - torso.top) + np.float32(side * torso.shift)
+    wave = _wave(torso, y + 500 * side) * np.clip((y - torso.top - 20) / 30, 0, 1)
+    return smooth_curve(knots, shape, y - torso.top) + wave + np.float32(side * torso.shift)
+
+
+def _wave(torso: Torso, at: Array) -> Array:
+    """Unevenness in mm of a border along its course."""
+    out = np.zeros_like(at)
+    for amplitude, period, phase in torso.waves:
+        out += np.float32(amplitude) * np.sin(at * np.float32(2 * np.pi / period) + phase)
+    return out
 
 
 def _dome(torso: Torso, side: int, x: Array) -> Array:
@@ -104,7 +121,8 @@ def _dome(torso: Torso, side: int, x: Array) -> Array:
     w, s = torso.width, torso.sulcus
     knots = (0.0, 0.2 * w, 0.45 * w, 0.65 * w, 0.82 * w, 0.95 * w, 1.03 * w)
     shape = (12.0, 5.0, 0.0, 4.0, 0.32 * s, 0.78 * s, 1.05 * s)
-    return smooth_curve(knots, shape, x) + np.float32(torso.dome[0 if side < 0 else 1])
+    level = torso.dome[0 if side < 0 else 1]
+    return smooth_curve(knots, shape, x) + np.float32(level) + _wave(torso, x + 300 * side)
 
 
 def _body(scene: Scene, torso: Torso) -> tuple[Array, Array]:
@@ -126,7 +144,7 @@ def _body(scene: Scene, torso: Torso) -> tuple[Array, Array]:
     half = smooth_curve(knots, (54, 58, 84, 130, 178, 196, 186, w + 14, w, w + 4), y)
     deep = torso.stout * smooth_curve(knots, (52, 56, 60, 66, 76, 88, 98, 106, 114, 122), y)
     r = np.abs(scene.x) / half
-    body: Array = 2 * deep * np.clip(1 - r**2.4, 0, None) ** (1 / 2.4)
+    body: Array = 2 * deep * np.clip(1 - r**2.8, 0, None) ** (1 / 2.8)
     return body, deep
 
 
@@ -145,7 +163,8 @@ def _lungs(scene: Scene, torso: Torso, deep: Array) -> Array:
         cage = (x > 0) & (x < lateral) & (y > torso.top)
         field = cage & (x > medial) & (y < dome)
         edge = np.clip((x - medial) / 9 + 0.45, 0, 1)
-        behind = np.where(y > torso.top + 90, 0.32, 0.12) * np.clip((x - 14) / 16, 0, 1)
+        behind = np.interp(y, (torso.top + 55, torso.top + 120), (0.1, 0.34))
+        behind = behind * np.clip((x - 8) / 26, 0, 1)
         share = behind + (1 - behind) * edge * edge * (3 - 2 * edge)
         below = np.clip((dome - y) / 3 + 0.5, 0, 1)
         recess = 0.42 * np.exp(-np.clip(y - dome, 0, None) / 16)
@@ -212,24 +231,22 @@ def _ribs(scene: Scene, torso: Torso, rng: np.random.Generator) -> None:
     pitch = rng.uniform(22.5, 26.5)
     slope = rng.uniform(0.85, 1.2)
     for number in range(11):
-        spine_y = torso.top - 22 + pitch * number
-        drop = slope * np.interp(number, (0, 2, 6, 10), (34, 62, 98, 108))
+        spine_y = torso.top - (14 if number == 0 else 8) + pitch * number
+        drop = slope * np.interp(number, (0, 2, 6, 10), (30, 62, 98, 108))
         phi = np.linspace(
             0.06, (2.75, 2.6, 2.5, 2.5, 2.45, 2.4, 2.3, 2.2, 2.1, 1.9, 1.6)[number], 60
         )
         lateral = float(_lateral(torso, np.array([spine_y + drop / 2]))[0]) + 5
-        if number == 0:
-            lateral = 0.58 * torso.width
         for _, side in _SIDES:
             wave = 5 * np.sin(2 * phi)
             x = side * (14 + (lateral - 14) * np.sin(phi) ** 0.8) + torso.shift * 0.5 * np.cos(phi)
             y = spine_y + drop * (1 - np.cos(phi)) / 2 - wave + rng.normal(0, 1.0)
             curves.append(np.stack([x, y, -80 * np.cos(phi)], axis=1))
-    radius = rng.uniform(5.4, 7.0)
+    radius = rng.uniform(5.6, 7.2)
     flat = 0.6
     outer = tubes(scene, curves, radius) * flat
-    inner = tubes(scene, curves, radius - rng.uniform(0.9, 1.4)) * flat
-    mineral = np.maximum(outer - inner * (1 - rng.uniform(0.16, 0.3)), 0)
+    inner = tubes(scene, curves, radius - rng.uniform(1.0, 1.5)) * flat
+    mineral = np.maximum(outer - inner * (1 - rng.uniform(0.15, 0.32)), 0)
     scene.bone += np.minimum(mineral, 12) * np.float32(rng.uniform(0.8, 1.2))
 
 
@@ -251,7 +268,7 @@ def _shoulders(scene: Scene, torso: Torso, rng: np.random.Generator) -> None:
         for a, b in ((0, 1), (1, 2), (0, 3)):
             borders.append(np.column_stack([np.linspace(corner[a], corner[b], 20), np.zeros(20)]))
         head = (side * (178 + spread), torso.top + 24)
-        scene.add_bone(Blob(head, (23, 24), 20, spongy=0.1, cortex=0.8))
+        scene.add_bone(Blob(head, (23, 24), 20, spongy=0.16, cortex=0.8))
         arm = rng.uniform(8, 60)
         scene.add_bone(
             LongBone(
@@ -263,8 +280,8 @@ def _shoulders(scene: Scene, torso: Torso, rng: np.random.Generator) -> None:
                 spongy=(0.1, 0.05, 0.02),
             )
         )
-    outer, inner = tubes(scene, clavicles, 6.3), tubes(scene, clavicles, 4.8)
-    scene.bone += outer - 0.85 * np.minimum(inner, outer)
+    outer, inner = tubes(scene, clavicles, 6.8), tubes(scene, clavicles, 5.2)
+    scene.bone += outer - 0.66 * np.minimum(inner, outer)
     scene.bone += 0.6 * tubes(scene, borders, 2.6)
 
 
@@ -277,13 +294,13 @@ def _spine(scene: Scene, torso: Torso, rng: np.random.Generator) -> None:
         x = torso.shift * 0.4 + lean * y
         half = float(np.interp(number, (-4, 2, 15), (12, 15, 23)))
         scene.add_bone(
-            Blob((x, y), (half, pitch / 2 - 2.2), 0.85 * half, power=3.6, cortex=0.9, spongy=0.11)
+            Blob((x, y), (half, pitch / 2 - 2.2), 0.85 * half, power=3.6, cortex=0.55, spongy=0.11)
         )
         for side in (-1, 1):
             scene.add_bone(
-                Blob((x + side * 0.62 * half, y - 2), (3.6, 5), 5, cortex=1.2, spongy=0.1)
+                Blob((x + side * 0.62 * half, y - 2), (3.6, 5), 5, cortex=0.7, spongy=0.1)
             )
-        scene.add_bone(Blob((x + torso.shift * 0.5, y + 9), (3.2, 6.5), 8, cortex=1.0, spongy=0.1))
+        scene.add_bone(Blob((x + torso.shift * 0.5, y + 9), (3.2, 6.5), 8, cortex=0.5, spongy=0.08))
 
 
 def _airways(scene: Scene, torso: Torso) -> Array:
@@ -338,11 +355,23 @@ def _breasts(scene: Scene, torso: Torso, rng: np.random.Generator) -> Array:
     return out
 
 
+def _shadows(scene: Scene, torso: Torso, rng: np.random.Generator) -> Array:
+    """Patches of denser lung (infiltrates), in units of the ordinary mottle."""
+    out = np.zeros(scene.shape, np.float32)
+    rough = smooth_noise(scene.shape, 4 / scene.spacing, rng)
+    for _ in range(int(rng.integers(1, 5))):
+        centre = (rng.choice([-1, 1]) * rng.uniform(40, 95), rng.uniform(torso.top + 15, 60))
+        radii = (float(rng.uniform(8, 32)), float(rng.uniform(8, 32)))
+        rho = ellipse(scene, (float(centre[0]), float(centre[1])), radii)
+        out += np.float32(rng.uniform(1, 7)) * np.exp(-rho) * np.clip(1 + 0.5 * rough, 0, None)
+    return out
+
+
 def build_chest(rng: np.random.Generator, size: int) -> Subject:
     """A frontal chest radiograph with the two visible lung fields as parts."""
     torso = _random_torso(rng)
     shrink = float(rng.uniform(0.55, 0.85)) if rng.random() < 0.12 else 1.0
-    field = float(rng.uniform(335, 430))
+    field = 2 * torso.width * float(rng.uniform(1.15, 1.55))
     aspect = float(rng.uniform(0.85, 1.15))
     rows, cols = (size, int(size * aspect)) if aspect <= 1 else (int(size / aspect), size)
     scene = Scene(
@@ -369,8 +398,10 @@ def build_chest(rng: np.random.Generator, size: int) -> Subject:
     blood = _vessels(scene, torso, rng) * np.clip(air / 60, 0, 1)
     mist = smooth_noise(scene.shape, 10 / scene.spacing, rng)
     fine = smooth_noise(scene.shape, 2.0 / scene.spacing, rng)
+    if rng.random() < 0.3:
+        mist += _shadows(scene, torso, rng)
     density = 0.26 + 0.03 * mist + 0.012 * fine + 0.04 * np.clip(scene.y / 100, -1, 1)
-    tissue = air * np.clip(density, 0.1, 0.6) + np.minimum(blood * 0.8, air * 0.8)
+    tissue = air * np.clip(density, 0.1, 0.6) + np.minimum(blood * rng.uniform(0.8, 2.0), air * 0.8)
     scene.soft = np.where(lung, scene.soft - np.maximum(air - tissue, 0), scene.soft)
     scene.soft = np.maximum(scene.soft - _airways(scene, torso) - _gas(scene, torso, rng), 0)
     scene.soft *= 1 + 0.012 * smooth_noise(scene.shape, 18 / scene.spacing, rng)
@@ -381,7 +412,13 @@ def build_chest(rng: np.random.Generator, size: int) -> Subject:
     scene.soft *= shrink
     scene.bone *= shrink
     scene.spacing *= shrink
-    return Subject(scene, _chest_exposure(rng), "lung", 0.06 if rng.random() < 0.5 else 0.0)
+    pad = 0.0
+    if rng.random() < 0.25:
+        pad = 0.5 - (max(torso.dome) + rng.uniform(25, 70) - scene.centre[1]) / (
+            rows * field / size
+        )
+    inset = 0.06 if rng.random() < 0.5 else 0.0
+    return Subject(scene, _chest_exposure(rng), "lung", inset, float(np.clip(pad, 0, 0.4)))
 
 
 def _chest_exposure(rng: np.random.Generator) -> Exposure:
@@ -389,14 +426,16 @@ def _chest_exposure(rng: np.random.Generator) -> Exposure:
     film = rng.random() < 0.5
     return Exposure(
         kvp=float(rng.uniform(90, 130)),
-        photons=float(np.exp(rng.uniform(np.log(6e4), np.log(6e5)))),
+        photons=float(np.exp(rng.uniform(np.log(1500), np.log(20000)))),
         scatter=float(rng.uniform(0.1, 0.4)),
         scatter_mm=float(rng.uniform(25, 60)),
         blur_mm=float(rng.uniform(0.2, 0.6)),
         heel=(float(rng.normal(0, 0.1)), float(rng.normal(0, 0.1))),
-        latitude=(float(rng.uniform(0.0, 0.05)), float(rng.uniform(0.86, 0.99))),
+        latitude=(float(rng.uniform(0.0, 0.05)), float(rng.uniform(0.86 if film else 0.96, 0.99))),
+        toe=float(rng.uniform(0.85, 1.05) if film else rng.uniform(0.3, 0.95)),
+        headroom=float(rng.uniform(-0.05, 0.12)),
         curve=float(rng.uniform(1.5, 4)) if film else float(rng.uniform(0, 2)),
-        gamma=float(rng.uniform(0.8, 1.5)),
+        gamma=float(rng.uniform(0.8, 1.5) if film else rng.uniform(0.6, 1.1)),
         equalise=0.0 if film else float(rng.uniform(0.15, 0.5)),
         detail=0.0 if film else float(rng.uniform(0.4, 1.6)),
         air=float(rng.uniform(-0.05, 0.1)),

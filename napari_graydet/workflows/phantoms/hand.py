@@ -38,22 +38,22 @@ Array = NDArray[Any]
 
 # Adult right hand, palm down, millimetres; y points to the wrist, thumb at negative x.
 _DIGITS = ("thumb", "index finger", "middle finger", "ring finger", "little finger")
-_BASES = ((-25, -33), (-12, -36), (-1.5, -38.5), (8.5, -37), (17, -33))
-_AIM = (-0.72, -0.17, -0.01, 0.14, 0.29)
+_BASES = ((-25, -28.5), (-12, -31.5), (-1.5, -34), (8.5, -32.5), (17, -29))
+_AIM = (-0.62, -0.17, -0.01, 0.14, 0.29)
 _SPLAY = (-0.04, -0.04, 0.0, 0.05, 0.12)
 _LENGTHS = ((46, 32, 22), (67, 40, 23, 17), (65, 44, 27, 18), (58, 41, 26, 18), (53, 33, 18.5, 16))
 _GIRTH = (1.12, 1.05, 1.08, 1.0, 0.9)
 
 # name, centre, half-axes, half thickness, angle, age of ossification
 _CARPALS = (
-    ("scaphoid", (-13, -12), (6.5, 11), 6.5, 0.65, 6.0),
-    ("lunate", (2, -9.5), (8, 7.5), 7, 0.1, 4.5),
-    ("triquetrum", (15.5, -13), (7, 7.5), 6, 0.6, 3.0),
-    ("pisiform", (19, -11), (4.6, 5.4), 5, 0.0, 10.0),
-    ("trapezium", (-21, -25), (7.5, 7), 6.5, 0.5, 6.0),
-    ("trapezoid", (-10.5, -27.5), (5.6, 6.4), 6.5, 0.2, 6.0),
-    ("capitate", (1.5, -25.5), (7, 11.5), 8, 0.05, 0.4),
-    ("hamate", (12.5, -25.5), (7.6, 9.5), 8, -0.35, 0.5),
+    ("scaphoid", (-13, -10), (6.5, 11), 6.5, 0.65, 6.0),
+    ("lunate", (2, -7.5), (8, 7.5), 7, 0.1, 4.5),
+    ("triquetrum", (15.5, -11), (7, 7.5), 6, 0.6, 3.0),
+    ("pisiform", (19, -9), (4.6, 5.4), 5, 0.0, 10.0),
+    ("trapezium", (-21, -23), (7.5, 7), 6.5, 0.5, 6.0),
+    ("trapezoid", (-10.5, -25.5), (5.6, 6.4), 6.5, 0.2, 6.0),
+    ("capitate", (1.5, -23.5), (7, 11.5), 8, 0.05, 0.4),
+    ("hamate", (12.5, -23.5), (7.6, 9.5), 8, -0.35, 0.5),
 )
 
 
@@ -130,7 +130,7 @@ def _digit(
             3 if last else number
         ]
         bones.append((replace(placed, bow=bow), f"{_DIGITS[index]} {kind}", plate))
-        gap = float(rng.uniform(1.2, 2.2)) * k * (1.25 if number == 0 else 1)
+        gap = float(rng.uniform(0.4, 1.3)) * k * (1.25 if number == 0 else 1)
         at = at + (full + gap) * np.array([np.sin(angle), -np.cos(angle)])
         radius = (
             (10.2, 9.2, 8.2, 7.4)[min(number, 3)]
@@ -230,7 +230,7 @@ def _carpals(scene: Scene, build: Build, rng: np.random.Generator) -> None:
                 waves,
                 float(rng.uniform(2.1, 2.8)),
                 cortex=0.65 * k * build.cortex,
-                spongy=0.24 * build.spongy,
+                spongy=0.17 * build.spongy,
             ),
             name,
         )

@@ -78,7 +78,9 @@ def build_forearm(rng: np.random.Generator, size: int) -> Subject:
     else:
         draw_arm(scene, build, rng, fat=float(rng.uniform(2, 6)), radius=30)
     collimated = 0.12 if rng.random() < 0.35 else 0.0
-    return Subject(scene, limb_exposure(rng), "bone", collimated)
+    leg = view in ("shin", "knee")
+    lines = float(rng.uniform(20, 60)) if leg and rng.random() < 0.35 else 0.0
+    return Subject(scene, limb_exposure(rng, leg), "bone", collimated, lines=lines)
 
 
 def _leg(scene: Scene, build: Build, rng: np.random.Generator) -> None:
@@ -97,7 +99,7 @@ def _leg(scene: Scene, build: Build, rng: np.random.Generator) -> None:
             (float(rng.uniform(-4, 4)) * k, -34 * k),
             (20 * k, 21 * k),
             9 * k,
-            spongy=0.22 * build.spongy,
+            spongy=0.16 * build.spongy,
             cortex=1.0,
         )
     )

@@ -14,7 +14,7 @@ from napari_graydet.workflows.phantoms.build import Subject
 from napari_graydet.workflows.phantoms.chest import build_chest
 from napari_graydet.workflows.phantoms.hand import build_hand
 from napari_graydet.workflows.phantoms.limb import build_forearm
-from napari_graydet.workflows.phantoms.overlays import add_marker, collimator
+from napari_graydet.workflows.phantoms.overlays import add_grid, add_marker, collimator
 from napari_graydet.workflows.phantoms.physics import detect, display, quantise, transmission
 
 Array = NDArray[Any]
@@ -123,12 +123,17 @@ def _radiograph(subject: Subject, rng: np.random.Generator) -> tuple[Array, Arra
     """Gray (H, W) in 0..1 with overlays, and the beam that the collimator lets through."""
     scene, exposure = subject.scene, subject.exposure
     beam = collimator(scene.shape, rng, subject.collimator)
+    if subject.pad:
+        beam[round(scene.shape[0] * (1 - subject.pad)) :] = 0
     primary = transmission(scene.soft, scene.bone, scene.metal, exposure.kvp)
-    optical = detect(primary, np.maximum(beam, 0.004), exposure, scene.spacing, rng)
     body = (scene.soft > 1) & (beam > 0.99)
+    optical = detect(primary, body, np.maximum(beam, 0.004), exposure, scene.spacing, rng)
     gray = display(optical, body, exposure, scene.spacing)
-    border = 0.0 if rng.random() < 0.6 else rng.uniform(0.9, 1)  # digital shutter, or bare film
+    bare = rng.random() < 0.35 and not subject.pad
+    border = rng.uniform(0.9, 1) if bare else 0.0  # digital shutter, or bare film
     gray = gray * beam + np.float32(border) * (1 - beam)
+    if subject.lines:
+        gray = add_grid(gray, subject.lines / scene.spacing, rng)
     if rng.random() < 0.75:
         gray = add_marker(gray, "L" if scene.mirror else "R", rng)
     return gray, beam

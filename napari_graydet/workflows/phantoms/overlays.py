@@ -82,10 +82,22 @@ def collimator(shape: tuple[int, int], rng: np.random.Generator, inset: float) -
     return out
 
 
+def add_grid(gray: Array, pitch: float, rng: np.random.Generator) -> Array:
+    """Thin bright wires every ``pitch`` pixels, as on long-leg pictures; returns the gray."""
+    out = gray.copy()
+    for axis, length in enumerate(gray.shape):
+        start = rng.uniform(0, pitch)
+        for at in np.arange(start, length - 1, pitch * rng.uniform(0.9, 1.1)):
+            level = np.float32(rng.uniform(0.03, 0.16))
+            place = (int(at), slice(None)) if axis == 0 else (slice(None), int(at))
+            out[place] += level
+    return np.clip(gaussian_filter(out, rng.uniform(0.4, 1.2)), 0, 1)
+
+
 def add_marker(gray: Array, side: str, rng: np.random.Generator) -> Array:
     """Put a lead letter, sometimes with a plate or initials, into a corner; returns the gray."""
     height, width = gray.shape
-    size = rng.uniform(0.025, 0.06) * max(height, width)
+    size = rng.uniform(0.025, 0.05) * max(height, width)
     text = side + ("" if rng.random() < 0.6 else str(rng.choice(["AK", "MT", "PA", "EM"])))
     left = rng.random() < 0.5
     room = size * len(text)

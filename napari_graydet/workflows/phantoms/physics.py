@@ -29,7 +29,7 @@ class Exposure:
     kvp : float
         Tube voltage in kV; sets the contrast of bone against soft tissue.
     photons : float
-        Detected photons per pixel behind nothing.
+        Detected photons per pixel behind the middle of the body.
     scatter : float
         Scattered light relative to the primary.
     scatter_mm, blur_mm : float
@@ -38,6 +38,10 @@ class Exposure:
         Relative fall of the beam from edge to edge, columns and rows.
     latitude : (low, high)
         Quantiles of the exposed body that are shown as black and white.
+    toe : float
+        Where black lies between free air, 0, and the low quantile, 1.
+    headroom : float
+        White lies this much of the window above the high quantile.
     curve : float
         Steepness of the film curve, 0 for a linear one.
     gamma : float
@@ -57,6 +61,8 @@ class Exposure:
     blur_mm: float
     heel: tuple[float, float]
     latitude: tuple[float, float]
+    toe: float
+    headroom: float
     curve: float
     gamma: float
     equalise: float
@@ -109,6 +115,7 @@ def broad_blur(image: Array, sigma: float) -> Array:
 
 def detect(
     primary: Array,
+    body: Array,
     field_of_view: Array,
     exposure: Exposure,
     spacing: float,
@@ -119,7 +126,9 @@ def detect(
     Parameters
     ----------
     primary : (H, W)
-        Transmission of the body.
+        Transmission.
+    body : (H, W) bool
+        Where the exposed body is.
     field_of_view : (H, W)
         Beam at each pixel, 1 inside the collimator.
     spacing : float
@@ -135,15 +144,18 @@ def detect(
     light = gaussian_filter(light, max(exposure.blur_mm / spacing, 0.35))
     noise = rng.standard_normal(light.shape, np.float32)
     noise = gaussian_filter(noise, 0.5) * np.float32(1.7)
-    light = light + noise * np.sqrt(np.maximum(light, 1e-6) / exposure.photons)
+    middle = float(np.median(light[body])) if body.any() else 1.0
+    light = light + noise * np.sqrt(np.maximum(light, 1e-6) * middle / exposure.photons)
     return -np.log(np.maximum(light, 2e-5)).astype(np.float32)
 
 
 def display(optical: Array, body: Array, exposure: Exposure, spacing: float) -> Array:
     """Film-like gray (H, W) in 0..1, bone bright, from the attenuation the detector saw."""
     inside = optical[body] if body.any() else optical.ravel()
-    black, white = np.quantile(inside[::7], exposure.latitude)
-    span = max(float(white - black), 0.05)
+    low, white = (float(v) for v in np.quantile(inside[::7], exposure.latitude))
+    air = float(np.quantile(optical[::5, ::5], 0.01))
+    black = air + exposure.toe * (low - air)
+    span = max((white - black) * (1 + exposure.headroom), 0.05)
     unit = (optical - black) / span
     if exposure.equalise or exposure.detail:
         broad = broad_blur(np.clip(unit, -0.3, 1.3), 12.0 / spacing)

@@ -120,7 +120,7 @@ class Scene:
 def trabecular_texture(rng: np.random.Generator, size: int = 256) -> Array:
     """Periodic fibrous noise (size, size), mean 0, standard deviation 1, fibres along axis 0."""
     out = np.zeros((size, size))
-    for along, across, weight in ((3.0, 0.6, 1.0), (1.0, 1.0, 0.5), (0.7, 2.5, 0.35), (9, 3, 0.7)):
+    for along, across, weight in ((3.0, 0.6, 1.0), (1.0, 1.0, 0.5), (0.7, 2.5, 0.35), (9, 3, 0.35)):
         noise = gaussian_filter(rng.standard_normal((size, size)), (along, across), mode="wrap")
         out += weight * noise / noise.std()
     result: Array = ((out - out.mean()) / out.std()).astype(np.float32)
@@ -148,8 +148,13 @@ class LongBone:
         Mineral fraction of the marrow room at equally spaced stations.
     cap_start, cap_end : sequence of float
         Joint surface: outward offset in mm at equally spaced places across the width.
-    grain : float
-        Standard deviation of the mineral fraction, relative.
+    rims : (start, end)
+        Radius in mm with which the joint surfaces are rounded along the ray; small for a flat
+        surface seen edge on, which shows as a bright line.
+    plate : float
+        Thickness of the compact bone under the joint surfaces in mm.
+    grain, pitch : float
+        Standard deviation of the mineral fraction, relative, and mm per texel of its texture.
     """
 
     start: Point
@@ -162,8 +167,10 @@ class LongBone:
     spongy: Sequence[float] = (0.25, 0.05, 0.25)
     cap_start: Sequence[float] = (-1.0, 0.0, -1.0)
     cap_end: Sequence[float] = (-1.0, 0.0, -1.0)
-    grain: float = 0.3
-    pitch: float = 0.35
+    rims: tuple[float, float] = (2.0, 4.0)
+    plate: float = 0.6
+    grain: float = 0.16
+    pitch: float = 0.2
 
     def window(self, scene: Scene) -> tuple[slice, slice]:
         """Rows and columns of the scene that this bone can touch."""
@@ -189,21 +196,25 @@ class LongBone:
         v = (u - middle) / half
         to_start = s + _stations(self.cap_start, (v + 1) / 2)
         to_end = length - s + _stations(self.cap_end, (v + 1) / 2)
-        to_joint = np.minimum(to_start, to_end)
         cortex = _stations(self.cortex, t)
-        rim = np.maximum(half * 0.6, 1)
 
         deep = _stations(self.depth, t) * half
         outer = 2 * deep * np.sqrt(np.clip(1 - v * v, 0, None))
-        outer = np.where(to_joint > 0, outer * _round_end(to_joint / rim), 0)
+        outer = outer * self._ends(to_start, to_end)
         room = np.maximum(half - cortex, 0.05)
         vi = (u - middle) / room
         inner = 2 * np.maximum(deep - cortex, 0)
         inner = inner * np.sqrt(np.clip(1 - vi * vi, 0, None))
-        inner = np.minimum(inner * _round_end((to_joint - np.minimum(cortex, 1.2)) / rim), outer)
+        inner = inner * self._ends(to_start - self.plate, to_end - self.plate)
+        inner = np.minimum(inner, outer)
         fraction = _stations(self.spongy, t)
         fraction = fraction * (1 + self.grain * scene.grain(s, u, self.pitch))
         return outer, outer - inner + inner * np.clip(fraction, 0, 0.9)
+
+    def _ends(self, to_start: Array, to_end: Array) -> Array:
+        """Chord factor of the joint surfaces at these distances in mm, 0 beyond them."""
+        start, end = (np.maximum(rim, 0.05) for rim in self.rims)
+        return _round_end(to_start / start) * _round_end(to_end / end)
 
     def split(self, at_end: float, gap: float) -> tuple[LongBone, LongBone]:
         """Shaft and end piece of a growing bone: a growth plate ``gap`` mm wide.
@@ -217,8 +228,8 @@ class LongBone:
         shaft = self._piece(0, 1 - (at_end + gap) / length)
         end = self._piece(1 - at_end / length, 1)
         return (
-            replace(shaft, cap_end=(-0.6, 0.3, -0.2, 0.3, -0.6)),
-            replace(end, cap_start=(-1.2, -0.2, 0, -0.2, -1.2), bow=0.0),
+            replace(shaft, cap_end=(-0.6, 0.3, -0.2, 0.3, -0.6), rims=(self.rims[0], 0.8)),
+            replace(end, cap_start=(-1.2, -0.2, 0, -0.2, -1.2), rims=(1.0, self.rims[1]), bow=0.0),
         )
 
     def _piece(self, t0: float, t1: float) -> LongBone:
@@ -273,8 +284,8 @@ class Blob:
     power: float = 2.0
     cortex: float = 0.7
     spongy: float = 0.25
-    grain: float = 0.3
-    pitch: float = 0.35
+    grain: float = 0.16
+    pitch: float = 0.2
 
     def window(self, scene: Scene) -> tuple[slice, slice]:
         """Rows and columns of the scene that this solid can touch."""
