@@ -228,7 +228,9 @@ def _rois(
     """Return the ROIs to work in, and notices."""
     name = label or UNLABELLED
     whole = RoiBox.of_image(image.shape)
-    if roi == "whole":
+    if isinstance(roi, str):
+        if roi != "whole":
+            raise GeometryError(f"An ROI is x0, y0, x1, y1 or 'whole'; got {roi!r}.")
         return [roi_record(whole, name)], ()
     if roi is not None:
         return [roi_record(box.clip(image.shape), name) for box in _given(roi)], ()
@@ -250,11 +252,8 @@ def _rois(
 def _given(roi: Roi | Sequence[Roi]) -> list[RoiBox]:
     if isinstance(roi, RoiBox):
         return [roi]
-    several = roi and not isinstance(roi[0], int | float | np.number)
-    boxes = [_box(one) for one in roi] if several else [_box(roi)]  # type: ignore[arg-type]
-    if not boxes:
-        raise GeometryError("Expected at least one ROI, got an empty list; None detects them.")
-    return boxes
+    several = len(roi) > 0 and not isinstance(roi[0], int | float | np.number)
+    return [_box(one) for one in roi] if several else [_box(roi)]  # type: ignore
 
 
 def _box(roi: Roi) -> RoiBox:

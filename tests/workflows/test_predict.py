@@ -115,7 +115,9 @@ def test_detectors_are_loaded_once_and_when_needed(monkeypatch: pytest.MonkeyPat
 
 
 def test_boxes_of_hand_drawn_rois_need_no_roi_detector() -> None:
-    predictor = Predictor(roi_detector=FakeRois(ModelError("must not run")), box_detector=BrightHalf())
+    predictor = Predictor(
+        roi_detector=FakeRois(ModelError("must not run")), box_detector=BrightHalf()
+    )
     roi = RoiRecord(x0=0, y0=0, x1=30, y1=30, label="bone")
     found = predictor.propose_boxes(image_of(np.random.default_rng(6)), [roi])
     assert found.annotation.rois == (roi,)
