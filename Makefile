@@ -15,7 +15,12 @@ export YOLO_AUTOINSTALL := 0
 .PHONY: demo test lint check-long bench weights samples clean
 
 demo: $(READY)
-	@$(BIN)/napari-graydet demo --auto
+ifneq ($(or $(DISPLAY),$(WAYLAND_DISPLAY),$(filter Darwin Windows_NT,$(shell uname -s) $(OS))),)
+	@$(BIN)/napari-graydet demo
+else
+	@echo "No display here: the window runs off screen and saves what you would see."
+	@xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" $(BIN)/napari-graydet demo --screenshots demo-output
+endif
 
 test: $(READY) lint
 	QT_API=pyqt5 $(PYTEST) -q -m "not long"
