@@ -386,13 +386,13 @@ class ProjectStore:
         active_seconds: float = 0.0,
     ) -> Change:
         """Prepare a change; all that is slow or can be wrong happens before the transaction."""
-        self._check_labels(annotation)
         try:
-            record = pack(annotation)
+            annotation, record = pack(annotation)
         except ValueError as error:
             raise ProjectError(
                 f"The record is not valid and was not saved: {' '.join(str(error).split())[:200]}."
             ) from error
+        self._check_labels(annotation)
         sha256 = self._sha256(image_id)
         return Change(annotation, record, source, kind, action, self.who, sha256, active_seconds)
 

@@ -68,17 +68,17 @@ revisions = sa.Table(
 )
 
 
-def pack(annotation: Annotation) -> bytes:
-    """Return a record as JSON bytes, compressed when long.
+def pack(annotation: Annotation) -> tuple[Annotation, bytes]:
+    """Return a record as it will be read back, and its JSON bytes, compressed when long.
 
     Raises
     ------
     ValueError
-        If the record would not be read back; `model_copy` does not validate, so this does.
+        If it would not be read back; `model_copy` does not validate, so this does.
     """
-    text = annotation.model_dump_json().encode()
-    Annotation.model_validate_json(text)
-    return zlib.compress(text) if len(text) >= COMPRESS_FROM else text
+    text = annotation.model_dump_json(warnings="none").encode()
+    read_back = Annotation.model_validate_json(text)
+    return read_back, zlib.compress(text) if len(text) >= COMPRESS_FROM else text
 
 
 def unpack(record: bytes, name: str) -> Annotation:
