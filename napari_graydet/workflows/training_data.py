@@ -9,9 +9,11 @@ set every image is another patient, so a split by image is a split by patient.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -49,6 +51,11 @@ MONTGOMERY_HELD_OUT = 40
 _DEPTHS = (8, 8, 8, 8, 12, 16)
 _INVERTED_SHARE = 0.15
 _SIZES = (384, 769)
+_EPIPHYSIS = re.compile(r"( proximal| distal)? epiphysis$")
+_CARPUS = frozenset(
+    ["capitate", "hamate", "lunate", "pisiform"]
+    + ["scaphoid", "trapezium", "trapezoid", "triquetrum"]
+)
 
 Part = Literal["train", "held out", "all"]
 LabelMap = npt.NDArray[np.uint16]
@@ -95,7 +102,8 @@ class Sample:
 
 def connected_parts(mask: npt.NDArray[np.bool_]) -> LabelMap:
     """Number the 8-connected parts of a (H, W) mask from 1."""
-    return np.asarray(measure.label(mask, connectivity=2), dtype=np.uint16)
+    labelled: LabelMap = measure.label(mask, connectivity=2)  # type: ignore[no-untyped-call]
+    return labelled.astype(np.uint16)
 
 
 def part_rois(parts: LabelMap, margin: float = MARGIN) -> dict[int, RoiBox]:
@@ -128,7 +136,29 @@ def phantom_sample(kind: str, index: int) -> Sample:
     scale = scale_for_pixels(made.pixels, bits, inverted=inverted)
     stem = f"{kind}-{index:07d}"
     image = GrayImage(made.pixels, scale, name=stem, spacing_mm=(made.spacing_mm, made.spacing_mm))
-    return Sample(image, made.label, made.parts, kind, stem)
+    return Sample(image, made.label, merge_parts(made.parts, made.part_names), kind, stem)
+
+
+def merge_parts(parts: LabelMap, names: Sequence[str]) -> LabelMap:
+    """Put together the parts that a person would put one ROI around.
+
+    The pieces of one bone, an epiphysis and its shaft, and the bones of the carpus, which cover one
+    another in every projection, each become one part.
+
+    Parameters
+    ----------
+    parts
+        (H, W) part ids.
+    names
+        Name of part id i at index i - 1.
+    """
+    objects: dict[str, int] = {}
+    ids = [0]
+    for index, name in enumerate(names):
+        whole = "carpus" if name in _CARPUS else _EPIPHYSIS.sub("", name)
+        whole = f"{name} {index}" if name == "fragment" else whole
+        ids.append(objects.setdefault(whole, len(objects) + 1))
+    return np.array(ids, dtype=np.uint16)[parts]
 
 
 def phantom_samples(
@@ -150,6 +180,7 @@ def phantom_samples(
         yield _cached_phantom(kind, index, folder)
 
 
+@functools.cache
 def _code_digest() -> str:
     """Digest of the code that draws phantoms, so that a cache never holds outdated ones."""
     digest = hashlib.sha256()
