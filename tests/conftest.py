@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# pytest-qt chooses a Qt binding of its own unless it is told which one the program will use.
+if "QT_API" in os.environ:
+    os.environ.setdefault("PYTEST_QT_API", os.environ["QT_API"])
 
 # These machines are shared and noisy: a slow example is no failure.
 settings.register_profile(

@@ -19,7 +19,13 @@ from napari.components.viewer_model import ViewerModel
 from napari.layers import Points, Surface
 from napari.qt import QtViewer
 from napari.utils import Colormap
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtCore import (
+    QEvent,
+    QObject,
+    QSize,
+    Qt,
+    Signal,  # type: ignore[attr-defined, unused-ignore]
+)
 from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
@@ -371,7 +377,7 @@ class CloudView(QWidget):
         yield
         while event.type == "mouse_move":
             dx, dy = (np.array(event.pos) - start) * _DEGREES_PER_PIXEL
-            self._angles = azimuth - dx, float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
+            self._angles = azimuth + dx, float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
             self._fitted = False
             self._aim()
             yield

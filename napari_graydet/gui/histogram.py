@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import (
+    QEvent,
+    QPointF,
+    QRectF,
+    QSize,
+    Qt,
+    Signal,  # type: ignore[attr-defined, unused-ignore]
+)
 from qtpy.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
@@ -185,8 +192,10 @@ class HistogramView(QWidget):
             return next(iter(near))
         return BAND if min(at.values()) < x < max(at.values()) else None
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
         """Grab a handle or the band."""
+        if event is None:
+            return
         x = _x(event)
         part = self._part_at(x)
         if event.button() != Qt.MouseButton.LeftButton or part is None:
@@ -203,8 +212,10 @@ class HistogramView(QWidget):
         self.drag_started.emit()
         self.update()
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
         """Drag what was grabbed, or show what could be."""
+        if event is None:
+            return
         x = _x(event)
         self._hover = x
         layout = self._layout()
@@ -215,8 +226,10 @@ class HistogramView(QWidget):
             self._show_cursor(x)
         self.update()
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802
         """End the drag."""
+        if event is None:
+            return
         if event.button() != Qt.MouseButton.LeftButton or self._drag is None:
             event.ignore()
             return
@@ -240,8 +253,10 @@ class HistogramView(QWidget):
 
     # the keyboard
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
         """Move the focused handle, or take a drag back."""
+        if event is None:
+            return
         if event.key() == Qt.Key.Key_Escape and self._drag is not None:
             start = self._drag.start
             self._drag = None
@@ -261,8 +276,10 @@ class HistogramView(QWidget):
             self.drag_started.emit()
         self._move(_stepped(self._range, self._focused, step, self._bins.scale))
 
-    def keyReleaseEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+    def keyReleaseEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
         """End a run of key presses: one release for a key that was held."""
+        if event is None:
+            return
         if event.isAutoRepeat() or Qt.Key(event.key()) not in _STEPS:
             super().keyReleaseEvent(event)
             return

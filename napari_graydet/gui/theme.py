@@ -57,8 +57,8 @@ class ViewColours:
 
 def mix(a: QColor, b: QColor, share: float) -> QColor:
     """Return the opaque colour that is `share` (0..1) of the way from `a` to `b`."""
-    channels = zip(a.getRgbF()[:3], b.getRgbF()[:3], strict=True)
-    return QColor.fromRgbF(*(float(x) + (float(y) - float(x)) * share for x, y in channels))
+    channels = zip(rgb(a), rgb(b), strict=True)
+    return QColor.fromRgbF(*(x + (y - x) * share for x, y in channels))
 
 
 def with_alpha(colour: QColor, alpha: float) -> QColor:
@@ -70,5 +70,4 @@ def with_alpha(colour: QColor, alpha: float) -> QColor:
 
 def rgb(colour: QColor) -> tuple[float, float, float]:
     """Return the colour as three floats 0..1."""
-    red, green, blue = colour.getRgbF()[:3]
-    return float(red), float(green), float(blue)
+    return colour.redF(), colour.greenF(), colour.blueF()
