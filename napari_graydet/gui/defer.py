@@ -1,0 +1,41 @@
+"""Calls that wait for the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import QTimer
+
+
+class Deferred:
+    """Calls a function once the event loop is idle, with the arguments of the last call only.
+
+    A drag sends more mouse moves than frames can be drawn: those in between are dropped.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self._function = function
+        self._args: tuple[Any, ...] | None = None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self.flush)
+
+    def __call__(self, *args: Any) -> None:
+        """Ask for a call."""
+        self._args = args
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def flush(self) -> None:
+        """Make the pending call now, if there is one."""
+        self._timer.stop()
+        args, self._args = self._args, None
+        if args is not None:
+            self._function(*args)
+
+    def drop(self) -> None:
+        """Forget the pending call."""
+        self._timer.stop()
+        self._args = None

@@ -1,0 +1,101 @@
+"""What belongs to one viewer: session, controller, layers, keys. All its panels share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.settings import get_plugin_settings
+from napari.viewer import Viewer
+from psygnal import Signal
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QWidget
+
+from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.jobs import QtJobs
+from napari_graydet.gui.keys import Keys
+from napari_graydet.gui.layers import Layers, Tool
+from napari_graydet.gui.session import Session
+from napari_graydet.workflows.predict import Predictor
+
+PLUGIN = "napari-graydet"
+
+_desks: dict[int, Desk] = {}
+
+
+def desk_of(viewer: Viewer) -> Desk:
+    """Return the desk of a viewer, made when it is first asked for."""
+    inner = getattr(viewer, "__wrapped__", viewer)  # plugins are handed a proxy
+    if id(inner) not in _desks:
+        _desks[id(inner)] = Desk(inner)
+    return _desks[id(inner)]
+
+
+def chosen_device() -> str:
+    """Return the device chosen in Preferences: auto, cuda, mps or cpu."""
+    try:
+        settings: Any = get_plugin_settings(PLUGIN)
+    except KeyError:  # the plugin is not registered with napari: used as a library
+        return "auto"
+    return str(settings.models.device)
+
+
+class Desk:
+    """The state and the tools of one viewer."""
+
+    tool_changed = Signal()
+    closed = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.session = Session()
+        self.jobs = QtJobs()
+        self.controller = Controller(
+            self.session, self.jobs, lambda: Predictor(device=chosen_device())
+        )
+        self.layers = Layers(viewer, self.controller, lambda _tool: self.tool_changed.emit())
+        self.keys = Keys(viewer, self)
+        self._watcher: _Watcher | None = None
+        self._open = True
+
+    @property
+    def tool(self) -> Tool:
+        """What the mouse does in the image."""
+        return self.layers.tool
+
+    def watch(self, window: QWidget) -> None:
+        """Close with this window."""
+        if self._watcher is None:
+            self._watcher = _Watcher(window, self)
+
+    def close(self) -> None:
+        """Stop the work, close the project, give the keys back; may be called twice."""
+        if not self._open:
+            return
+        self._open = False
+        _desks.pop(id(self.viewer), None)
+        self.keys.close()
+        self.layers.close()
+        self.closed.emit()
+        self.controller.close()
+
+
+class _Watcher(QObject):
+    """Sees a window being closed, without reaching into napari."""
+
+    def __init__(self, window: QWidget, desk: Desk) -> None:
+        super().__init__(window)
+        self._window, self._desk = window, desk
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+        """Close the desk when its window closes; a person may still say no to closing."""
+        if watched is self._window and event is not None and event.type() == QEvent.Type.Close:
+            if event.spontaneous():
+                QTimer.singleShot(0, self._close_if_gone)
+            else:
+                self._desk.close()
+        return False
+
+    def _close_if_gone(self) -> None:
+        if not self._window.isVisible():
+            self._desk.close()

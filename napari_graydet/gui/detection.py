@@ -1,0 +1,201 @@
+"""Detection in the background: ROIs and boxes of this image, of one ROI, of all images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.errors import GraydetError
+from napari_graydet.gui import edits
+from napari_graydet.gui.session import JobState, Session
+from napari_graydet.gui.work import Job
+from napari_graydet.project.schema import BoxRecord, RoiRecord
+from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel
+from napari_graydet.workflows.predict import (
+    Prediction,
+    Predictor,
+    PredictReport,
+    box_record,
+    plain_name,
+    predict_project,
+)
+
+if TYPE_CHECKING:
+    from napari_graydet.gui.controller import Controller
+
+PredictorFactory = Callable[[], Predictor]
+
+
+class Detection:
+    """The detecting half of the controller; the detectors are loaded when first needed."""
+
+    def __init__(self, controller: Controller, factory: PredictorFactory) -> None:
+        self._controller = controller
+        self._factory = factory
+        self._predictor: Predictor | None = None
+        self._job: Job | None = None
+
+    @property
+    def _session(self) -> Session:
+        return self._controller.session
+
+    def forget_predictor(self) -> None:
+        """Make new detectors next time (the device was changed)."""
+        self._predictor = None
+
+    def cancel(self) -> None:
+        """Stop what runs; what is finished is kept."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def image(self) -> None:
+        """Propose ROIs and boxes for the current image; what a person made stays."""
+        session = self._session
+        image, image_id = session.image, session.image_id
+        if image is None or image_id is None or self._job is not None:
+            return
+        predictor = self._ready()
+        self._start(
+            JobState("Detecting"),
+            lambda _progress, _cancel: predictor.predict(image),
+            lambda found: self._merge(image_id, found),
+        )
+
+    def box(self) -> None:
+        """Propose the 3D box of the selected ROI, with alternatives."""
+        session = self._session
+        image, roi = session.image, session.roi
+        if image is None or roi is None or self._job is not None:
+            return
+        predictor = self._ready()
+        self._start(
+            JobState("Looking for the 3D box"),
+            lambda _progress, _cancel: _boxes(predictor, image, roi),
+            lambda found: self._put_boxes(roi, found),
+        )
+
+    def all(self) -> None:
+        """Propose for every image of the project that no person has worked on."""
+        recorder = self._controller.recorder
+        if recorder is None or self._job is not None or not recorder.flush():
+            return
+        predictor, store = self._ready(), recorder.store
+
+        def work(progress: OnProgress, cancel: ShouldCancel) -> PredictReport:
+            return predict_project(store, predictor, None, progress, cancel)
+
+        state = JobState("Detecting in all images", 0.0, can_cancel=True)
+        self._start(state, work, self._all_done, self._one_done)
+
+    def _ready(self) -> Predictor:
+        if self._predictor is None:
+            self._predictor = self._factory()
+        return self._predictor
+
+    def _start(
+        self,
+        state: JobState,
+        work: Callable[[OnProgress, ShouldCancel], object],
+        done: Callable[..., None],
+        progress: OnProgress | None = None,
+    ) -> None:
+        self._busy(state)
+        self._job = _PENDING
+        job = self._controller.jobs.run(
+            work,
+            done=done,
+            failed=self._controller.fail,
+            progress=progress,
+            finished=self._finished,
+        )
+        if self._job is _PENDING:
+            self._job = job
+
+    def _finished(self) -> None:
+        self._job = None
+        self._busy(None)
+
+    def _busy(self, state: JobState | None) -> None:
+        self._session.job = state
+        self._session.job_changed.emit()
+
+    def _merge(self, image_id: int, found: Prediction) -> None:
+        """Put a prediction into the record, if its image is still shown."""
+        session, controller = self._session, self._controller
+        if image_id != session.image_id or session.annotation is None:
+            return
+        for label in dict.fromkeys(part.label for part in found.annotation.rois):
+            controller.know_class(label)
+        merged = edits.merge_prediction(session.annotation, found.annotation)
+        controller.commit(merged, "detect", "model")
+        for roi in merged.rois:
+            session.alternatives.pop(roi.id, None)
+        if found.notices:
+            controller.say(" ".join(found.notices), "warning")
+        elif not found.annotation.rois:
+            controller.say("Nothing was detected: draw an ROI, or accept the image as empty.")
+
+    def _put_boxes(self, roi: RoiRecord, found: tuple[BoxRecord, ...]) -> None:
+        session, controller = self._session, self._controller
+        if session.annotation is None or roi not in session.annotation.rois:
+            return
+        if not found:
+            controller.say("No 3D box was found here: set its range in the histogram.", "warning")
+            return
+        session.alternatives[roi.id] = found
+        session.alternatives_changed.emit()
+        old = next((b for b in session.annotation.boxes if b.roi_id == roi.id), None)
+        best = found[0].model_copy(update={"id": old.id}) if old else found[0]
+        if session.roi_id == roi.id:
+            session.box_id = best.id
+        controller.commit(edits.put_box(session.annotation, best), "detect box", "model")
+
+    def _one_done(self, progress: Progress) -> None:
+        done = progress.done / max(progress.total, 1)
+        text = f"{progress.done} of {progress.total}: {progress.name}"
+        self._busy(JobState("Detecting in all images", done, text, can_cancel=True))
+        if progress.image_id is not None:
+            self._controller.entry_predicted(progress.image_id)
+
+    def _all_done(self, report: PredictReport) -> None:
+        controller = self._controller
+        controller.learn_classes()
+        controller.reload()
+        parts = [f"{len(report.predicted)} images proposed"]
+        if report.skipped:
+            parts.append(f"{len(report.skipped)} with work by hand left as they are")
+        if report.failed:
+            first = report.failed[0]
+            parts.append(f"{len(report.failed)} failed ({first.name}: {first.message})")
+        if report.cancelled:
+            parts.append("stopped")
+        controller.say(", ".join(parts) + ".", "warning" if report.failed else "info")
+
+
+def _boxes(predictor: Predictor, image: GrayImage, roi: RoiRecord) -> tuple[BoxRecord, ...]:
+    """Return the boxes of an ROI as records, best first (in a worker)."""
+    detector = predictor.box_detector
+    known = roi.label if roi.label in detector.labels else None
+    rows, cols = roi.roi_box.slices(image.shape)
+    window = image.pixels[rows, cols]
+    if window.min() == window.max():
+        raise GraydetError(
+            f"All pixels of this ROI have the gray value {window.min()}; make it larger."
+        )
+    found: list[BoxProposal] = predictor.boxes(image, roi.roi_box, known)
+    model = plain_name(detector.name)
+    return tuple(
+        box_record(p, roi.label, roi_id=roi.id, source="model", model=model) for p in found
+    )
+
+
+class _Pending:
+    """Stands for a job that ended before its handle came back."""
+
+    def cancel(self) -> None:
+        """Nothing to stop."""
+
+
+_PENDING: Job = _Pending()

@@ -1,0 +1,210 @@
+"""What an edit does to a record: pure functions, Annotation in, Annotation out.
+
+Whatever a person touches becomes `source="human"` and loses its score, which was the score of
+another geometry; the name of the model that proposed it stays. An edit puts the image in work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Residual, encode_runs
+from napari_graydet.gui.mask_model import MaskModel
+from napari_graydet.project.schema import (
+    Annotation,
+    BoxRecord,
+    CleanUpRecord,
+    ResidualRecord,
+    RoiRecord,
+    State,
+)
+
+SAME_OBJECT = 0.5
+"""A proposal that overlaps an object made by hand by this IoU shows the same object."""
+
+_BY_HAND = {"source": "human", "score": None}
+
+
+def _touched(record: Annotation, **update: object) -> Annotation:
+    return record.model_copy(update={"state": State.IN_WORK, **update})
+
+
+def _round(roi: RoiBox) -> RoiBox:
+    """Drop digits that no screen shows, so that records stay readable."""
+    return RoiBox(*(round(v, 2) for v in roi.xyxy))
+
+
+def add_roi(record: Annotation, roi: RoiBox, label: str) -> tuple[Annotation, str]:
+    """Add an ROI drawn by hand; return the record and the new id.
+
+    Raises
+    ------
+    GeometryError
+        If it covers no pixel of the image.
+    """
+    x0, y0, x1, y1 = _round(roi.clip(record.shape)).xyxy
+    new = RoiRecord(x0=x0, y0=y0, x1=x1, y1=y1, label=label)
+    return _touched(record, rois=(*record.rois, new)), new.id
+
+
+def move_roi(record: Annotation, roi_id: str, roi: RoiBox) -> Annotation:
+    """Move or resize an ROI; its 3D boxes go along, their extent being the ROI.
+
+    Raises
+    ------
+    GeometryError
+        If it covers no pixel of the image.
+    """
+    new = _round(roi.clip(record.shape))
+    x0, y0, x1, y1 = new.xyxy
+    extent = {"x0": x0, "y0": y0, "x1": x1, "y1": y1}
+    rois = tuple(
+        r.model_copy(update={**extent, **_BY_HAND}) if r.id == roi_id else r for r in record.rois
+    )
+    boxes = tuple(
+        b.with_box(b.gray_box().with_roi(new)).model_copy(update=_BY_HAND)
+        if b.roi_id == roi_id
+        else b
+        for b in record.boxes
+    )
+    return _touched(record, rois=rois, boxes=boxes)
+
+
+def delete_rois(record: Annotation, roi_ids: Sequence[str]) -> Annotation:
+    """Delete ROIs and the 3D boxes in them."""
+    return _touched(
+        record,
+        rois=tuple(r for r in record.rois if r.id not in roi_ids),
+        boxes=tuple(b for b in record.boxes if b.roi_id not in roi_ids),
+    )
+
+
+def relabel_roi(record: Annotation, roi_id: str, label: str) -> Annotation:
+    """Give an ROI and its 3D boxes another class."""
+    change = {**_BY_HAND, "label": label}
+    return _touched(
+        record,
+        rois=tuple(r.model_copy(update=change) if r.id == roi_id else r for r in record.rois),
+        boxes=tuple(
+            b.model_copy(update=change) if b.roi_id == roi_id else b for b in record.boxes
+        ),
+    )
+
+
+def put_box(record: Annotation, box: BoxRecord) -> Annotation:
+    """Replace the box of the same id, or add it."""
+    if any(b.id == box.id for b in record.boxes):
+        boxes = tuple(box if b.id == box.id else b for b in record.boxes)
+    else:
+        boxes = (*record.boxes, box)
+    return _touched(record, boxes=boxes)
+
+
+def boxed_roi(roi: RoiRecord, gray: GrayRange) -> BoxRecord:
+    """Make a flat 3D box over an ROI by hand."""
+    return BoxRecord(
+        x0=roi.x0, y0=roi.y0, x1=roi.x1, y1=roi.y1, roi_id=roi.id, label=roi.label,
+        low=gray.low, high=gray.high,
+    )  # fmt: skip
+
+
+def with_range(box: BoxRecord, low: int, high: int) -> BoxRecord:
+    """Set bottom and top by hand.
+
+    A tilted box keeps its tilt: its nets are shifted so that their means follow the enclosing
+    range that histogram and spin boxes show.
+    """
+    gray = GrayRange(low, high)
+    old = box.gray_box()
+    if old.is_flat:
+        return by_hand(box, GrayBox.flat(old.roi, gray))
+    new_low = old.low + (gray.low - old.gray.low)
+    new_high = old.high + (gray.high - old.gray.high)
+    return by_hand(box, GrayBox(old.roi, new_low, new_high))
+
+
+def by_hand(box: BoxRecord, geometry: GrayBox) -> BoxRecord:
+    """Return the box with a geometry that a person chose."""
+    return box.with_box(geometry).model_copy(update=_BY_HAND)
+
+
+def set_cleanup(record: Annotation, label: str, cleanup: CleanUpRecord | None) -> Annotation:
+    """Set or remove the clean-up of a label."""
+    settings = {k: v for k, v in record.cleanup.items() if k != label}
+    if cleanup is not None:
+        settings[label] = cleanup
+    return _touched(record, cleanup=settings)
+
+
+def paint(record: Annotation, masks: MaskModel, painted: npt.NDArray[np.integer]) -> Annotation:
+    """Turn what was painted on the label map into residuals.
+
+    A changed pixel belongs to the painted class alone: it is added there and erased from every
+    other class that has it. Strokes are kept even where the boxes agree with them later.
+
+    Parameters
+    ----------
+    record
+        The record that `masks` shows.
+    masks
+        Its masks.
+    painted
+        (H, W) label map after the stroke, 0 or class id + 1.
+    """
+    changed = painted != masks.map
+    residuals = dict(record.residual)
+    for index, label in enumerate(masks.classes):
+        final = masks.final(label)
+        on, off = changed & (painted == index + 1), changed & (painted != index + 1) & final
+        if not (on.any() or off.any()):
+            continue
+        added, erased = masks.residual(label)
+        residual = Residual(encode_runs((added | on) & ~off), encode_runs((erased | off) & ~on))
+        written = ResidualRecord.of(residual)
+        if written is None:
+            residuals.pop(label, None)
+        else:
+            residuals[label] = written
+    return _touched(record, residual=residuals)
+
+
+def clear_residual(record: Annotation, label: str) -> Annotation:
+    """Forget what was painted for a label."""
+    return _touched(record, residual={k: v for k, v in record.residual.items() if k != label})
+
+
+def merge_prediction(record: Annotation, predicted: Annotation) -> Annotation:
+    """Put a new prediction in the place of the old one; what a person made stays.
+
+    Proposals that show an object made by hand are dropped, so that nothing is there twice.
+    """
+    boxed_by_hand = {b.roi_id for b in record.boxes if b.source == "human"}
+    rois = tuple(r for r in record.rois if r.source == "human" or r.id in boxed_by_hand)
+    kept = {r.id for r in rois}
+    boxes = tuple(b for b in record.boxes if b.source == "human" or b.roi_id in kept)
+    fresh = tuple(
+        r
+        for r in predicted.rois
+        if all(r.roi_box.iou(k.roi_box) < SAME_OBJECT for k in (*rois, *_loose(boxes)))
+    )
+    ids = {r.id for r in fresh}
+    new_boxes = tuple(b for b in predicted.boxes if b.roi_id in ids)
+    human = record.has_human_work and (rois or boxes or record.residual)
+    return record.model_copy(
+        update={
+            "state": State.IN_WORK if human else State.PROPOSED,
+            "rois": (*rois, *fresh),
+            "boxes": (*boxes, *new_boxes),
+            "cleanup": {**predicted.cleanup, **record.cleanup},
+        }
+    )
+
+
+def _loose(boxes: tuple[BoxRecord, ...]) -> tuple[BoxRecord, ...]:
+    return tuple(box for box in boxes if box.roi_id is None)

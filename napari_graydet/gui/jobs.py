@@ -1,0 +1,100 @@
+"""Background work on Qt's thread pool: only data crosses back to the main thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from napari.qt.threading import WorkerBase, WorkerBaseSignals
+from qtpy.QtCore import QCoreApplication, QEventLoop, Signal
+
+from napari_graydet.gui.work import Work
+from napari_graydet.workflows.events import OnProgress, Progress
+
+T = TypeVar("T")
+
+CLOSE_SECONDS = 5.0
+"""How long a closing window waits for work that has been asked to stop."""
+
+
+class _Signals(WorkerBaseSignals):
+    progressed = Signal(object)
+
+
+class _Worker(WorkerBase):  # type: ignore[type-arg, misc]
+    """Runs one piece of work; an exception in it becomes `errored`, never a crash."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        super().__init__(SignalsClass=_Signals)
+        self._work = work
+        self._cancelled = threading.Event()
+
+    def work(self) -> Any:
+        """Do the work (in the worker's thread)."""
+        return _Result(self._work(self._report, self._cancelled.is_set))
+
+    def cancel(self) -> None:
+        """Ask the work to stop; what it returns is still delivered."""
+        self._cancelled.set()
+
+    def _report(self, progress: Progress) -> None:
+        self.progressed.emit(progress)
+
+
+class _Result:
+    """Wraps a result, so that one that is an exception is not taken for a failure."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class QtJobs:
+    """Runs work in threads; nothing is called back once it is closed."""
+
+    def __init__(self) -> None:
+        self._running: set[_Worker] = set()
+        self._closed = False
+
+    def run(
+        self,
+        work: Work[T],
+        *,
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None],
+        progress: OnProgress | None = None,
+        finished: Callable[[], None] | None = None,
+    ) -> _Worker:
+        """Start work; `done` or `failed`, then `finished`, are called on the main thread."""
+        worker = _Worker(work)
+        worker.returned.connect(self._unless_closed(lambda result: done(result.value)))
+        worker.errored.connect(self._unless_closed(failed))
+        if progress is not None:
+            worker.progressed.connect(self._unless_closed(progress))
+        worker.finished.connect(lambda: self._ended(worker, finished))
+        self._running.add(worker)
+        worker.start()
+        return worker
+
+    def close(self) -> None:
+        """Ask all work to stop and wait a moment, so that no thread outlives its window."""
+        self._closed = True
+        for worker in self._running:
+            worker.cancel()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        flags = QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents
+        while self._running and time.monotonic() < deadline:
+            QCoreApplication.processEvents(flags, 20)
+
+    def _unless_closed(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        def call(value: Any) -> None:
+            if not self._closed:
+                callback(value)
+
+        return call
+
+    def _ended(self, worker: _Worker, finished: Callable[[], None] | None) -> None:
+        self._running.discard(worker)
+        if finished is not None and not self._closed:
+            finished()

@@ -1,0 +1,376 @@
+"""napari layers <-> session: the only place that names layer types.
+
+Three layers are ours: the radiograph, the mask, the ROIs. They are views of the record: what a
+person does to them becomes an intent, and whatever happens to them otherwise (deleted, replaced,
+odd shapes drawn) is put right from the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from napari.viewer import Viewer
+
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError, MaskError
+from napari_graydet.gui.colors import class_color, label_color
+from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.defer import Deferred
+from napari_graydet.gui.links import Links
+from napari_graydet.gui.mask_model import Window
+from napari_graydet.project.schema import RoiRecord
+
+IMAGE, MASK, ROIS = "radiograph", "mask", "ROIs"
+MASK_OPACITY = 0.45
+TOLERANCE = 0.02
+"""Pixels by which a rectangle may differ from its record without counting as moved."""
+
+
+class Tool(StrEnum):
+    """What the mouse does in the image."""
+
+    SELECT = "select"
+    DRAW = "draw"
+    PAINT = "paint"
+    ERASE = "erase"
+    PAN = "pan"
+
+
+class Layers:
+    """The three layers of one viewer.
+
+    Parameters
+    ----------
+    viewer
+        The napari viewer.
+    controller
+        Takes the intents; its session is shown.
+    on_tool
+        Called when the tool has changed.
+    """
+
+    def __init__(
+        self, viewer: Viewer, controller: Controller, on_tool: Callable[[Tool], None]
+    ) -> None:
+        self.viewer = viewer
+        self.image: Image | None = None
+        self.mask: Labels | None = None
+        self.rois: Shapes | None = None
+        self.tool = Tool.SELECT
+        self._controller = controller
+        self._session = controller.session
+        self._on_tool = on_tool
+        self._updating = False
+        self._shown: list[tuple[object, ...]] = []
+        self._restore = Deferred(self._make)
+        self._read_rois = Deferred(self._rois_edited)
+        self._read_mask = Deferred(self._mask_painted)
+        session, self._links = self._session, Links()
+        self._links.add(session.image_changed, self._show_image)
+        self._links.add(session.record_changed, self._show_rois)
+        self._links.add(session.selection_changed, self._show_selection)
+        self._links.add(session.project_changed, self._show_classes)
+        self._links.add(session.mask_changed, self._show_mask)
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def close(self) -> None:
+        """Stop following; the layers stay as they are."""
+        self._links.close()
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+        for deferred in (self._restore, self._read_rois, self._read_mask):
+            deferred.drop()
+
+    def use(self, tool: Tool) -> None:
+        """Choose what the mouse does; selects the layer that it works on."""
+        if self.rois is None or self.mask is None:
+            return
+        self.tool = tool
+        layer: Layer = self.mask if tool in (Tool.PAINT, Tool.ERASE) else self.rois
+        modes = {
+            Tool.SELECT: "select", Tool.DRAW: "add_rectangle", Tool.PAINT: "paint",
+            Tool.ERASE: "erase", Tool.PAN: "pan_zoom",
+        }  # fmt: skip
+        self.viewer.layers.selection.active = layer
+        layer.mode = modes[tool]
+        self._on_tool(tool)
+
+    def set_brush(self, size: int) -> None:
+        """Set the diameter of the brush, pixels."""
+        if self.mask is not None:
+            self.mask.brush_size = size
+
+    # Making and restoring -----------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Make the layers that are missing, from the record."""
+        session = self._session
+        if session.image is None or session.masks is None:
+            return
+        with _Quiet(self):
+            if self.image not in self.viewer.layers:
+                self.image = self.viewer.add_image(session.image.pixels, name=IMAGE)
+                self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
+                self._show_gray()
+            if self.mask not in self.viewer.layers:
+                self.mask = self.viewer.add_labels(
+                    session.masks.map.copy(), name=MASK, opacity=MASK_OPACITY
+                )
+                self._connect_mask(self.mask)
+            if self.rois not in self.viewer.layers:
+                text = {"string": "{caption}", "size": 9, "anchor": "upper_left"}
+                nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
+                self.rois = self.viewer.add_shapes(name=ROIS, ndim=2, text=text, features=nothing)
+                self._connect_rois(self.rois)
+                self._shown = []
+        self._show_classes()
+        self._show_rois()
+        self.use(self.tool)
+
+    def _connect_mask(self, layer: Labels) -> None:
+        layer.events.paint.connect(lambda _event: self._read_mask())
+        layer.events.data.connect(lambda _event: None if self._updating else self._read_mask())
+        layer.events.mode.connect(lambda _event: self._mode_changed())
+        for key in ("Control-Z", "Control-Shift-Z"):
+            undo = key == "Control-Z"
+            layer.bind_key(key, self._undo if undo else self._redo, overwrite=True)
+
+    def _connect_rois(self, layer: Shapes) -> None:
+        layer.events.data.connect(self._on_rois_data)
+        layer.events.mode.connect(lambda _event: self._mode_changed())
+        layer.selected_data.events.items_changed.connect(self._on_selected)
+        layer.mouse_drag_callbacks.append(self._while_dragged)
+
+    def _undo(self, _layer: object) -> None:
+        self._controller.undo()
+
+    def _redo(self, _layer: object) -> None:
+        self._controller.redo()
+
+    def _on_removed(self, event: Any) -> None:
+        if not self._updating and event.value in (self.image, self.mask, self.rois):
+            self._restore()
+
+    # Session -> layers --------------------------------------------------------------------------
+
+    def _show_image(self) -> None:
+        session = self._session
+        if session.image is None or session.masks is None:
+            self._clear()
+            return
+        if not self._complete():
+            self._make()
+        assert self.image is not None and self.mask is not None
+        with _Quiet(self):
+            new_size = self.image.data.shape != session.image.shape
+            self.image.data = session.image.pixels
+            self._show_gray()
+            self.mask.data = session.masks.map.copy()
+            self._shown = []
+        if new_size:
+            self.viewer.reset_view()
+
+    def _clear(self) -> None:
+        with _Quiet(self):
+            for layer in (self.image, self.mask, self.rois):
+                if layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
+        self.image = self.mask = self.rois = None
+
+    def _complete(self) -> bool:
+        return all(layer in self.viewer.layers for layer in (self.image, self.mask, self.rois))
+
+    def _show_gray(self) -> None:
+        image = self._session.image
+        assert image is not None and self.image is not None
+        low, high = sorted((image.scale.black, image.scale.white))
+        self.image.contrast_limits_range = (low, high)
+        self.image.contrast_limits = (low, high)
+        self.image.colormap = "gray_r" if image.scale.inverted else "gray"
+
+    def _show_classes(self) -> None:
+        if self.mask is None:
+            return
+        colors: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
+        colors |= {i + 1: class_color(i) for i in range(len(self._session.classes))}
+        with _Quiet(self):
+            self.mask.colormap = DirectLabelColormap(color_dict=colors)
+        self._shown = []
+        self._show_rois()
+
+    def _show_mask(self, window: Window) -> None:
+        masks, layer = self._session.masks, self.mask
+        if masks is None or layer is None or layer not in self.viewer.layers:
+            return
+        with _Quiet(self):
+            if layer.data.shape != masks.map.shape or layer.data.dtype != masks.map.dtype:
+                layer.data = masks.map.copy()
+                return
+            layer.data[window] = masks.map[window]
+            if layer.contour or self.viewer.dims.ndisplay != 2:
+                layer.refresh(thumbnail=False, extent=False)
+            elif layer.data[window].size:  # upload only what changed: a drag has 50 ms a frame
+                offset = [window[0].start, window[1].start]
+                layer.events.labels_update(data=layer.data[window], offset=offset)
+
+    def _show_rois(self) -> None:
+        annotation, layer = self._session.annotation, self.rois
+        if annotation is None or layer is None or layer not in self.viewer.layers:
+            return
+        wanted = [(r.id, *r.roi_box.xyxy, self._caption(r), r.label) for r in annotation.rois]
+        if wanted != self._shown or len(layer.data) != len(wanted):
+            with _Quiet(self):
+                self._draw_rois(layer, annotation.rois)
+            self._shown = list(wanted)
+        self._show_selection()
+
+    def _draw_rois(self, layer: Shapes, rois: tuple[RoiRecord, ...]) -> None:
+        layer.selected_data = set()
+        layer.data = []
+        if not rois:
+            return
+        classes = self._session.classes
+        colors = [label_color(roi.label, classes) for roi in rois]
+        layer.add_rectangles(
+            [roi.roi_box.to_napari() for roi in rois],
+            edge_width=self._edge_width(), edge_color=colors, face_color="#00000000",
+        )  # fmt: skip
+        layer.features = {
+            "id": np.array([roi.id for roi in rois], dtype=object),
+            "caption": np.array([self._caption(roi) for roi in rois], dtype=object),
+        }
+        layer.text.color = {"encoding_type": "ManualColorEncoding", "array": colors,
+                            "default": "white"}  # fmt: skip
+
+    def _caption(self, roi: RoiRecord) -> str:
+        return roi.label if roi.score is None else f"{roi.label} {roi.score:.2f}"
+
+    def _edge_width(self) -> float:
+        image = self._session.image
+        return max(image.shape) / 350 if image else 1.0
+
+    def _show_selection(self) -> None:
+        session, layer = self._session, self.rois
+        if layer is None or session.annotation is None:
+            return
+        ids = [roi.id for roi in session.annotation.rois]
+        wanted = {ids.index(session.roi_id)} if session.roi_id in ids else set()
+        with _Quiet(self):
+            if set(layer.selected_data) != wanted and len(layer.data) == len(ids):
+                layer.selected_data = wanted
+            if self.mask is not None and session.label in session.classes:
+                self.mask.selected_label = session.classes.index(session.label) + 1
+
+    # Layers -> intents --------------------------------------------------------------------------
+
+    def _mode_changed(self) -> None:
+        """Follow a tool chosen with napari's own buttons and keys."""
+        layer = self.viewer.layers.selection.active
+        if self._updating or layer not in (self.mask, self.rois) or layer is None:
+            return
+        tools = {"paint": Tool.PAINT, "erase": Tool.ERASE, "select": Tool.SELECT,
+                 "add_rectangle": Tool.DRAW, "pan_zoom": Tool.PAN}  # fmt: skip
+        tool = tools.get(str(layer.mode))
+        if tool is not None and tool is not self.tool:
+            self.tool = tool
+            self._on_tool(tool)
+
+    def _on_rois_data(self, event: Any) -> None:
+        finished = str(getattr(event.action, "value", event.action)) in (
+            "added", "changed", "removed",
+        )  # fmt: skip
+        if finished and not self._updating:
+            self._read_rois()
+
+    def _on_selected(self) -> None:
+        session, layer = self._session, self.rois
+        if self._updating or layer is None or session.annotation is None:
+            return
+        if len(layer.data) != len(session.annotation.rois):
+            return  # a shape is being drawn or deleted
+        chosen = sorted(layer.selected_data)
+        if chosen and chosen[-1] < len(session.annotation.rois):
+            self._controller.select_roi(session.annotation.rois[chosen[-1]].id)
+
+    def _while_dragged(self, layer: Shapes, event: Any) -> Iterator[None]:
+        """Let mask, histogram and cuboid follow an ROI while it is dragged."""
+        yield
+        preview = Deferred(self._controller.preview_roi)
+        while event.type == "mouse_move":
+            session = self._session
+            ids = [roi.id for roi in session.annotation.rois] if session.annotation else []
+            if len(layer.data) == len(ids) and session.roi_id in ids and self.tool is Tool.SELECT:
+                roi = _box_of(layer.data[ids.index(session.roi_id)])
+                if roi is not None and roi != session.annotation.roi(session.roi_id).roi_box:
+                    preview(session.roi_id, roi)
+            yield
+        preview.drop()
+
+    def _rois_edited(self) -> None:
+        """Compare the rectangles with the record and turn the difference into intents."""
+        annotation, layer = self._session.annotation, self.rois
+        if annotation is None or layer is None:
+            return
+        known = {roi.id: roi for roi in annotation.rois}
+        ids = [str(v) for v in layer.features.get("id", [])]
+        seen: set[str] = set()
+        moved, drawn = [], []
+        for roi_id, corners in zip(ids, list(layer.data), strict=False):
+            box = _box_of(corners)
+            if roi_id not in known or roi_id in seen:
+                drawn.append(box)
+                continue
+            seen.add(roi_id)
+            if box is not None and not _same(box, known[roi_id].roi_box):
+                moved.append((roi_id, box))
+        self._shown = []  # odd shapes become rectangles when the record is drawn again
+        self._controller.delete_rois([roi_id for roi_id in known if roi_id not in seen])
+        for roi_id, box in moved:
+            self._controller.move_roi(roi_id, box)
+        for box in drawn:
+            if box is None:
+                self._controller.say("An ROI needs an area: drag a rectangle.", "warning")
+            else:
+                self._controller.add_roi(box)
+        self._show_rois()
+        if drawn and self.tool is Tool.DRAW:
+            self.use(Tool.SELECT)
+
+    def _mask_painted(self) -> None:
+        session, layer = self._session, self.mask
+        if layer is None or session.masks is None:
+            return
+        try:
+            self._controller.paint(np.asarray(layer.data))
+        except MaskError as error:
+            self._controller.fail(error)
+        self._show_mask(session.whole_window())
+
+
+class _Quiet:
+    """While it lasts, changes of the layers are ours and no intents."""
+
+    def __init__(self, layers: Layers) -> None:
+        self._layers = layers
+
+    def __enter__(self) -> None:
+        self._before = self._layers._updating
+        self._layers._updating = True
+
+    def __exit__(self, *_: object) -> None:
+        self._layers._updating = self._before
+
+
+def _box_of(corners: Any) -> RoiBox | None:
+    try:
+        return RoiBox.from_napari(corners)
+    except GeometryError:
+        return None
+
+
+def _same(a: RoiBox, b: RoiBox) -> bool:
+    return bool(np.allclose(a.xyxy, b.xyxy, rtol=0, atol=TOLERANCE))

@@ -1,0 +1,80 @@
+"""What all panels share."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QPushButton, QWidget
+
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.links import Links
+
+PRIMARY = (
+    "QPushButton { background: #0a6fb8; color: white; font-weight: 600; }"
+    "QPushButton:hover { background: #1583d1; }"
+    "QPushButton:disabled { background: palette(button); color: palette(mid); font-weight: 400; }"
+)
+GAP = 6
+"""Pixels between controls."""
+
+
+class Panel(QWidget):
+    """A view of the desk's session that can be docked; it follows until it is closed."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.session = desk.session
+        self.controller = desk.controller
+        self.links = Links()
+        self.links.add(desk.closed, self.shutdown)
+        self._docked = False
+
+    def shutdown(self) -> None:
+        """Stop following the session; may be called twice."""
+        self.links.close()
+
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
+        """Let the desk close with the window that the panel stands in."""
+        super().showEvent(event)
+        if self.window() is not self:
+            self.desk.watch(self.window())
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice being taken out of a dock that was closed: napari unparents the panel."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.shutdown()
+        return bool(super().event(event))
+
+
+def button(text: str, tip: str = "", key: str = "", *, primary: bool = False) -> QPushButton:
+    """Make a push button; its tool tip names the key."""
+    made = QPushButton(text)
+    describe(made, tip or text, key)
+    if primary:
+        made.setStyleSheet(PRIMARY)
+    return made
+
+
+def describe(made: QAbstractButton, tip: str, key: str = "") -> None:
+    """Give a button its tool tip, and keep the letter keys for the window."""
+    made.setToolTip(f"{tip}  ({key})" if key else tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+
+def dim(text: str = "") -> QLabel:
+    """Make a label in the background colour of the text, for what is secondary."""
+    made = QLabel(text)
+    made.setStyleSheet("color: palette(mid);")
+    return made
+
+
+def line() -> QFrame:
+    """Make a thin separator."""
+    made = QFrame()
+    made.setFrameShape(QFrame.Shape.HLine)
+    made.setStyleSheet("color: palette(mid); max-height: 1px;")
+    return made

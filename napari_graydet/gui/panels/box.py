@@ -1,0 +1,253 @@
+"""The 3D box panel: cloud, histogram, numbers. All views of the selected box."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+)
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
+from napari_graydet.gui import keys
+from napari_graydet.gui.cloud_view import CloudView
+from napari_graydet.gui.colors import label_color
+from napari_graydet.gui.defer import Deferred
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.histogram import HistogramView
+from napari_graydet.gui.keys import shown
+from napari_graydet.gui.panels.base import GAP, Panel, button, describe, dim
+from napari_graydet.project.schema import BoxRecord, CleanUpRecord
+
+CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
+"""What the check box turns on: specks and holes go, parts stay apart."""
+
+
+class BoxPanel(Panel):
+    """Cloud, histogram, bottom and top, flat or tilted, clean-up, alternatives."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._filling = False
+        self._cloud_of: tuple[object, ...] | None = None
+        self.cloud = CloudView()
+        self.histogram = HistogramView()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP)
+        layout.addWidget(self.cloud, 3)
+        layout.addWidget(self.histogram, 1)
+        layout.addLayout(self._range_row())
+        layout.addLayout(self._options_row())
+        self._facts = dim()
+        self._facts.setWordWrap(True)
+        layout.addWidget(self._facts)
+        self._connect_views()
+        session = self.session
+        for signal in (session.record_changed, session.selection_changed, session.image_changed):
+            self.links.add(signal, self._show_later)
+        self.links.add(session.mask_changed, self._follow)
+        self.links.add(session.alternatives_changed, self._show_later)
+        self._show()
+
+    def shutdown(self) -> None:
+        """Stop following and close the second canvas."""
+        super().shutdown()
+        for deferred in (self._show_later, self._drag_range, self._drag_box):
+            deferred.drop()
+        self.cloud.close()
+
+    def _range_row(self) -> QHBoxLayout:
+        self.low, self.high = QSpinBox(), QSpinBox()
+        for spin, name in ((self.low, "Bottom"), (self.high, "Top")):
+            spin.setKeyboardTracking(False)
+            spin.setAccelerated(True)
+            spin.setAccessibleName(f"{name} of the box, stored gray value")
+            spin.setToolTip(f"{name} threshold in gray values of the file")
+            spin.valueChanged.connect(self._typed)
+        self.flat, self.tilt = QToolButton(), QToolButton()
+        self._nets = QButtonGroup(self)
+        for made, k, text, tip in (
+            (self.flat, 1, "Flat", "One gray range for the whole ROI"),
+            (self.tilt, 2, "Tilt", "Let the range rise across the ROI: uneven exposure, thickness"),
+        ):
+            made.setText(text)
+            made.setCheckable(True)
+            describe(made, tip)
+            made.clicked.connect(lambda _checked=False, k=k: self.controller.set_net(k))
+            self._nets.addButton(made, k)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Bottom"))
+        row.addWidget(self.low, 1)
+        row.addSpacing(GAP)
+        row.addWidget(QLabel("Top"))
+        row.addWidget(self.high, 1)
+        row.addSpacing(GAP)
+        row.addWidget(self.flat)
+        row.addWidget(self.tilt)
+        return row
+
+    def _options_row(self) -> QHBoxLayout:
+        self.detect = button(
+            "Detect box", "Propose the 3D box of the selected ROI", shown(keys.DETECT_BOX)
+        )
+        self.detect.clicked.connect(lambda: self.controller.detection.box())
+        self.alternatives = QComboBox()
+        self.alternatives.setToolTip("Other boxes that the detector found, best first")
+        self.alternatives.activated.connect(self.controller.choose_alternative)
+        self.cleanup = QCheckBox("Clean up")
+        self.cleanup.setToolTip(
+            "Remove specks and fill holes in the mask of this class, in this image. "
+            "Stored with the image; painting comes on top of it."
+        )
+        self.cleanup.clicked.connect(
+            lambda on: self.controller.set_cleanup(CLEAN_UP if on else None)
+        )
+        row = QHBoxLayout()
+        row.addWidget(self.detect)
+        row.addWidget(self.alternatives, 1)
+        row.addWidget(self.cleanup)
+        return row
+
+    def _connect_views(self) -> None:
+        controller = self.controller
+        self._show_later = Deferred(self._show)
+        self._drag_range = Deferred(controller.preview_range)
+        self._drag_box = Deferred(controller.preview_box)
+        self.histogram.range_dragged.connect(self._drag_range)
+        self.histogram.range_released.connect(self._range_released)
+        self.cloud.box_dragged.connect(self._drag_box)
+        self.cloud.box_released.connect(self._box_released)
+
+    def _range_released(self, low: int, high: int) -> None:
+        self._drag_range.drop()
+        self.controller.set_range(low, high)
+
+    def _box_released(self, box: GrayBox) -> None:
+        self._drag_box.drop()
+        self.controller.set_box(box)
+
+    def _typed(self) -> None:
+        if self._filling:
+            return
+        low, high = sorted((self.low.value(), self.high.value()))
+        self.controller.set_range(low, high)
+
+    def _follow(self, _window: object) -> None:
+        """During a drag show the new numbers; the cloud's points wait for the release."""
+        box = self.session.preview
+        if box is not None:
+            self._show_numbers(box)
+            self.cloud.set_box(box.gray_box(), refresh_colours=False)
+
+    def _show(self) -> None:
+        session = self.session
+        box, roi, image = session.shown_box, session.roi, session.image
+        extent = None
+        if roi is not None and image is not None:
+            extent = _inside(roi.roi_box, image.shape)
+        key = (session.image_id, extent)
+        if key != self._cloud_of:
+            self._cloud_of = key
+            self.cloud.set_cloud(image if extent else None, extent)
+            if image is not None and extent is not None:
+                self.histogram.set_values(image.pixels[extent.slices(image.shape)], image.scale)
+            else:
+                self.histogram.clear()
+        if roi is not None:
+            accent = QColor(label_color(roi.label, session.classes))
+            self.cloud.set_accent(accent)
+            self.histogram.set_accent(accent)
+        self.cloud.set_box(box.gray_box() if box else None)
+        self._show_numbers(box)
+        self._show_options(box)
+
+    def _show_numbers(self, box: BoxRecord | None) -> None:
+        image = self.session.image
+        self._filling = True
+        for spin in (self.low, self.high):
+            spin.setEnabled(self.session.roi is not None)
+            if image is not None:
+                spin.setRange(image.scale.lowest, image.scale.highest)
+        if box is None:
+            self.histogram.set_range(*self._whole())
+        else:
+            gray = box.gray_box().gray
+            self.low.setValue(gray.low)
+            self.high.setValue(gray.high)
+            if self.histogram.range() != (gray.low, gray.high):
+                self.histogram.set_range(gray.low, gray.high)
+        self._filling = False
+
+    def _whole(self) -> tuple[int | None, int | None]:
+        """Return all grays of the ROI, to drag from where there is no box yet."""
+        roi, image = self.session.roi, self.session.image
+        extent = _inside(roi.roi_box, image.shape) if roi and image else None
+        if image is None or extent is None:
+            return None, None
+        values = image.pixels[extent.slices(image.shape)]
+        return int(np.min(values)), int(np.max(values))
+
+    def _show_options(self, box: BoxRecord | None) -> None:
+        session = self.session
+        k = box.gray_box().k if box else 0
+        for made, value in ((self.flat, 1), (self.tilt, 2)):
+            made.setEnabled(box is not None)
+            self._nets.setExclusive(False)
+            made.setChecked(k == value)
+            self._nets.setExclusive(True)
+        self.detect.setEnabled(session.roi is not None and session.job is None)
+        self.cleanup.setEnabled(session.annotation is not None)
+        self.cleanup.setChecked(
+            session.annotation is not None and session.label in session.annotation.cleanup
+        )
+        self._show_alternatives(box)
+        self._facts.setText(self._facts_of(box))
+
+    def _show_alternatives(self, box: BoxRecord | None) -> None:
+        found = self.session.alternatives.get(self.session.roi_id or "", ())
+        self.alternatives.clear()
+        for number, other in enumerate(found, start=1):
+            score = "" if other.score is None else f"  score {other.score:.2f}"
+            gray = other.gray_box().gray
+            self.alternatives.addItem(f"{number}: {gray.low} – {gray.high}{score}")
+        same = [i for i, o in enumerate(found) if box and (o.low, o.high) == (box.low, box.high)]
+        self.alternatives.setCurrentIndex(same[0] if same else -1)
+        self.alternatives.setPlaceholderText("Alternatives" if not found else "changed by hand")
+        self.alternatives.setEnabled(bool(found))
+
+    def _facts_of(self, box: BoxRecord | None) -> str:
+        """Say what made the box and how much of the mask it explains."""
+        session = self.session
+        if session.annotation is None:
+            return ""
+        if session.roi is None:
+            return "Detect, or draw an ROI around an object."
+        if box is None:
+            return "Drag a threshold in the histogram, or press Detect box."
+        parts = []
+        if box.source == "model":
+            score = "" if box.score is None else f", score {box.score:.2f}"
+            parts.append(f"Proposed by {box.model or 'a model'}{score}.")
+        else:
+            parts.append("Set by hand" + (f", first by {box.model}." if box.model else "."))
+        if session.masks is not None and session.preview is None:
+            share = session.masks.explained(box.label)
+            parts.append(f"The gray range explains {share:.1%} of the {box.label} mask.")
+        return " ".join(parts)
+
+
+def _inside(roi: RoiBox, shape: tuple[int, int]) -> RoiBox | None:
+    try:
+        return roi.clip(shape)
+    except GeometryError:
+        return None

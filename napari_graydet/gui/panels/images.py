@@ -1,0 +1,191 @@
+"""The images of the project: list with states, progress, verdict."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QListView,
+    QProgressBar,
+    QVBoxLayout,
+)
+
+from napari_graydet.gui import keys
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.keys import shown
+from napari_graydet.gui.panels.base import GAP, Panel, button, dim
+from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
+
+MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
+
+
+class FilmStrip(QListView):
+    """One row of tiles; leaves letter keys to the window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFlow(QListView.Flow.LeftToRight)
+        self.setWrapping(False)
+        self.setUniformItemSizes(True)
+        self.setItemDelegate(EntryDelegate(self))
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFixedHeight(TILE.height() + 20)
+        self.setAccessibleName("Images of the project")
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
+        """Take the keys that move along the strip, pass the others on."""
+        if event is not None and event.key() not in MOVES:
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
+
+
+class ImagesPanel(Panel):
+    """Where the researcher goes from image to image."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._filling = False
+        self.model = EntriesModel(self.controller)
+        self.strip = FilmStrip()
+        self.strip.setModel(self.model)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(GAP, GAP, GAP, 0)
+        layout.setSpacing(GAP)
+        layout.addLayout(self._top_row())
+        layout.addWidget(self.strip)
+        selection = self.strip.selectionModel()
+        assert selection is not None
+        selection.currentChanged.connect(self._chosen)
+        session = self.session
+        for signal in (session.image_changed, session.entries_changed, session.entry_changed):
+            self.links.add(signal, self._show)
+        self.links.add(session.saved_changed, self._show_saved)
+        self._clock = QTimer(self)
+        self._clock.setInterval(1000)
+        self._clock.timeout.connect(self._show_saved)
+        self._clock.start()
+        self._show()
+
+    def shutdown(self) -> None:
+        """Stop following."""
+        super().shutdown()
+        self._clock.stop()
+        self.model.close()
+
+    def _top_row(self) -> QHBoxLayout:
+        self.open = button("Open folder …", "Open a folder of radiographs, or a project")
+        self.open.clicked.connect(self._open)
+        self.filter = QComboBox()
+        self.filter.setToolTip("Show only images of one state")
+        self.filter.addItem("All images", None)
+        for state, (_, sign, name) in STATES.items():
+            self.filter.addItem(f"{sign}  {name}", state)
+        self.filter.currentIndexChanged.connect(self._filter_chosen)
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(False)
+        self._bar.setFixedSize(120, 8)
+        self.progress = QLabel()
+        self.saved = dim()
+        self.name = QLabel()
+        self.name.setStyleSheet("font-weight: 600;")
+        self.previous = button("◀  Previous", "Previous image", shown(keys.PREVIOUS))
+        self.next = button("Next  ▶", "Next image", shown(keys.NEXT))
+        self.reject = button("Reject", "Not to be used; go on", shown(keys.REJECT))
+        self.accept = button(
+            "Accept, next", "Correct as it is, also with nothing in it; go on",
+            shown(keys.ACCEPT), primary=True,
+        )  # fmt: skip
+        for made, action in (
+            (self.previous, self.controller.previous), (self.next, self.controller.next),
+            (self.reject, self.controller.reject), (self.accept, self.controller.accept),
+        ):  # fmt: skip
+            made.clicked.connect(lambda _checked=False, a=action: a())
+        row = QHBoxLayout()
+        row.setSpacing(GAP)
+        for widget in (self.open, self.filter, self._bar, self.progress, self.saved):
+            row.addWidget(widget)
+        row.addStretch(1)
+        for widget in (self.name, self.previous, self.next, self.reject, self.accept):
+            row.addWidget(widget)
+        return row
+
+    def _open(self) -> None:
+        start = str(self.session.folder or Path.home())
+        folder = QFileDialog.getExistingDirectory(self, "Folder of radiographs, or project", start)
+        if folder:
+            self.controller.open_folder(Path(folder))
+
+    def _filter_chosen(self, index: int) -> None:
+        self.model.filter(self.filter.itemData(index))
+        self._show()
+
+    def _chosen(self, index: QModelIndex) -> None:
+        if index.isValid() and not self._filling:
+            self.controller.go_to(index.data(ID_ROLE))
+
+    def _show(self) -> None:
+        session = self.session
+        count = len(session.entries)
+        entry = session.entry
+        self._bar.setRange(0, max(count, 1))
+        self._bar.setValue(session.accepted)
+        self._bar.setVisible(count > 0)
+        self.progress.setText(f"{session.accepted} of {count} accepted" if count else "")
+        position = session.position
+        self.name.setText(
+            f"{Path(entry.path).name}   {position + 1} / {count}"
+            if entry is not None and position is not None
+            else ""
+        )
+        self.previous.setEnabled(bool(position))
+        self.next.setEnabled(position is not None and position + 1 < count)
+        for made in (self.reject, self.accept):
+            made.setEnabled(session.annotation is not None)
+        self._show_current()
+        self._show_saved()
+
+    def _show_current(self) -> None:
+        row = self.model.row_of(self.session.image_id)
+        selection = self.strip.selectionModel()
+        assert selection is not None
+        self._filling = True
+        if row < 0:
+            selection.clear()
+        elif self.strip.currentIndex().row() != row:
+            index = self.model.index(row)
+            selection.setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            self.strip.scrollTo(index, QAbstractItemView.ScrollHint.PositionAtCenter)
+        self._filling = False
+
+    def _show_saved(self) -> None:
+        session = self.session
+        if session.unsaved:
+            self.saved.setText("not saved")
+            self.saved.setStyleSheet("color: #ff6b6b; font-weight: 600;")
+            return
+        self.saved.setStyleSheet("color: palette(mid);")
+        if session.saved_at is None:
+            self.saved.setText("every edit is saved at once" if session.entries else "")
+        else:
+            self.saved.setText(f"saved {_ago(time.time() - session.saved_at)}")
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 1:
+        return "just now"
+    if seconds < 60:
+        return f"{seconds:.0f} s ago"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.0f} h ago"

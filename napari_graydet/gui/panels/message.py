@@ -1,0 +1,65 @@
+"""The one line in which the program speaks, with what can be done about it."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton
+
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.panels.base import Panel, button
+
+COLOURS = {
+    "info": ("#1d3b53", "#d6ecff"),
+    "warning": ("#4d3a10", "#ffe2a8"),
+    "error": ("#571f24", "#ffd5d8"),
+}
+
+
+class MessageBar(Panel):
+    """Shows the session's message; errors of saving come with a way out."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.setObjectName("graydet-message")
+        self._frame = QFrame()
+        self._text = QLabel()
+        self._text.setWordWrap(True)
+        self._again = button("Try again", "Try to save once more")
+        self._mine = button("Keep mine", "Save this window's version; the other stays as a revision")
+        self._theirs = button("Take theirs", "Drop this window's edit and show what was saved")
+        close = QToolButton()
+        close.setText("✕")
+        close.setToolTip("Hide this message")
+        close.setAutoRaise(True)
+        inner = QHBoxLayout(self._frame)
+        inner.setContentsMargins(8, 4, 4, 4)
+        inner.addWidget(self._text, 1)
+        for widget in (self._again, self._mine, self._theirs, close):
+            inner.addWidget(widget)
+        outer = QHBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._frame)
+        self._again.clicked.connect(lambda: self.controller.retry_save())
+        self._mine.clicked.connect(lambda: self.controller.keep_mine())
+        self._theirs.clicked.connect(lambda: self.controller.take_stored())
+        close.clicked.connect(lambda: self.controller.say(None))
+        self.links.add(self.session.message_changed, self._show)
+        self._show()
+
+    def text(self) -> str:
+        """Return the message that is shown."""
+        return self._text.text()
+
+    def _show(self) -> None:
+        message, session = self.session.message, self.session
+        self.setVisible(message is not None)
+        if message is None:
+            return
+        ground, text = COLOURS[message.level]
+        self._frame.setStyleSheet(
+            f"QFrame {{ background: {ground}; border-radius: 4px; }} QLabel {{ color: {text}; }}"
+        )
+        self._text.setText(message.text)
+        unsaved = bool(session.unsaved) and message.level == "error"
+        self._again.setVisible(unsaved and not session.conflict)
+        self._mine.setVisible(unsaved and session.conflict)
+        self._theirs.setVisible(unsaved and session.conflict)

@@ -1,0 +1,159 @@
+"""Detecting, the mouse's tools, undo and redo."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QProgressBar,
+    QSlider,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graydet.gui import keys
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.keys import shown
+from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.panels.base import GAP, Panel, button, describe, dim
+
+TOOLS = (
+    (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
+    (Tool.DRAW, "Draw ROI", "Draw an ROI around an object", keys.DRAW),
+    (Tool.PAINT, "Paint", "Add pixels that no gray range reaches", keys.PAINT),
+    (Tool.ERASE, "Erase", "Take pixels out of the mask", keys.ERASE),
+)
+
+
+class ToolsBar(Panel):
+    """Detect, Detect all with progress, tools, brush size, undo and redo."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP)
+        layout.addLayout(self._detect_row())
+        layout.addWidget(self._progress_row())
+        layout.addLayout(self._tool_row())
+        layout.addWidget(self._brush_row())
+        for signal in (self.session.job_changed, self.session.image_changed):
+            self.links.add(signal, self._show_job)
+        for signal in (self.session.saved_changed, self.session.project_changed):
+            self.links.add(signal, self._show_history)
+        self.links.add(desk.tool_changed, self._show_tool)
+        self._show_job()
+        self._show_history()
+        self._show_tool()
+
+    def _detect_row(self) -> QHBoxLayout:
+        detection = self.controller.detection
+        self.detect = button(
+            "Detect", "Propose ROIs and 3D boxes for this image; work by hand stays",
+            shown(keys.DETECT), primary=True,
+        )  # fmt: skip
+        self.detect_all = button(
+            "Detect all images", "Propose for every image that nobody has worked on"
+        )
+        self.detect.clicked.connect(lambda: detection.image())
+        self.detect_all.clicked.connect(lambda: detection.all())
+        row = QHBoxLayout()
+        row.addWidget(self.detect, 1)
+        row.addWidget(self.detect_all, 1)
+        return row
+
+    def _progress_row(self) -> QWidget:
+        self._progress = QWidget()
+        self._bar = QProgressBar()
+        self._bar.setTextVisible(True)
+        self._bar.setFormat("%v %")
+        self._job_text = dim()
+        self.cancel = button("Stop", "Stop; what is finished is kept")
+        self.cancel.clicked.connect(lambda: self.controller.detection.cancel())
+        row = QHBoxLayout(self._progress)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._job_text, 1)
+        row.addWidget(self._bar, 1)
+        row.addWidget(self.cancel)
+        return self._progress
+
+    def _tool_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(2)
+        self._group = QButtonGroup(self)
+        self.tools: dict[Tool, QToolButton] = {}
+        for tool, text, tip, key in TOOLS:
+            made = self._tool_button(text, tip, shown(key))
+            made.setCheckable(True)
+            made.clicked.connect(lambda _checked=False, t=tool: self.desk.layers.use(t))
+            self._group.addButton(made)
+            self.tools[tool] = made
+            row.addWidget(made)
+        row.addStretch(1)
+        self.undo = self._tool_button("Undo", "Undo, also in other images", shown(keys.UNDO))
+        self.redo = self._tool_button("Redo", "Redo", shown(keys.REDO))
+        self.undo.clicked.connect(lambda: self.controller.undo())
+        self.redo.clicked.connect(lambda: self.controller.redo())
+        row.addWidget(self.undo)
+        row.addWidget(self.redo)
+        return row
+
+    def _tool_button(self, text: str, tip: str, key: str) -> QToolButton:
+        made = QToolButton()
+        made.setText(text)
+        made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        describe(made, tip, key)
+        return made
+
+    def _brush_row(self) -> QWidget:
+        self._brush = QWidget()
+        self._brush_size = QSlider(Qt.Orientation.Horizontal)
+        self._brush_size.setRange(1, 80)
+        self._brush_size.setValue(12)
+        self._brush_size.setToolTip("Diameter of the brush in pixels  ([ and ])")
+        self._brush_size.valueChanged.connect(self._set_brush)
+        self._brush_text = dim()
+        clear = button("Clear painting", "Forget what was painted for this class in this image")
+        clear.clicked.connect(lambda: self.controller.clear_paint())
+        row = QHBoxLayout(self._brush)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(dim("Brush"))
+        row.addWidget(self._brush_size, 1)
+        row.addWidget(self._brush_text)
+        row.addWidget(clear)
+        return self._brush
+
+    def _set_brush(self, size: int) -> None:
+        self._brush_text.setText(f"{size} px")
+        self.desk.layers.set_brush(size)
+
+    def _show_tool(self) -> None:
+        tool = self.desk.tool
+        self._group.setExclusive(False)
+        for known, made in self.tools.items():
+            made.setChecked(known is tool)
+        self._group.setExclusive(True)
+        painting = tool in (Tool.PAINT, Tool.ERASE)
+        self._brush.setVisible(painting)
+        if painting:
+            self._set_brush(self._brush_size.value())
+
+    def _show_job(self) -> None:
+        job = self.session.job
+        self._progress.setVisible(job is not None)
+        ready = job is None and self.session.image is not None
+        self.detect.setEnabled(ready)
+        self.detect_all.setEnabled(ready)
+        for made in self.tools.values():
+            made.setEnabled(self.session.image is not None)
+        if job is not None:
+            self._job_text.setText(job.detail or f"{job.name} …")
+            self._bar.setVisible(job.done is not None)
+            self._bar.setValue(round(100 * (job.done or 0)))
+            self.cancel.setVisible(job.can_cancel)
+
+    def _show_history(self) -> None:
+        self.undo.setEnabled(self.session.can_undo)
+        self.redo.setEnabled(self.session.can_redo)

@@ -1,0 +1,184 @@
+"""Edits -> history -> store -> session: one transaction per edit, nothing lost when a save fails.
+
+An edit is shown at once and stored in the same call. If the disk refuses, the record stays in
+`session.unsaved`, a banner says so, and the next edit (of any image) tries again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from napari_graydet.errors import ConflictError, ProjectError
+from napari_graydet.gui.session import Message, Session
+from napari_graydet.project.history import History
+from napari_graydet.project.schema import Annotation, Source
+from napari_graydet.project.store import ProjectStore
+
+IDLE_SECONDS = 60.0
+"""A longer pause between two edits counts as absence."""
+
+
+class Recorder:
+    """The one way from an edit to the disk.
+
+    Parameters
+    ----------
+    session
+        The window's state; the recorder keeps its record, entries and saved state true.
+    store
+        The open project.
+    """
+
+    def __init__(self, session: Session, store: ProjectStore) -> None:
+        self.store = store
+        self.history = History(store)
+        self._session = session
+        self._pending: dict[int, tuple[str, Source, float]] = {}
+        self._clock = _Clock()
+        self._failed = False
+
+    def commit(self, annotation: Annotation, action: str, source: Source = "human") -> bool:
+        """Make an edit of the current image true; return whether it is on the disk."""
+        image_id = self._session.image_id
+        assert image_id is not None
+        self._session.unsaved[image_id] = annotation
+        self._pending[image_id] = (action, source, self._clock.lap())
+        self.show(annotation)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Store every record that is not stored yet; return whether all are."""
+        session = self._session
+        for image_id in list(session.unsaved):
+            try:
+                action, source, seconds = self._pending[image_id]
+                self.history.do(
+                    image_id, session.unsaved[image_id], action,
+                    source=source, active_seconds=seconds,
+                )  # fmt: skip
+            except ConflictError as error:
+                session.conflict = True
+                self._complain(f"{error} Your edit is kept in this window.")
+                return False
+            except (ProjectError, OSError) as error:
+                self._complain(f"Not saved: {error} It is kept here and saved with the next edit.")
+                return False
+            del session.unsaved[image_id]
+            session.saved_at = time.time()
+            self.refresh_entry(image_id)
+        session.conflict = False
+        self._tell_saved()
+        if self._failed:
+            self._failed = False
+            session.message = Message("Saved again; nothing was lost.")
+            session.message_changed.emit()
+        return True
+
+    def record_of(self, image_id: int, shape: tuple[int, int]) -> Annotation:
+        """Return the newest record of an (H, W) image: the unsaved one, or the stored one."""
+        unsaved = self._session.unsaved.get(image_id)
+        return unsaved if unsaved is not None else self.history.load(image_id, shape)
+
+    def undo(self) -> int | None:
+        """Undo the last edit, of whichever image; return its id, None if there is none."""
+        return self._step(self.history.undo, "undo")
+
+    def redo(self) -> int | None:
+        """Do the last undone edit again; return the image's id, None if there is none."""
+        return self._step(self.history.redo, "redo")
+
+    def take_stored(self) -> None:
+        """After a conflict: give up the unsaved edit and show what somebody else stored."""
+        session = self._session
+        if session.image_id is None or session.image is None:
+            return
+        session.unsaved.pop(session.image_id, None)
+        session.conflict = False
+        self.refresh_entry(session.image_id)
+        self.show(self.record_of(session.image_id, session.image.shape))
+        self._tell_saved()
+
+    def keep_mine(self) -> None:
+        """After a conflict: store this record; the other one stays as a revision."""
+        session = self._session
+        if session.image_id in session.unsaved and session.image is not None:
+            self.history.load(session.image_id, session.image.shape)
+            self.flush()
+
+    def show(self, annotation: Annotation) -> None:
+        """Let the session show a record of the current image."""
+        session = self._session
+        session.annotation = annotation
+        session.preview = None
+        if session.masks is not None:
+            session.masks.classes = session.classes
+            session.mask_changed.emit(session.masks.show(annotation))
+        _keep_selection(session)
+        session.record_changed.emit()
+
+    def refresh_entries(self) -> None:
+        """Read the list of images again."""
+        self._session.entries = self.store.entries()
+        self._session.entries_changed.emit()
+
+    def _step(self, step: Callable[[], int | None], name: str) -> int | None:
+        if self._session.unsaved and not self.flush():
+            return None
+        try:
+            image_id = step()
+        except (ProjectError, OSError) as error:
+            self._complain(f"Could not {name}: {error}")
+            return None
+        if image_id is None:
+            return None
+        self._session.saved_at = time.time()
+        self.refresh_entry(image_id)
+        self._tell_saved()
+        return image_id
+
+    def refresh_entry(self, image_id: int) -> None:
+        """Read the state of one image again."""
+        session = self._session
+        entry = self.store.entry(image_id)
+        session.entries = [entry if e.id == image_id else e for e in session.entries]
+        session.entry_changed.emit(image_id)
+
+    def _tell_saved(self) -> None:
+        self._session.can_undo = self.history.can_undo
+        self._session.can_redo = self.history.can_redo
+        self._session.saved_changed.emit()
+
+    def _complain(self, text: str) -> None:
+        self._failed = True
+        self._session.message = Message(" ".join(text.split()), "error")
+        self._session.message_changed.emit()
+        self._session.saved_changed.emit()
+
+
+class _Clock:
+    """Counts the time a person is active: pauses of more than a minute are not work."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        """Return the seconds of work since the last call."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        return passed if passed <= IDLE_SECONDS else 0.0
+
+
+def _keep_selection(session: Session) -> None:
+    """Select something that exists: the same as before, or the first there is."""
+    annotation = session.annotation
+    assert annotation is not None
+    before = (session.roi_id, session.box_id)
+    if session.roi is None:
+        session.roi_id = annotation.rois[0].id if annotation.rois else None
+    box = session.box
+    if box is None or (session.roi_id is not None and box.roi_id not in (session.roi_id, None)):
+        boxes = [b for b in annotation.boxes if b.roi_id == session.roi_id]
+        session.box_id = boxes[0].id if boxes else None
+    if (session.roi_id, session.box_id) != before:
+        session.selection_changed.emit()

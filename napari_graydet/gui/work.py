@@ -1,0 +1,39 @@
+"""Background work as the controller sees it: no Qt here, `jobs.py` brings the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from napari_graydet.workflows.events import OnProgress, ShouldCancel
+
+T = TypeVar("T")
+Work = Callable[[OnProgress, ShouldCancel], T]
+"""Runs in a worker; must touch neither the session nor a widget."""
+
+
+class Job(Protocol):
+    """Something that runs."""
+
+    def cancel(self) -> None:
+        """Ask it to stop at the next chance."""
+
+
+class Jobs(Protocol):
+    """Runs work off the main thread and brings its results back to it."""
+
+    def run(
+        self,
+        work: Work[T],
+        *,
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None],
+        progress: OnProgress | None = None,
+        finished: Callable[[], None] | None = None,
+    ) -> Job:
+        """Start work; `done` or `failed`, then `finished`, are called on the main thread."""
+
+    def close(self) -> None:
+        """Cancel everything; nothing is called back any more."""
+
+

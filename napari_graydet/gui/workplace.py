@@ -1,0 +1,89 @@
+"""The whole workplace: panels at the right, images at the bottom, napari's own docks folded away."""
+
+from __future__ import annotations
+
+from napari.viewer import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QVBoxLayout, QWidget
+
+from napari_graydet.gui.desk import Desk, desk_of
+from napari_graydet.gui.panels.base import GAP, Panel
+from napari_graydet.gui.panels.box import BoxPanel
+from napari_graydet.gui.panels.export import ExportPanel
+from napari_graydet.gui.panels.images import ImagesPanel
+from napari_graydet.gui.panels.message import MessageBar
+from napari_graydet.gui.panels.objects import ObjectsPanel
+from napari_graydet.gui.panels.tools import ToolsBar
+
+WORKPLACE, IMAGES = "Workplace (napari-graydet)", "Images (napari-graydet)"
+"""Names of the docks: those that napari gives them when they are opened from the Plugins menu."""
+
+FOLDED = ("layer list", "layer controls")
+WIDTH = 400
+
+
+class Workplace(Panel):
+    """The right-hand column: annotate, export."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.message = MessageBar(desk)
+        self.tools = ToolsBar(desk)
+        self.box = BoxPanel(desk)
+        self.objects = ObjectsPanel(desk)
+        self.export = ExportPanel(desk)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(self._annotate(), "Annotate")
+        self.tabs.addTab(self.export, "Export")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(GAP, 0, GAP, GAP)
+        layout.setSpacing(GAP)
+        layout.addWidget(self.message)
+        layout.addWidget(self.tabs, 1)
+        self.setMinimumWidth(WIDTH)
+
+    def _annotate(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, GAP, 0, 0)
+        layout.setSpacing(GAP)
+        layout.addWidget(self.tools)
+        layout.addWidget(self.box, 4)
+        layout.addWidget(self.objects, 1)
+        return page
+
+
+def open_workplace(viewer: Viewer) -> Workplace:
+    """Dock the workplace in a viewer; what is there already is only returned."""
+    docked = viewer.window.dock_widgets
+    if WORKPLACE in docked:
+        existing: Workplace = docked[WORKPLACE]
+        return existing
+    workplace = Workplace(desk_of(viewer))
+    viewer.window.add_dock_widget(
+        workplace, name=WORKPLACE, area="right", add_vertical_stretch=False
+    )
+    complete(workplace)
+    return workplace
+
+
+def complete(workplace: Workplace) -> None:
+    """Put the strip of images beneath a docked workplace and fold napari's own docks away."""
+    desk, window = workplace.desk, workplace.window()
+    desk.watch(window)
+    if IMAGES not in desk.viewer.window.dock_widgets:
+        desk.viewer.window.add_dock_widget(
+            ImagesPanel(desk), name=IMAGES, area="bottom", add_vertical_stretch=False
+        )
+    if isinstance(window, QMainWindow):
+        _fold_away(window)
+
+
+def _fold_away(window: QMainWindow) -> None:
+    """Hide napari's layer docks; View > and the Window menu bring them back."""
+    for dock in window.findChildren(QDockWidget):
+        if dock.objectName() in FOLDED:
+            dock.hide()
+    corner = Qt.Corner.BottomRightCorner
+    window.setCorner(corner, Qt.DockWidgetArea.RightDockWidgetArea)
