@@ -146,7 +146,8 @@ def _visible(boxes: Boxes, size: int) -> Boxes:
     keep = extent.prod(1) >= _LEAST_VISIBLE * full.prod(1)
     keep &= extent.min(axis=1, initial=size) >= _LEAST_SIDE
     centre = (cut[:, :2] + cut[:, 2:]) / 2
-    return np.concatenate([centre, extent], axis=1)[keep].astype(np.float32) / np.float32(size)
+    shares = np.concatenate([centre, extent], axis=1)[keep] / size
+    return np.asarray(shares, dtype=np.float32)
 
 
 def empty_scene(size: int, rng: np.random.Generator) -> torch.Tensor:

@@ -97,7 +97,7 @@ class RoiSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: int = Field(512, ge=64, le=4096, multiple_of=32)
+    image_size: int = Field(416, ge=64, le=4096, multiple_of=32)
     min_score: float = Field(0.25, gt=0, lt=1)
     nms_iou: float = Field(0.6, gt=0, lt=1)
     most: int = Field(100, ge=1, le=1000)
@@ -411,4 +411,4 @@ def _safe_checkpoint(path: Path) -> nn.Module:
             f"{path.name} holds no detection network of ultralytics; "
             "segmentation, pose and other models cannot propose ROIs."
         )
-    return network.float()
+    return network.float()  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""Which model a name means: the shipped weights, the project's own files, ultralytics' checkpoints.
+
+Light to import: networks and their libraries are loaded when a detector is asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_graydet.errors import ModelError, WeightsError
+
+if TYPE_CHECKING:
+    from napari_graydet.models.box_detector import BoxDetector
+    from napari_graydet.models.device import Notice
+    from napari_graydet.models.roi_detector import RoiDetector
+
+Kind = Literal["roi", "boxes"]
+
+_WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+def shipped(kind: Kind) -> Path:
+    """Return the weights that come with the package.
+
+    Parameters
+    ----------
+    kind
+        "roi" or "boxes".
+
+    Raises
+    ------
+    WeightsError
+        If this installation has none.
+    """
+    path = _WEIGHTS / f"{kind}.safetensors"
+    if not path.is_file():
+        raise WeightsError(
+            f"This installation has no {kind} weights ({path.name}); reinstall the package, make "
+            "them with `make weights`, or choose a weights file."
+        )
+    return path
+
+
+def load_roi_detector(
+    source: str | Path | None = None, device: str = "auto", notice: Notice | None = None
+) -> RoiDetector:
+    """Load an ROI detector.
+
+    Parameters
+    ----------
+    source
+        None: the shipped weights. A `.safetensors` file: weights that this program trained.
+        Anything else: a `.pt` checkpoint of ultralytics by file or name ("yolo11n"), which must lie
+        on this machine.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    notice
+        Told when an accelerator runs out of memory and the CPU takes over.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another kind.
+    ModelError
+        If there is no such model or device here.
+    """
+    from napari_graydet.models.roi_detector import YoloRoiDetector
+
+    path = shipped("roi") if source is None else Path(source)
+    if path.suffix == ".weights":
+        raise ModelError(
+            f"{path.name} is a darknet file: its backbone can start a training, but it has no head "
+            "for ROIs; give .safetensors or .pt."
+        )
+    if path.suffix == ".safetensors":
+        return YoloRoiDetector.from_weights(path, device=device, notice=notice)
+    return YoloRoiDetector.from_checkpoint(path, device=device, notice=notice)
+
+
+def load_box_detector(source: str | Path | None = None, device: str = "auto") -> BoxDetector:
+    """Load a 3D box detector: the shipped weights, or a `.safetensors` file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another kind.
+    ModelError
+        If there is no such device here.
+    """
+    from napari_graydet.models.box_detector import BoxDetector
+
+    path = shipped("boxes") if source is None else Path(source)
+    return BoxDetector.load(path, device=device)
