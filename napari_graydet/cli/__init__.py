@@ -6,12 +6,13 @@ Importing this package loads typer only; a verb imports what it needs when it ru
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 import napari_graydet
-from napari_graydet.cli.boundary import Boundary
+from napari_graydet.cli.boundary import Boundary, Result
 from napari_graydet.cli.demo import demo
 from napari_graydet.cli.doctor import doctor
 from napari_graydet.cli.export import export
@@ -31,7 +32,7 @@ app = typer.Typer(
     epilog="Try it: `napari-graydet demo`, or `napari-graydet segment forearm.png -o masks`",
 )
 
-_PANELS = {
+_PANELS: dict[str, dict[str, Callable[..., Result]]] = {
     "The window": {"demo": demo, "open": open_path},
     "Files, without a project": {"segment": segment, "render": render},
     "A project": {"init": init, "predict": predict, "export": export},

@@ -30,7 +30,8 @@ def demo(
 ) -> Result:
     """Open the window on sample radiographs.
 
-    They are computed phantoms, nobody's images. They are made on the first run (a few seconds); what you annotate there is kept.
+    They are computed phantoms, nobody's images, made on the first run (a few seconds). What you
+    annotate there is kept.
     """
     place = folder.expanduser()
     images = _samples(place)

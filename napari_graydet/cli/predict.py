@@ -27,7 +27,7 @@ def predict(
     """
     from napari_graydet.workflows.predict import Predictor, predict_project
 
-    predictor = Predictor(roi_weights, box_weights, device)
+    predictor = Predictor(roi_weights, box_weights, device, notice=complain)
     with opened(project) as store:
         with progress_bar("Predicting") as show:
             report = predict_project(store, predictor, on_progress=show)

@@ -39,7 +39,8 @@ def render(
 ) -> Result:
     """Make masks from records again, and explain them.
 
-    It says how much of each mask the gray range explains: the share is the IoU of the boxes' mask and the final one; the rest was painted.
+    It says how much of each mask the gray range explains: the share is the IoU of the boxes' mask
+    and the final one; the rest was painted.
     """
     outcomes = _project(source, out) if source.is_dir() else _record(source, out, images)
     return _result(outcomes, out)

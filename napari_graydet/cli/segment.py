@@ -29,9 +29,7 @@ _WHERE, _WHAT = "Region and thresholds", "Result"
 def segment(
     images: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="IMAGE", help="Images, or folders of images.", show_default=False
-        ),
+        typer.Argument(metavar="IMAGE", help="Images, or folders of images.", show_default=False),
     ],
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results.")
@@ -119,7 +117,7 @@ def segment(
         report = segment_files(
             images,
             out,
-            predictor=Predictor(roi_weights, box_weights, device),
+            predictor=Predictor(roi_weights, box_weights, device, notice=complain),
             on_notice=complain,
             on_progress=show,
             roi=_rois(roi),

@@ -7,7 +7,7 @@ box of its class, whose bottom and top are the two thresholds.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -98,6 +98,8 @@ class Predictor:
         "auto", "cuda", "mps" or "cpu".
     roi_detector, box_detector
         Ready detectors instead of sources.
+    notice
+        Told when an accelerator runs out of memory and the CPU takes over.
     """
 
     def __init__(
@@ -108,9 +110,11 @@ class Predictor:
         *,
         roi_detector: RoiDetects | None = None,
         box_detector: BoxDetects | None = None,
+        notice: Callable[[str], None] | None = None,
     ) -> None:
         self._roi_source, self._box_source, self._device = roi_source, box_source, device
         self._roi_detector, self._box_detector = roi_detector, box_detector
+        self._notice = notice
         self._lock = threading.RLock()
 
     @property
@@ -126,7 +130,9 @@ class Predictor:
             if self._roi_detector is None:
                 from napari_graydet.models import registry
 
-                self._roi_detector = registry.load_roi_detector(self._roi_source, self._device)
+                self._roi_detector = registry.load_roi_detector(
+                    self._roi_source, self._device, self._notice
+                )
             return self._roi_detector
 
     @property
@@ -367,7 +373,8 @@ def _save(
 ) -> str:
     model = " + ".join(plain_name(d.name) for d in (predictor.roi_detector, predictor.box_detector))
     found = prediction.annotation
-    for label in dict.fromkeys(part.label for part in (*found.rois, *found.boxes)):
+    labels = [*(roi.label for roi in found.rois), *(box.label for box in found.boxes)]
+    for label in dict.fromkeys(labels):
         if label not in store.classes:
             store.add_class(label)
     if not store.save_prediction(entry.id, found, model):

@@ -95,7 +95,7 @@ def test_detectors_are_loaded_once_and_when_needed(monkeypatch: pytest.MonkeyPat
 
     registry = ModuleType("registry")
     rois, boxes = FakeRois([proposal(0, 0, 9, 9)]), BrightHalf()
-    registry.load_roi_detector = lambda source, device: load("roi", rois, source, device)  # type: ignore[attr-defined]
+    registry.load_roi_detector = lambda source, device, _: load("roi", rois, source, device)  # type: ignore[attr-defined]
     registry.load_box_detector = lambda source, device: load("box", boxes, source, device)  # type: ignore[attr-defined]
     fake_registry(monkeypatch, registry)
     predictor = Predictor("r.safetensors", None, "cpu")
@@ -200,7 +200,7 @@ def test_a_failing_network_fails_images_not_the_job(store: ProjectStore, error: 
 def test_weights_that_cannot_be_loaded_fail_once(
     store: ProjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: object, device: str) -> object:
+    def refuse(*_: object) -> object:
         raise WeightsError("The weights are damaged; install them again.")
 
     registry = ModuleType("registry")

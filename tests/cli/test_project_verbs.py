@@ -1,0 +1,185 @@
+"""`init`, `predict`, `export`, `render` on one project, and their errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_graydet.project.schema import State
+from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows.predict import read_entry
+from tests.cli.runner import run, use_detectors
+from tests.workflows.fakes import proposal
+from tests.workflows.projects import fill, make_project
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (40, 60)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"image{number}.png")
+    return folder
+
+
+def test_the_whole_line(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_detectors(monkeypatch, [proposal(1.5, 2, 30, 35)])
+    project, out = tmp_path / "study", tmp_path / "out"
+    made = run("init", project, "--images", images, "--classes", "bone,lung", "--json")
+    assert made.document == {"project": str(project), "classes": ["bone", "lung"], "images": 3}
+    predicted = run("predict", project, "--json").document
+    assert (len(predicted["predicted"]), predicted["untouched"]) == (3, 0)
+    with ProjectStore.open(project) as store:
+        for entry in list(store.entries())[:2]:
+            record, revision = store.annotation(entry.id)
+            accepted = record.model_copy(update={"state": State.ACCEPTED})
+            store.save(
+                entry.id, accepted, expected_revision=revision, source="human", action="accept"
+            )
+            masks = [record.mask(read_entry(store, entry).pixels, "bone")]
+    again = run("predict", project, "--json").document
+    assert (len(again["predicted"]), again["untouched"]) == (1, 2)
+    exported = run("export", project, "-o", out, "--json")
+    assert exported.document["images"] == 2
+    assert exported.document["formats"] == ["masks", "yolo", "json"]
+    rendered = run("render", project, "-o", tmp_path / "rendered", "--json").document
+    assert len(rendered["masks"]) == 3
+    assert rendered["masks"][0]["labels"]["bone"]["explained"] == 1.0
+    for name in ("image0.png", "image1.png"):
+        mask = np.asarray(Image.open(out / "masks" / name))
+        assert np.array_equal(mask, np.asarray(Image.open(tmp_path / "rendered" / name)))
+    assert np.array_equal(mask == 1, masks[-1])
+
+
+def test_init_in_the_folder_of_the_images(images: Path) -> None:
+    outcome = run("init", images)
+    assert outcome.code == 0
+    assert "3 images" in outcome.out
+    again = run("init", images)
+    assert again.code == 2
+    assert "project already" in again.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--classes", ""),
+        ("--classes", "bone,bone"),
+        ("--images", "nowhere"),
+    ],
+)
+def test_bad_init(images: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    outcome = run("init", tmp_path / "study", "--images", images, *options)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert not (tmp_path / "study").exists()
+
+
+def test_init_of_a_folder_without_images(tmp_path: Path) -> None:
+    outcome = run("init", tmp_path)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["predict", "export", "render"])
+@pytest.mark.parametrize("kind", ["missing", "plain", "damaged", "newer"])
+def test_projects_that_cannot_be_opened(tmp_path: Path, verb: str, kind: str) -> None:
+    folder = tmp_path / "study"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "damaged":
+        (folder / "graydet.toml").write_text("}{")
+    if kind == "newer":
+        make_project(folder / "x").close()
+        text = (folder / "x" / "graydet.toml").read_text().replace("format = 1", "format = 99")
+        (folder / "graydet.toml").write_text(text)
+    out = () if verb == "predict" else ("-o", tmp_path / "out")
+    outcome = run(verb, folder, *out)
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_names_the_bad_image(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_detectors(monkeypatch, [proposal(1.5, 2, 30, 35)])
+    run("init", images)
+    (images / "image1.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    outcome = run("predict", images, "--json")
+    assert outcome.code == 2
+    assert [f["image"] for f in outcome.document["failed"]] == ["image1.png"]
+    assert len(outcome.document["predicted"]) == 2
+    assert len(outcome.error_lines) == 1
+
+
+def test_export_of_one_format_and_a_refused_folder(tmp_path: Path) -> None:
+    store = make_project(tmp_path / "study")
+    fill(store)
+    store.close()
+    outcome = run("export", tmp_path / "study", "-o", tmp_path / "out", "--format", "masks")
+    assert outcome.code == 0
+    assert "3 accepted images (1 with nothing in them)" in outcome.out
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "graydet-export.json",
+        "masks",
+    ]
+    refused = run("export", tmp_path / "study", "-o", tmp_path / "study")
+    assert refused.code == 2
+    assert len(refused.error_lines) == 1
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_export_into_a_read_only_folder(tmp_path: Path) -> None:
+    store = make_project(tmp_path / "study")
+    fill(store)
+    store.close()
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    outcome = run("export", tmp_path / "study", "-o", locked / "out")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+
+
+def test_export_where_no_folder_can_be(tmp_path: Path) -> None:
+    store = make_project(tmp_path / "study")
+    fill(store)
+    store.close()
+    (tmp_path / "file").write_text("x")
+    outcome = run("export", tmp_path / "study", "-o", tmp_path / "file" / "out")
+    assert outcome.code == 2
+    assert len(outcome.error_lines) == 1
+
+
+def test_render_a_record_of_segment(images: Path, tmp_path: Path) -> None:
+    image, out = images / "image0.png", tmp_path / "out"
+    run("segment", image, "-o", out, "--roi", "2,2,50,30", "--range", "30,200")
+    outcome = run("render", out / "image0.json", "-o", tmp_path / "again", "--images", images)
+    assert outcome.code == 0, outcome.err
+    assert "100.0%" in outcome.out
+    first, second = (tmp_path / x / "image0.png" for x in ("out", "again"))
+    assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))
+    # beside the record lies the mask of the same name, which is another file than the image
+    wrong = run("render", out / "image0.json", "-o", tmp_path / "wrong")
+    assert wrong.code == 2
+    assert "SHA-256" in wrong.err
+
+
+def test_render_says_what_was_painted(images: Path, tmp_path: Path) -> None:
+    run("segment", images / "image0.png", "-o", tmp_path, "--roi", "0,0,5,5", "--range", "0,255")
+    document = json.loads((tmp_path / "image0.json").read_text())
+    document["residual"] = {"object": {"added": [[600, 25]], "erased": []}}
+    (tmp_path / "image0.json").write_text(json.dumps(document))
+    outcome = run(
+        *("render", tmp_path / "image0.json", "-o", tmp_path / "r", "--images", images, "--json")
+    )
+    share = outcome.document["masks"][0]["labels"]["object"]
+    assert share == {"pixels": 50, "explained": 0.5, "added": 25, "erased": 0}

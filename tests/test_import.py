@@ -1,0 +1,77 @@
+"""`import napari_graydet` is quick and loads nothing heavy (R29)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import napari_graydet as gd
+
+HEAVY = ("torch", "torchvision", "ultralytics", "cv2", "qtpy", "PyQt5", "PyQt6", "napari", "vispy")
+
+
+def in_child(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def loaded_by(code: str) -> set[str]:
+    found = in_child(f"import sys\n{code}\nprint(' '.join(sys.modules))")
+    return {name.partition(".")[0] for name in found.split()}
+
+
+@pytest.mark.parametrize("code", ["import napari_graydet", "import napari_graydet.cli"])
+def test_import_loads_nothing_heavy(code: str) -> None:
+    assert not loaded_by(code) & {*HEAVY, "numpy", "scipy", "pydantic"}
+
+
+def test_library_code_is_free_of_qt_and_loads_torch_late() -> None:
+    modules = [
+        f"napari_graydet.{name}"
+        for name in (
+            "core.ceiling",
+            "project.store",
+            "io.images",
+            "workflows.predict",
+            "workflows.segment",
+            "workflows.export",
+            "workflows.render",
+            "models.registry",
+        )
+    ]
+    assert not loaded_by(f"import {', '.join(modules)}") & set(HEAVY)
+
+
+def test_import_takes_less_than_a_fifth_of_a_second() -> None:
+    code = (
+        "import time; t = time.perf_counter(); import napari_graydet; "
+        "print(time.perf_counter() - t)"
+    )
+    best = min(float(in_child(code)) for _ in range(3))
+    print(f"import napari_graydet: {best * 1000:.1f} ms")
+    assert best < 0.2
+
+
+def test_every_public_name_is_there() -> None:
+    for name in gd.__all__:
+        assert getattr(gd, name) is not None
+    assert set(gd.__all__) <= set(dir(gd))
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = gd.nonsense
+
+
+def test_open_project(tmp_path: Path) -> None:
+    from napari_graydet.errors import ProjectError
+    from tests.workflows.projects import make_project
+
+    make_project(tmp_path / "study").close()
+    with gd.open_project(str(tmp_path / "study")) as project:
+        assert len(project.entries()) == 6
+    with pytest.raises(ProjectError):
+        gd.open_project(tmp_path)
