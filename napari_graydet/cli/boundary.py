@@ -7,6 +7,7 @@ standard error.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -104,5 +105,9 @@ def _show(result: Result, as_json: bool, stdout: Any) -> None:
     elif result.text is not None:
         from rich.console import Console
 
-        width = None if stdout.isatty() else _PIPE_WIDTH
-        Console(file=stdout, highlight=False, markup=False, width=width).print(result.text)
+        if stdout.isatty():
+            Console(file=stdout, highlight=False, markup=False).print(result.text)
+            return
+        page = io.StringIO()
+        Console(file=page, highlight=False, markup=False, width=_PIPE_WIDTH).print(result.text)
+        stdout.writelines(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())

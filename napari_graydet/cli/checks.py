@@ -188,5 +188,10 @@ def probe(
     if done.returncode == 0 and done.stdout.strip():
         found: dict[str, object] = json.loads(done.stdout.strip().splitlines()[-1])
         return found
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"the process ended with {done.returncode}"
+    return _reason(done.stderr.splitlines()) or f"the process ended with {done.returncode}"
+
+
+def _reason(lines: list[str]) -> str:
+    """Return the telling line of a child's complaints: Qt's "could not ...", else the last one."""
+    said = [line.strip() for line in lines if line.strip()]
+    return next((line for line in said if "could not" in line.casefold()), (said or [""])[-1])

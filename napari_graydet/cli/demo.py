@@ -9,6 +9,7 @@ import typer
 
 from napari_graydet.cli.boundary import Result, complain
 from napari_graydet.cli.options import Debug, Json
+from napari_graydet.cli.window import require_window, run_window
 
 _FOLDER = Path("~/napari-graydet-demo")
 
@@ -33,6 +34,7 @@ def demo(
     They are computed phantoms, nobody's images, made on the first run (a few seconds). What you
     annotate there is kept.
     """
+    require_window()
     place = folder.expanduser()
     images = _samples(place)
     if screenshots is not None:
@@ -43,9 +45,7 @@ def demo(
             {"project": str(place), "screenshots": [path.name for path in saved]},
             f"{len(saved)} screenshots in {screenshots}",
         )
-    from napari_graydet.gui import open_window
-
-    open_window(images)
+    run_window(images)
     return Result({"project": str(place)})
 
 

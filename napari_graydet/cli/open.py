@@ -9,13 +9,18 @@ import typer
 
 from napari_graydet.cli.boundary import Result
 from napari_graydet.cli.options import Debug, Json
+from napari_graydet.cli.window import run_window
 
 
 def open_path(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A folder of images, or a project.", show_default=False
+            metavar="PATH",
+            help="A folder of images, or a project.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
         ),
     ],
     json: Json = False,
@@ -25,7 +30,5 @@ def open_path(
 
     A plain folder becomes a project in place; its images are never changed.
     """
-    from napari_graydet.gui import open_window
-
-    open_window(path)
+    run_window(path)
     return Result({"opened": str(path)})
