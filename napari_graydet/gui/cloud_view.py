@@ -10,13 +10,12 @@ follow the mouse without anything being uploaded to the graphics card.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from napari.components.viewer_model import ViewerModel
-from napari.layers import Points, Surface
+from napari.layers import Layer, Points, Surface
 from napari.qt import QtViewer
 from napari.utils import Colormap
 from qtpy.QtCore import (
@@ -30,12 +29,13 @@ from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_graydet.core.boxes import GrayBox
-from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.gui.cloud_camera import TurntableCamera
 from napari_graydet.gui.cloud_overlay import CloudOverlay, OverlayPicture
-from napari_graydet.gui.cuboid import HIGH, LOW, CloudSpace, Cuboid, Handle, cuboid, moved
-from napari_graydet.gui.projection import STEEPEST, UP, Projection, view_direction
+from napari_graydet.gui.cloud_points import ShownCloud
+from napari_graydet.gui.cuboid import HIGH, LOW, Cuboid, Handle, cuboid, moved
+from napari_graydet.gui.projection import Projection
 from napari_graydet.gui.theme import ViewColours, mix, rgb
 
 EMPTY_TEXT = "Select an ROI to see its cloud"
@@ -45,23 +45,7 @@ MAX_POINTS = 16_000
 GRAB_HANDLE, GRAB_EDGE = 14.0, 6.0
 """Pixels within which a handle, or an edge of a face, is grabbed."""
 
-_AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
-_MARGINS = (30.0, 24.0)
-_DEGREES_PER_PIXEL = 0.5
 _NOTHING = np.zeros((1, 3))
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """The cloud that is shown: its world, points, values and where they lie in the image."""
-
-    space: CloudSpace
-    points: npt.NDArray[np.float64]
-    values: npt.NDArray[np.integer]
-    rows: npt.NDArray[np.intp]
-    cols: npt.NDArray[np.intp]
-    image: GrayImage
-    roi: RoiBox
 
 
 class CloudView(QWidget):
@@ -88,15 +72,13 @@ class CloudView(QWidget):
     def __init__(self, parent: QWidget | None = None, *, max_points: int = MAX_POINTS) -> None:
         super().__init__(parent)
         self._max_points = max_points
-        self._shown: _Shown | None = None
+        self._shown: ShownCloud | None = None
         self._box: GrayBox | None = None
         self._cuboid: Cuboid | None = None
         self._coloured: tuple[object, ...] | None = None
         self._accent: QColor | None = None
         self._hovered: Handle | None = None
         self._held: Handle | None = None
-        self._angles = (_AZIMUTH, _ELEVATION)
-        self._fitted = True
         self._closed = False
         self.setMinimumSize(200, 180)
         self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
@@ -115,11 +97,10 @@ class CloudView(QWidget):
         self._model.mouse_move_callbacks[:] = [self._on_move]
         self._model.mouse_double_click_callbacks[:] = [self._on_double_click]
         camera = self._model.scene.camera
-        camera.mouse_pan = False  # turning is ours: gray stays up
-        camera.perspective = _FOV
         self._viewer = QtViewer(self._model)
         self._viewer.setAcceptDrops(False)
         self._native: QWidget = self._viewer.canvas.native
+        self._camera = TurntableCamera(camera, self._native)
         self._overlay = CloudOverlay(self._native)
         for widget in (self._native, self._viewer):
             widget.installEventFilter(self)
@@ -160,12 +141,14 @@ class CloudView(QWidget):
         GeometryError
             If the ROI covers no pixel.
         """
+        if self._closed:
+            return
         if image is None or roi is None:
             self._shown = None
         elif self._shown is None or self._shown.image is not image or self._shown.roi != roi:
-            self._shown = _choose(image, roi, self._max_points)
+            self._shown = ShownCloud.of(image, roi, self._max_points)
             self._show_points(self._shown)
-            if self._fitted:
+            if self._camera.default:
                 self.reset_camera()
         self._show_cuboid()
 
@@ -180,6 +163,8 @@ class CloudView(QWidget):
             Whether the points inside are coloured anew. That is the slow part: leave it out while
             a threshold is dragged.
         """
+        if self._closed:
+            return
         if not _same(box, self._box):
             self._box = box
             self._show_cuboid()
@@ -198,21 +183,12 @@ class CloudView(QWidget):
 
     def reset_camera(self) -> None:
         """Look from the default side, with the whole cloud in view."""
-        self._angles, self._fitted = (_AZIMUTH, _ELEVATION), True
-        self._aim()
-        if self._shown is not None:
-            fitted = self.projection().fitted(self._shown.space.corners(), _MARGINS)
-            self._model.scene.camera.center = fitted.center
-            self._model.scene.camera.zoom = fitted.zoom
+        self._camera.reset(self._shown.space.corners() if self._shown else None)
         self._redraw_overlay()
 
     def projection(self) -> Projection:
         """Return the present camera: world (gray, y, x) to canvas pixels and back."""
-        camera = self._model.scene.camera
-        size = max(self._native.width(), 1), max(self._native.height(), 1)
-        view = tuple(float(v) for v in camera.view_direction)
-        up = tuple(float(v) for v in camera.up_direction)
-        return Projection(camera.center, view, up, camera.zoom, camera.perspective, size)
+        return self._camera.projection()
 
     def handles(self) -> tuple[Handle, ...]:
         """Return the handles that are shown."""
@@ -233,20 +209,18 @@ class CloudView(QWidget):
 
     # drawing
 
-    def _show_points(self, shown: _Shown) -> None:
+    def _show_points(self, shown: ShownCloud) -> None:
         self._points.data = shown.points
         self._coloured = None
         self._colour_points()
 
     def _show_cuboid(self) -> None:
-        visible = self._shown is not None
-        self._points.visible = visible
         self._cuboid = None
         if self._shown is not None and self._box is not None:
-            self._cuboid = cuboid(self._box, self._shown.space)
-            shape = self._cuboid
+            self._cuboid = shape = cuboid(self._box, self._shown.space)
             self._faces.data = (shape.vertices, shape.triangles, shape.shades)
-        self._faces.visible = self._cuboid is not None
+        _show(self._points, self._shown is not None)
+        _show(self._faces, self._cuboid is not None)
         self._redraw_overlay()
 
     def _colour_points(self) -> None:
@@ -258,17 +232,7 @@ class CloudView(QWidget):
         if key == self._coloured:
             return
         self._coloured = key
-        gray = shown.image.scale.to_unit(shown.values)[:, None]
-        dark, bright = (0.30, 0.88) if colours.dark else (0.12, 0.72)
-        painted = np.repeat(dark + gray * (bright - dark), 3, axis=1)
-        if box is not None:
-            window, inside = box.inside(shown.image.pixels)
-            whole = np.zeros(shown.image.shape, dtype=np.bool_)
-            whole[window] = inside
-            chosen = whole[shown.rows, shown.cols]
-            tint = np.array(rgb(colours.accent))
-            painted[chosen] = tint * (0.55 + 0.45 * gray[chosen])
-        self._points.face_color = np.concatenate([painted, np.ones_like(gray)], axis=1)
+        self._points.face_color = shown.colours(box, rgb(colours.accent), on_dark=colours.dark)
 
     def _apply_colours(self) -> None:
         colours = self._colours = ViewColours.of(self, self._accent)
@@ -293,9 +257,6 @@ class CloudView(QWidget):
             self.projection(), shown.space, self._cuboid, self._held or self._hovered
         )
         self._overlay.show_picture(picture, self._colours)
-
-    def _aim(self) -> None:
-        self._model.scene.camera.set_view_direction(view_direction(*self._angles), UP)
 
     # the mouse
 
@@ -337,9 +298,9 @@ class CloudView(QWidget):
         if handle is not None:
             yield from self._drag_handle(handle, event)
         elif event.button == 1 and not event.modifiers:
-            yield from self._turn(event)
+            yield from self._camera.turn(event)
         else:
-            yield from self._shift(event)
+            yield from self._camera.shift(event)
 
     def _drag_handle(self, handle: Handle, event: Any) -> Iterator[None]:
         """Move a face or a corner along the gray axis, under the mouse."""
@@ -353,6 +314,8 @@ class CloudView(QWidget):
         try:
             yield
             while event.type in ("mouse_move", "mouse_release"):
+                if self._box is None or self._shown is not shown:
+                    return  # somebody took the box away
                 pixel = np.asarray(event.pos, dtype=np.float64) - grip
                 rise = camera.height_at(pixel, handle.at[1], handle.at[2]) - handle.at[0]
                 box = moved(start, handle, rise, shown.space)
@@ -368,29 +331,9 @@ class CloudView(QWidget):
         finally:
             self._held = None
             self._redraw_overlay()
-        if began and self._box is not None:
+        if began:
             self._colour_points()
             self.box_released.emit(self._box)
-
-    def _turn(self, event: Any) -> Iterator[None]:
-        (azimuth, elevation), start = self._angles, np.array(event.pos)
-        yield
-        while event.type == "mouse_move":
-            dx, dy = (np.array(event.pos) - start) * _DEGREES_PER_PIXEL
-            self._angles = azimuth + dx, float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
-            self._fitted = False
-            self._aim()
-            yield
-
-    def _shift(self, event: Any) -> Iterator[None]:
-        camera, start = self.projection(), np.array(event.pos)
-        yield
-        while event.type == "mouse_move":
-            dx, dy = (np.array(event.pos) - start) / camera.zoom
-            center = np.asarray(camera.center) - camera.right * dx + np.asarray(camera.up) * dy
-            self._fitted = False
-            self._model.scene.camera.center = tuple(float(v) for v in center)
-            yield
 
     # the window
 
@@ -410,16 +353,16 @@ class CloudView(QWidget):
                 self._hover(None)
             elif event.type() == QEvent.Type.Resize:
                 self._overlay.resize(self._native.size())
-                if self._fitted:
+                if self._camera.default:
                     self.reset_camera()
             elif event.type() == QEvent.Type.Wheel:
-                self._fitted = False
+                self._camera.default = False
         return False
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
         """Keep the whole cloud in view, unless the person has chosen a view."""
         super().resizeEvent(event)
-        if self._fitted:
+        if self._camera.default:
             self.reset_camera()
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
@@ -431,7 +374,7 @@ class CloudView(QWidget):
             self._follow_theme()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
-        """Give the canvas and its layers back; the view cannot be used afterwards."""
+        """Give the canvas and its layers back; afterwards the view shows nothing any more."""
         if not self._closed:
             self._closed = True
             for widget in (self._native, self._viewer):
@@ -443,13 +386,10 @@ class CloudView(QWidget):
         super().closeEvent(event)
 
 
-def _choose(image: GrayImage, roi: RoiBox, limit: int) -> _Shown:
-    """Choose the points to show: a regular grid of pixels."""
-    space = CloudSpace.of(image, roi)
-    cloud = PixelCloud.of_roi(image, roi, limit=limit)
-    rows, cols, _ = cloud.frame.to_pixels(cloud.points)
-    points = space.place(cloud.values, rows + 0.5, cols + 0.5)
-    return _Shown(space, points, cloud.values, rows, cols, image, roi)
+def _show(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer; napari uploads it again even if nothing changes."""
+    if layer.visible != visible:
+        layer.visible = visible
 
 
 def _same(a: GrayBox | None, b: GrayBox | None) -> bool:
