@@ -1,0 +1,83 @@
+"""The camera of the cloud's canvas: a turntable that keeps the gray axis up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from napari.components.camera import Camera
+from qtpy.QtWidgets import QWidget
+
+from napari_graydet.gui.projection import STEEPEST, UP, Float, Projection, view_direction
+
+_AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
+_MARGINS = (30.0, 24.0)
+_DEGREES_PER_PIXEL = 0.5
+
+
+class TurntableCamera:
+    """Turns, shifts and fits napari's 3D camera.
+
+    napari's own mouse turns freely about all axes; in a cloud over an image that is a way to get
+    lost, so it is switched off. The wheel still zooms.
+
+    Parameters
+    ----------
+    camera
+        napari's camera model.
+    canvas
+        The widget that it draws to.
+    """
+
+    def __init__(self, camera: Camera, canvas: QWidget) -> None:
+        self._camera = camera
+        self._canvas = canvas
+        self._azimuth, self._elevation = _AZIMUTH, _ELEVATION
+        self.default = True
+        """Whether the person has not chosen a view, so that it may be fitted anew."""
+        camera.mouse_pan = False
+        camera.perspective = _FOV
+        self._aim()
+
+    def projection(self) -> Projection:
+        """Return the present camera as numbers."""
+        camera = self._camera
+        size = max(self._canvas.width(), 1), max(self._canvas.height(), 1)
+        view = tuple(float(v) for v in camera.view_direction)
+        up = tuple(float(v) for v in camera.up_direction)
+        return Projection(camera.center, view, up, camera.zoom, camera.perspective, size)
+
+    def reset(self, corners: Float | None) -> None:
+        """Look from the default side, with all corners, (N, 3) world, in view."""
+        self._azimuth, self._elevation, self.default = _AZIMUTH, _ELEVATION, True
+        self._aim()
+        if corners is not None:
+            fitted = self.projection().fitted(corners, _MARGINS)
+            self._camera.center, self._camera.zoom = fitted.center, fitted.zoom
+
+    def turn(self, event: Any) -> Iterator[None]:
+        """Turn while the mouse is dragged (a napari drag generator)."""
+        azimuth, elevation, start = self._azimuth, self._elevation, np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            dx, dy = (np.array(event.pos) - start) * _DEGREES_PER_PIXEL
+            self._azimuth = azimuth + dx
+            self._elevation = float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
+            self.default = False
+            self._aim()
+            yield
+
+    def shift(self, event: Any) -> Iterator[None]:
+        """Shift the view while the mouse is dragged (a napari drag generator)."""
+        camera, start = self.projection(), np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            dx, dy = (np.array(event.pos) - start) / camera.zoom
+            center = np.asarray(camera.center) - camera.right * dx + np.asarray(camera.up) * dy
+            self.default = False
+            self._camera.center = tuple(float(v) for v in center)
+            yield
+
+    def _aim(self) -> None:
+        self._camera.set_view_direction(view_direction(self._azimuth, self._elevation), UP)
