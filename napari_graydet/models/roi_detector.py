@@ -158,12 +158,15 @@ def build_yolo(architecture: str, n_classes: int) -> nn.Module:
     own = _CONFIGS / f"{architecture}.yaml"
     tasks = _ultralytics("ultralytics.nn.tasks")
     defaults = _ultralytics("ultralytics.cfg").get_cfg()
-    convolution = _ultralytics("ultralytics.nn.modules").Conv
+    modules = _ultralytics("ultralytics.nn.modules")
+    convolution = modules.Conv
     with _build_lock:  # a configuration's activation is a class attribute there, kept for the next
         activation = convolution.default_act
         try:
             config = tasks.yaml_model_load(str(own) if own.exists() else f"{architecture}.yaml")
             network = tasks.DetectionModel(config, ch=3, nc=n_classes, verbose=False)
+            if type(network.model[-1]) not in (modules.Detect, modules.v10Detect):
+                raise TypeError("its head is not one of a detector")
         except (FileNotFoundError, KeyError, IndexError, AssertionError, TypeError) as error:
             raise ModelError(
                 f"No YOLO detector is called {architecture!r}; expected {DEFAULT_ARCHITECTURE} or "

@@ -1,0 +1,272 @@
+"""The ROI detector: what it proposes, what it refuses, and what it leaves alone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.io.weights import WeightsCard, save_weights
+from napari_graydet.models import registry, roi_detector
+from napari_graydet.models.roi_detector import (
+    RoiSettings,
+    YoloRoiDetector,
+    build_yolo,
+    letterbox,
+)
+from napari_graydet.models.roi_training import matched_ious, tensors_of
+from napari_graydet.workflows.training_data import phantom_samples
+
+CLASSES = ["bone", "lung"]
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, np.ndarray]:
+    torch.manual_seed(0)
+    return tensors_of(build_yolo("yolov3-tiny", 2))
+
+
+@pytest.fixture
+def card() -> WeightsCard:
+    return WeightsCard(
+        kind="roi",
+        architecture="yolov3-tiny",
+        configuration=RoiSettings(image_size=128).model_dump(),
+        classes=CLASSES,
+    )
+
+
+@pytest.fixture(scope="module")
+def shipped() -> YoloRoiDetector:
+    try:
+        path = registry.shipped("roi")
+    except WeightsError as error:
+        pytest.skip(str(error))
+    return YoloRoiDetector.from_weights(path, device="cpu")
+
+
+def _image(pixels: np.ndarray) -> GrayImage:
+    return GrayImage(pixels, GrayScale.of_bits(8 * pixels.itemsize))
+
+
+def _noise(seed: int, shape: tuple[int, int] = (120, 90)) -> GrayImage:
+    return _image(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def test_finds_the_lungs_of_a_phantom(shipped: YoloRoiDetector) -> None:
+    sample = next(phantom_samples("chest", 1, held_out=True))
+    found = shipped.detect(sample.image)
+    assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+    assert {p.label for p in found} == {"lung"}
+    assert matched_ious(sample.rois, [p.roi for p in found]).mean() > 0.7
+
+
+def test_depth_and_inversion_of_the_file_change_nothing(shipped: YoloRoiDetector) -> None:
+    sample = next(phantom_samples("chest", 1, held_out=True))
+    gray = sample.image.display8()
+    plain = GrayImage(gray, GrayScale.of_bits(8))
+    deep = GrayImage(
+        (65535 - gray.astype(np.uint16) * 257), GrayScale.of_bits(16, inverted=True)
+    )
+    for a, b in zip(shipped.detect(plain), shipped.detect(deep), strict=True):
+        np.testing.assert_allclose(a.roi.xyxy, b.roi.xyxy, atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_and_blank_images_have_no_objects(shipped: YoloRoiDetector, seed: int) -> None:
+    assert shipped.detect(_noise(seed, (300, 400))) == []
+    assert shipped.detect(_image(np.full((200, 300), 80 * seed, np.uint8))) == []
+
+
+def test_proposals_lie_in_the_image_and_a_higher_score_keeps_fewer(
+    tmp_path: Path, tensors: dict[str, np.ndarray], card: WeightsCard
+) -> None:
+    save_weights(tmp_path / "w", tensors, card)
+    detector = YoloRoiDetector.from_weights(tmp_path / "w.safetensors", device="cpu")
+    for shape in ((120, 90), (1, 400), (33, 1), (700, 650)):
+        image = _noise(0, shape)
+        many = detector.detect(image, min_score=1e-6)
+        assert many, "an untrained network proposes something at any score"
+        for proposal in many:
+            assert proposal.roi == proposal.roi.clip(shape)
+            assert proposal.label in CLASSES
+        middle = many[len(many) // 2].score
+        assert all(p.score >= middle for p in detector.detect(image, min_score=middle))
+
+
+def test_letterbox_keeps_shape_and_scale() -> None:
+    image = np.full((100, 50), 255, np.uint8)
+    canvas, scale = letterbox(image, 224)
+    assert canvas.shape == (1, 3, 224, 128)
+    assert scale == pytest.approx(2.24)
+    assert (canvas[..., :112] == 1).all()
+    assert (canvas[..., 113:] == roi_detector.PADDING).all()
+
+
+def test_weights_of_other_classes_kinds_and_architectures_are_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray], card: WeightsCard
+) -> None:
+    path = tmp_path / "w.safetensors"
+    cases = [
+        (card, ["tooth"], "expected tooth"),
+        (card.model_copy(update={"classes": ["a", "b", "c"]}), None, "other classes"),
+        (card.model_copy(update={"kind": "boxes"}), None, "expected 'roi'"),
+        (card.model_copy(update={"architecture": "yolov8n"}), None, "differ"),
+        (card.model_copy(update={"architecture": "../../etc/x"}), None, "describes no YOLO"),
+        (card.model_copy(update={"architecture": "no-such-net"}), None, "describes no YOLO"),
+        (card.model_copy(update={"configuration": {"image_size": 7}}), None, "describes no"),
+    ]
+    for other, labels, message in cases:
+        save_weights(path, tensors, other)
+        with pytest.raises(WeightsError, match=message):
+            YoloRoiDetector.from_weights(path, labels=labels)
+
+
+def test_damaged_weights_are_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray], card: WeightsCard
+) -> None:
+    path = tmp_path / "w.safetensors"
+    name = "model.0.bn.bias"
+    save_weights(path, tensors | {name: np.full_like(tensors[name], np.nan)}, card)
+    with pytest.raises(WeightsError, match="not finite"):
+        YoloRoiDetector.from_weights(path)
+    save_weights(path, {k: v for k, v in tensors.items() if k != name}, card)
+    with pytest.raises(WeightsError, match=name):
+        YoloRoiDetector.from_weights(path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(WeightsError, match="SHA-256"):
+        YoloRoiDetector.from_weights(path)
+
+
+def test_any_architecture_of_ultralytics_is_built_without_spoiling_the_next() -> None:
+    names = [
+        {type(m).__name__ for m in build_yolo(name, 2).modules()}
+        for name in ("yolov8n", "yolov3-tiny", "yolov8n")
+    ]
+    assert "SiLU" in names[0] and names[0] == names[2]
+    assert "LeakyReLU" in names[1] and "SiLU" not in names[1]
+
+
+def test_an_unknown_architecture_is_an_error() -> None:
+    for name in ("no-such-net", "https://example.org/x", "yolov8n-seg"):
+        with pytest.raises(ModelError):
+            build_yolo(name, 2)
+
+
+def test_out_of_memory_goes_on_on_the_cpu_with_a_notice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notices: list[str] = []
+    detector = YoloRoiDetector(
+        build_yolo("yolov3-tiny", 2), CLASSES, name="x", device="cpu", notice=notices.append
+    )
+    inner = detector._boxes
+
+    def full(canvas: torch.Tensor, least: float, device: torch.device) -> np.ndarray:
+        if device.type != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(canvas, least, device)
+
+    expected = detector.detect(_noise(1), min_score=1e-6)
+    monkeypatch.setattr(detector, "_boxes", full)
+    monkeypatch.setattr(detector, "_device", torch.device("cuda"))
+    assert detector.detect(_noise(1), min_score=1e-6) == expected
+    assert detector.detect(_noise(1), min_score=1e-6) == expected
+    assert detector.device.type == "cpu"
+    assert len(notices) == 1
+
+
+def test_detection_from_several_threads_agrees_with_one() -> None:
+    detector = YoloRoiDetector(build_yolo("yolov3-tiny", 2), CLASSES, name="x", device="cpu")
+    images = [_noise(i, (60 + 40 * i, 150)) for i in range(4)]
+    alone = [detector.detect(image, min_score=1e-6) for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda i: detector.detect(i, min_score=1e-6), images))
+    assert together == alone
+
+
+class _Payload:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.target,))
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_a_malicious_checkpoint_does_not_run(tmp_path: Path, wrap: bool) -> None:
+    planted = tmp_path / "planted"
+    path = tmp_path / "bad.pt"
+    content = {"model": _Payload(planted)} if wrap else _Payload(planted)
+    torch.save(content, path)
+    with pytest.raises(WeightsError):
+        YoloRoiDetector.from_checkpoint(path)
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(WeightsError):
+        YoloRoiDetector.from_checkpoint(path)
+    assert not planted.exists()
+    torch.load(_saved(content, tmp_path), weights_only=False)
+    assert planted.exists(), "the payload was a real one"
+
+
+def _saved(content: object, folder: Path) -> Path:
+    torch.save(content, folder / "again.pt")
+    return folder / "again.pt"
+
+
+def test_a_checkpoint_of_ultralytics_can_be_used(tmp_path: Path) -> None:
+    network = build_yolo("yolov8n", 3)
+    network.names = {0: "a", 1: "b", 2: "c"}
+    torch.save({"model": network, "train_args": {}}, tmp_path / "mine.pt")
+    detector = YoloRoiDetector.from_checkpoint(tmp_path / "mine", device="cpu")
+    assert (detector.name, detector.labels) == ("mine", ("a", "b", "c"))
+    assert {p.label for p in detector.detect(_noise(0), min_score=1e-6)} <= {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04garbage"])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"x\.pt"):
+        YoloRoiDetector.from_checkpoint(tmp_path / "x.pt")
+
+
+def test_ultralytics_leaves_the_environment_alone_and_calls_nobody(tmp_path: Path) -> None:
+    code = """
+import os
+os.environ["QT_QPA_FONTDIR"] = "mine"
+before = dict(os.environ)
+from napari_graydet.models.roi_detector import build_yolo
+build_yolo("yolov3-tiny", 2)
+import sys, ultralytics.utils as u
+assert "cv2" in sys.modules
+assert dict(os.environ) == before, set(os.environ) ^ set(before)
+assert u.SETTINGS["sync"] is False
+assert u.SAFE_LOAD and not u.ONLINE and not u.AUTOINSTALL
+"""
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "", "nothing may mix with the JSON on standard output"
+    assert not (tmp_path / ".config").exists()
+
+
+def test_a_roi_in_the_padding_is_dropped() -> None:
+    detector = YoloRoiDetector(build_yolo("yolov3-tiny", 2), CLASSES, name="x", device="cpu")
+    row = np.array([300.0, 10, 400, 60, 0.9, 1])
+    assert detector._proposal(row, 1.0, (100, 200)) is None
+    kept = detector._proposal(np.array([150.0, 10, 400, 60, 0.9, 1]), 2.0, (100, 200))
+    assert kept is not None
+    assert kept.roi == RoiBox(75, 5, 200, 30)
