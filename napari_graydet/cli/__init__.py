@@ -12,15 +12,9 @@ from typing import Annotated
 import typer
 
 import napari_graydet
+from napari_graydet.cli import demo, doctor, export, init, predict, render, segment
+from napari_graydet.cli import open as open_
 from napari_graydet.cli.boundary import Boundary, Result
-from napari_graydet.cli.demo import demo
-from napari_graydet.cli.doctor import doctor
-from napari_graydet.cli.export import export
-from napari_graydet.cli.init import init
-from napari_graydet.cli.open import open_path
-from napari_graydet.cli.predict import predict
-from napari_graydet.cli.render import render
-from napari_graydet.cli.segment import segment
 
 app = typer.Typer(
     name="napari-graydet",
@@ -33,10 +27,10 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, dict[str, Callable[..., Result]]] = {
-    "The window": {"demo": demo, "open": open_path},
-    "Files, without a project": {"segment": segment, "render": render},
-    "A project": {"init": init, "predict": predict, "export": export},
-    "This installation": {"doctor": doctor},
+    "The window": {"demo": demo.demo, "open": open_.open_path},
+    "Files, without a project": {"segment": segment.segment, "render": render.render},
+    "A project": {"init": init.init, "predict": predict.predict, "export": export.export},
+    "This installation": {"doctor": doctor.doctor},
 }
 for _panel, _verbs in _PANELS.items():
     for _name, _verb in _verbs.items():
