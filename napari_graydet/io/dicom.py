@@ -8,11 +8,13 @@ decoded by imagecodecs.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import struct
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,7 @@ import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut
 
@@ -37,10 +40,29 @@ _VR_OF_FIRST = (b"UL", b"UI", b"OB", b"CS", b"DA", b"SH", b"LO")
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _BRIGHTNESS_FIRST = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_UNITS = ("OD", "HU", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+"""Units of DICOM's rescale type; US, unspecified, is none."""
 _J2K_SIZE = b"\xff\x4f\xff\x51"
 
+_BROKEN = (*BROKEN, BytesLengthException, InvalidDicomError)
+
 _PARSING = threading.Lock()
-"""Python's warning filters, which are set while parsing, belong to all threads."""
+_PYDICOM_LOG = logging.getLogger("pydicom")
+
+
+@contextmanager
+def _silent_pydicom() -> Iterator[None]:
+    """Keep pydicom's remarks on odd values from the screen and the log: they quote tags.
+
+    Warning filters and loggers belong to all threads, therefore one at a time.
+    """
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before, _PYDICOM_LOG.disabled = _PYDICOM_LOG.disabled, True
+        try:
+            yield
+        finally:
+            _PYDICOM_LOG.disabled = before
 
 
 def is_dicom(head: bytes) -> bool:
@@ -70,12 +92,11 @@ def decode_dicom(data: bytes, name: str, frame: int | None) -> Decoded:
     LimitError
         If it has too many pixels or frames.
     """
-    with _PARSING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values: those that matter are checked here
+    with _silent_pydicom():
         try:
             return _Reader(_parse(data, name), name).decode(frame)
-        except BROKEN as cause:
-            raise damaged(name, "DICOM", cause) from cause
+        except _BROKEN as cause:  # its text may quote any tag, so only its type is told
+            raise damaged(name, "DICOM", type(cause).__name__) from cause
 
 
 def _parse(data: bytes, name: str) -> Dataset:
@@ -95,6 +116,12 @@ def _parse(data: bytes, name: str) -> Dataset:
         )
     stream.seek(0)
     return pydicom.dcmread(stream, force=True)
+
+
+def _known_name(value: Any) -> str:
+    """Return the standard's name of a UID; text that is no known UID is never quoted."""
+    known = uid.UID(str(value))
+    return known.name if known.name != str(value) else "an unknown type"
 
 
 class _Reader:
@@ -146,7 +173,7 @@ class _Reader:
                 f"{self._name} holds floating point values, expected integers of 8 to 16 bit; "
                 "convert it."
             )
-        kind = uid.UID(str(self._tags.get("SOPClassUID", ""))).name or "no image"
+        kind = _known_name(self._tags.get("SOPClassUID"))
         raise ImageError(
             f"{self._name} is a DICOM file without pixels ({kind}), or it was cut off; "
             "open a radiograph."
@@ -181,8 +208,9 @@ class _Reader:
         known = {1: (*_GRAY, "PALETTE COLOR"), 3: ("RGB", *_BRIGHTNESS_FIRST)}
         if self._colours not in known.get(self._samples, ()):
             raise ImageError(
-                f"{self._name} has {self._samples} sample(s) per pixel of {self._colours!r}, "
-                "expected MONOCHROME1 or MONOCHROME2; convert it to gray."
+                f"{self._name} has {self._samples} sample(s) per pixel of a photometric "
+                "interpretation that does not fit, expected MONOCHROME1 or MONOCHROME2; convert "
+                "it to gray."
             )
 
     def _index(self, frame: int | None) -> int:
@@ -213,7 +241,7 @@ class _Reader:
 
     def _unit(self) -> str:
         unit = str(self._tags.get("RescaleType") or "")
-        return "" if unit == "US" else unit  # US stands for unspecified
+        return unit if unit in _UNITS else ""
 
     def _padding(self) -> int | None:
         if self._tags.get("PixelPaddingValue") in (None, ""):
@@ -287,7 +315,7 @@ class _Reader:
         decoder = self._decoders().get(self._syntax)
         if decoder is None:
             raise ImageError(
-                f"{self._name} is compressed as {self._syntax.name!r}, which is not read; "
+                f"{self._name} is compressed as {_known_name(self._syntax)}, which is not read; "
                 "convert it to explicit VR little endian."
             )
         return decoder(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import struct
 from contextlib import suppress
@@ -30,6 +31,9 @@ from napari_graydet.io.decoding import (
 from napari_graydet.io.limits import check_frames, check_size
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What matters is raised here; without a handler Python would print tifffile's findings as well.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
 _SUBFILE_TYPE = 254
 _REDUCED = 1
 _INCH, _CENTIMETRE = 2, 3
