@@ -173,7 +173,7 @@ def _soft_tissue(scene: Scene, digits: list[list[tuple[Array, float]]], build: B
     k = build.scale
     for index, nodes in enumerate(digits):
         for number, ((a, ra), (b, rb)) in enumerate(itertools.pairwise(nodes)):
-            flat = 0.85 if number == 0 else 0.92
+            flat = 0.95 if number == 0 else 1.0
             scene.add_soft(capsule(scene, tuple(a), tuple(b), ra, rb, flat))
         if index == 0:
             continue
@@ -185,15 +185,15 @@ def _soft_tissue(scene: Scene, digits: list[list[tuple[Array, float]]], build: B
         ((17, -30), (21, -65), 11),
         ((-20, -40), (-10, -62), 14),
     )
-    for a, b, r in palm_nodes:
+    for (ax, ay), (bx, by), r in palm_nodes:
         scene.add_soft(
             capsule(
                 scene,
-                (a[0] * k, a[1] * k),
-                (b[0] * k, b[1] * k),
+                (ax * k, ay * k),
+                (bx * k, by * k),
                 r * k,
                 r * k,
-                0.75 if r < 20 else 0.55,
+                0.95 if r < 20 else 0.7,
             )
         )
     sleeve = tuple(k * v for v in (35, 30, 28, 29, 33, 37, 40, 42, 44, 45, 44, 43, 44, 45))

@@ -16,7 +16,13 @@ from napari_graydet.workflows.phantoms.build import (
     random_build,
 )
 from napari_graydet.workflows.phantoms.hand import draw_arm
-from napari_graydet.workflows.phantoms.solids import Blob, LongBone, Scene, trabecular_texture
+from napari_graydet.workflows.phantoms.solids import (
+    Blob,
+    LongBone,
+    Scene,
+    capsule,
+    trabecular_texture,
+)
 
 Array = NDArray[Any]
 VIEWS = ("whole", "shafts", "wrist", "elbow", "shin", "knee")
@@ -77,6 +83,8 @@ def build_forearm(rng: np.random.Generator, size: int) -> Subject:
         _leg(scene, build, rng)
     else:
         draw_arm(scene, build, rng, fat=float(rng.uniform(2, 6)), radius=30)
+    if rng.random() < 0.1:
+        _plate(scene, (x * build.scale, y * build.scale), build, rng)
     collimated = 0.12 if rng.random() < 0.35 else 0.0
     leg = view in ("shin", "knee")
     lines = float(rng.uniform(20, 60)) if leg and rng.random() < 0.35 else 0.0
@@ -103,3 +111,28 @@ def _leg(scene: Scene, build: Build, rng: np.random.Generator) -> None:
             cortex=1.0,
         )
     )
+
+
+def _plate(
+    scene: Scene, middle: tuple[float, float], build: Build, rng: np.random.Generator
+) -> None:
+    """A steel plate with screws on the bone nearest to ``middle``; never a part of the mask."""
+    rows, cols = np.nonzero((scene.bone > 2) & (scene.parts > 0))
+    if not rows.size:
+        return
+    x, y = scene.x[rows, cols], scene.y[rows, cols]
+    first = int(np.argmin((x - middle[0]) ** 2 + (y - middle[1]) ** 2))
+    at = np.array([x[first], y[first] - 25 * build.scale])
+    step = np.array([rng.normal(0, 0.5), rng.uniform(9, 12)]) * build.scale
+    count = int(rng.integers(4, 8))
+    end = at + step * (count - 1)
+    bar = capsule(scene, (float(at[0]), float(at[1])), (float(end[0]), float(end[1])), 4.5, 4.5)
+    metal = np.minimum(bar, 2.5) * 0.6
+    for number in range(count):
+        hole = at + step * number
+        tip = hole + np.array([rng.uniform(10, 16), rng.normal(0, 1)]) * build.scale
+        screw = capsule(
+            scene, (float(hole[0]), float(hole[1])), (float(tip[0]), float(tip[1])), 1.7, 1.5
+        )
+        metal = np.maximum(metal, screw)
+    scene.metal = np.maximum(scene.metal, metal * (scene.soft > 3))

@@ -84,37 +84,40 @@ def collimator(shape: tuple[int, int], rng: np.random.Generator, inset: float) -
 
 def add_grid(gray: Array, pitch: float, rng: np.random.Generator) -> Array:
     """Thin bright wires every ``pitch`` pixels, as on long-leg pictures; returns the gray."""
-    out = gray.copy()
+    out: Array = gray.copy()
     for axis, length in enumerate(gray.shape):
         start = rng.uniform(0, pitch)
         for at in np.arange(start, length - 1, pitch * rng.uniform(0.9, 1.1)):
             level = np.float32(rng.uniform(0.03, 0.16))
             place = (int(at), slice(None)) if axis == 0 else (slice(None), int(at))
             out[place] += level
-    return np.clip(gaussian_filter(out, rng.uniform(0.4, 1.2)), 0, 1)
+    out = np.clip(gaussian_filter(out, rng.uniform(0.4, 1.2)), 0, 1)
+    return out
 
 
 def add_marker(gray: Array, side: str, rng: np.random.Generator) -> Array:
-    """Put a lead letter, sometimes with a plate or initials, into a corner; returns the gray."""
+    """Put a side letter, sometimes with initials or on a plate, into a corner; returns the gray."""
     height, width = gray.shape
     size = rng.uniform(0.025, 0.05) * max(height, width)
     text = side + ("" if rng.random() < 0.6 else str(rng.choice(["AK", "MT", "PA", "EM"])))
-    left = rng.random() < 0.5
     room = size * len(text)
-    col = rng.uniform(0.03, 0.1) * width if left else width * rng.uniform(0.88, 0.97) - room
+    near, far = rng.uniform(0.03, 0.1) * width, width * rng.uniform(0.88, 0.97) - room
+    col = near if rng.random() < 0.5 else far
     row = rng.uniform(0.03, 0.12) * height
-    angle = float(rng.normal(0, 0.12))
     letters = strokes(
-        gray.shape, text, (float(col), float(row)), size, angle, size * rng.uniform(0.1, 0.2)
+        gray.shape, text, (col, row), size, rng.normal(0, 0.12), size * rng.uniform(0.1, 0.2)
     )
     level = rng.uniform(0.75, 1.0)
-    if rng.random() < 0.35:
-        plate = np.zeros_like(gray)
+    kind = rng.random()
+    if kind < 0.35:
         pad = size * 0.35
-        r0, r1 = max(int(row - pad), 0), int(row + size + pad)
-        c0, c1 = max(int(col - pad), 0), int(col + room + pad)
-        plate[r0:r1, c0:c1] = 1
+        plate = np.zeros_like(gray)
+        rows = slice(max(int(row - pad), 0), int(row + size + pad))
+        plate[rows, max(int(col - pad), 0) : int(col + room + pad)] = 1
         plate = gaussian_filter(plate, 1)
-        gray = gray + plate * rng.uniform(0.03, 0.12)
+        if kind < 0.1:  # a white sign with dark letters
+            gray, level = np.maximum(gray, plate * level), 0.03
+        else:
+            gray = gray + plate * rng.uniform(0.03, 0.12)
     out: Array = gray * (1 - letters) + level * letters
     return out

@@ -146,7 +146,8 @@ def detect(
     noise = gaussian_filter(noise, 0.5) * np.float32(1.7)
     middle = float(np.median(light[body])) if body.any() else 1.0
     light = light + noise * np.sqrt(np.maximum(light, 1e-6) * middle / exposure.photons)
-    return -np.log(np.maximum(light, 2e-5)).astype(np.float32)
+    out: Array = -np.log(np.maximum(light, 2e-5)).astype(np.float32)
+    return out
 
 
 def display(optical: Array, body: Array, exposure: Exposure, spacing: float) -> Array:
@@ -177,4 +178,5 @@ def quantise(gray: Array, bits: int, monochrome1: bool) -> Array:
     stored = np.rint(np.clip(gray, 0, 1) * top)
     if monochrome1:
         stored = top - stored
-    return stored.astype(np.uint8 if bits == 8 else np.uint16)
+    out: Array = stored.astype(np.uint8 if bits == 8 else np.uint16)
+    return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from napari_graydet.workflows.phantoms.make import Phantom, make_phantom
 
@@ -106,10 +107,10 @@ def write_phantom(phantom: Phantom, folder: Path, stem: str, suffix: str) -> Pat
 def _dicom(phantom: Phantom, stem: str) -> FileDataset:
     """A digital X-ray image without anything about a patient."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _DIGITAL_XRAY
+    meta.MediaStorageSOPClassUID = UID(_DIGITAL_XRAY)
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["napari-graydet", stem])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, Dataset(), file_meta=meta, preamble=b"\0" * 128)
+    data = FileDataset(BytesIO(), Dataset(), file_meta=meta, preamble=b"\0" * 128)
     data.SOPClassUID = meta.MediaStorageSOPClassUID
     data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID = generate_uid(entropy_srcs=["napari-graydet", stem, "study"])

@@ -26,7 +26,8 @@ def smooth_curve(knots: Sequence[float], values: Sequence[float], at: Array) -> 
     """Values of the monotone cubic through ``knots``/``values``, constant beyond the ends."""
     table_x = np.linspace(knots[0], knots[-1], _LUT)
     table_y = PchipInterpolator(knots, values)(table_x)
-    return np.interp(at, table_x, table_y).astype(np.float32)
+    out: Array = np.interp(at, table_x, table_y).astype(np.float32)
+    return out
 
 
 def _round_end(depth: Array) -> Array:
@@ -169,8 +170,8 @@ class LongBone:
     cap_end: Sequence[float] = (-1.0, 0.0, -1.0)
     rims: tuple[float, float] = (2.0, 4.0)
     plate: float = 0.6
-    grain: float = 0.16
-    pitch: float = 0.2
+    grain: float = 0.24
+    pitch: float = 0.25
 
     def window(self, scene: Scene) -> tuple[slice, slice]:
         """Rows and columns of the scene that this bone can touch."""
@@ -284,8 +285,8 @@ class Blob:
     power: float = 2.0
     cortex: float = 0.7
     spongy: float = 0.25
-    grain: float = 0.16
-    pitch: float = 0.2
+    grain: float = 0.24
+    pitch: float = 0.25
 
     def window(self, scene: Scene) -> tuple[slice, slice]:
         """Rows and columns of the scene that this solid can touch."""
@@ -307,11 +308,10 @@ class Blob:
         rho = (np.abs(u / a) ** p + np.abs(v / b) ** p) ** np.float32(1 / p) / radius
         outer = 2 * self.depth * np.sqrt(np.clip(1 - rho**p, 0, None))
         shrink = max(1 - self.cortex / min(a, b), 0.05)
-        inner = 2 * max(self.depth - self.cortex, 0)
-        inner = inner * np.sqrt(np.clip(1 - (rho / shrink) ** p, 0, None))
-        inner = np.minimum(inner, outer)
-        fraction = self.spongy * (1 + self.grain * scene.grain(v, u, self.pitch))
-        return outer, outer - inner + inner * np.clip(fraction, 0, 0.9)
+        room = np.sqrt(np.clip(1 - (rho / shrink) ** p, 0, None))
+        inner = np.minimum(2 * max(self.depth - self.cortex, 0) * room, outer)
+        fraction = self.spongy * np.clip(1 + self.grain * scene.grain(v, u, self.pitch), 0, 3)
+        return outer, outer - inner + inner * np.minimum(fraction, 0.9)
 
 
 def capsule(scene: Scene, a: Point, b: Point, ra: float, rb: float, depth: float = 1.0) -> Array:
