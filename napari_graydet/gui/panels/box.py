@@ -39,6 +39,7 @@ class BoxPanel(Panel):
         super().__init__(desk)
         self._filling = False
         self._cloud_of: tuple[object, ...] | None = None
+        self._color = ""
         self.cloud = CloudView()
         self.histogram = HistogramView()
         layout = QVBoxLayout(self)
@@ -163,10 +164,11 @@ class BoxPanel(Panel):
                 self.histogram.set_values(image.pixels[extent.slices(image.shape)], image.scale)
             else:
                 self.histogram.clear()
-        if roi is not None:
-            accent = QColor(label_color(roi.label, session.classes))
-            self.cloud.set_accent(accent)
-            self.histogram.set_accent(accent)
+        color = label_color(roi.label, session.classes) if roi is not None else self._color
+        if color != self._color:
+            self._color = color
+            self.cloud.set_accent(QColor(color))
+            self.histogram.set_accent(QColor(color))
         self.cloud.set_box(box.gray_box() if box else None)
         self._show_numbers(box)
         self._show_options(box)
