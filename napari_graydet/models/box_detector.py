@@ -1,0 +1,390 @@
+"""The 3D box detector: anchors -> PointNet scores -> 3D NMS -> linear regression -> 3D boxes.
+
+Source: the paper, "Proposal bounding box determination" and "Refinement of proposal bounding box";
+features shared by the anchors: METHOD.md, section 3. Because a range's feature costs next to
+nothing once the point features are there, the refined boxes are scored again and ranked by that.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from napari_graydet.core.anchors import AnchorGrid, edges_of
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.cloud import PixelCloud
+from napari_graydet.core.coder import decode
+from napari_graydet.core.grayscale import LEVELS, GrayImage
+from napari_graydet.core.nms import nms_3d
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.ridge import RidgeRegressor
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GraydetError, ModelError, WeightsError
+from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.models.device import choose_device, run_with_fallback
+from napari_graydet.models.pointnet import PointNet, PointNetConfig
+
+Float = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+ARCHITECTURE = "pointnet-anchors-1"
+"""Changes whenever older weights no longer fit."""
+
+POINTS = 1024
+"""Points of an ROI that go through the network, on a regular grid; masses count all pixels."""
+
+CANDIDATES = 12
+"""Anchors of a class that NMS may leave for refinement."""
+
+NMS_IOU = 0.7
+"""Proposals of a class that overlap a better one by more than this are dropped."""
+
+
+# --- The trained model ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class BoxModel:
+    """PointNet, regressor, anchors and class names: what a weights file holds.
+
+    Parameters
+    ----------
+    network
+        In inference mode.
+    regressor
+        Class-specific linear map from range features to box deltas.
+    grid
+        The anchors.
+    classes
+        Class names by id.
+    """
+
+    network: PointNet
+    regressor: RidgeRegressor
+    grid: AnchorGrid
+    classes: tuple[str, ...]
+
+    def save(self, path: Path, **card: Any) -> None:
+        """Write weights (half precision) and card; `card` holds data, metrics, seed, versions.
+
+        Raises
+        ------
+        WeightsError
+            If the files cannot be written.
+        """
+        tensors = {f"network.{k}": _half(v.numpy()) for k, v in self.network.state_dict().items()}
+        tensors["regressor.coef"] = self.regressor.coef.astype(np.float32)
+        configuration = {
+            "network": asdict(self.network.config),
+            "anchors": {"n": self.grid.n, "scales": list(self.grid.scales)},
+        }
+        full = WeightsCard(
+            kind="boxes",
+            architecture=ARCHITECTURE,
+            configuration=configuration,
+            classes=list(self.classes),
+            **card,
+        )
+        save_weights(path, tensors, full)
+
+    @classmethod
+    def load(cls, path: Path) -> BoxModel:
+        """Read weights.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged, of another kind or architecture, or its tensors do not fit.
+        """
+        tensors, card = load_weights(path)
+        if card.kind != "boxes" or card.architecture != ARCHITECTURE:
+            raise WeightsError(
+                f"Expected weights of a box detector ({ARCHITECTURE}) in {path.name}, got "
+                f"{card.kind!r} ({card.architecture}); choose another file."
+            )
+        try:
+            return cls._from_tensors(tensors, card)
+        except (KeyError, TypeError, ValueError, RuntimeError, GraydetError) as cause:
+            reason = str(cause).splitlines()[0]
+            raise WeightsError(
+                f"The tensors of {path.name} do not fit its card ({reason}); "
+                "train again or choose another file."
+            ) from cause
+
+    @classmethod
+    def _from_tensors(cls, tensors: dict[str, npt.NDArray[Any]], card: WeightsCard) -> BoxModel:
+        configuration: dict[str, Any] = dict(card.configuration)
+        anchors = configuration["anchors"]
+        network = PointNet(PointNetConfig(**configuration["network"]))
+        state = {
+            name.removeprefix("network."): torch.from_numpy(np.array(array))
+            for name, array in tensors.items()
+            if name.startswith("network.")
+        }
+        network.load_state_dict(state)
+        coef = tensors["regressor.coef"].astype(np.float64)
+        expected = (len(card.classes), network.config.feature_width + 1, 2)
+        if coef.shape != expected or network.config.n_classes != len(card.classes):
+            raise ValueError(f"regressor of {coef.shape}, expected {expected}")
+        grid = AnchorGrid(int(anchors["n"]), tuple(float(s) for s in anchors["scales"]))
+        return cls(network.eval(), RidgeRegressor(coef), grid, tuple(card.classes))
+
+
+def _half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.astype(np.float16) if array.dtype == np.float32 else array
+
+
+# --- Ranges of gray in one ROI --------------------------------------------------------------
+
+
+def level_ranges(edges: npt.ArrayLike) -> Ints:
+    """Turn (..., 2) edges in unit gray into first and stop levels, at least one level each."""
+    at = np.floor(np.asarray(edges, dtype=np.float64) * LEVELS + 1e-6).astype(np.int64)
+    first = np.clip(at[..., 0], 0, LEVELS - 1)
+    return np.stack([first, np.clip(at[..., 1], first + 1, LEVELS)], axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class RoiInput:
+    """An ROI as the network takes it.
+
+    Parameters
+    ----------
+    points
+        (P, 3) float32 x, y, gray in [-1, 1].
+    levels
+        (P,) gray levels of the points.
+    histogram
+        (L,) float32 shares of all pixels of the ROI.
+    """
+
+    points: npt.NDArray[np.float32]
+    levels: Ints
+    histogram: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_roi(cls, image: GrayImage, roi: RoiBox) -> RoiInput:
+        """Sample an ROI.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        ModelError
+            If all its pixels have the same gray.
+        """
+        cloud = PixelCloud.of_roi(image, roi, limit=POINTS)
+        window = image.pixels[roi.clip(image.shape).slices(image.shape)]
+        values, counts = np.unique(window, return_counts=True)
+        if len(values) < 2:
+            raise ModelError(
+                f"Expected an ROI with different grays, got {int(values[0])} in all its "
+                f"{window.size} pixels; draw it around an object."
+            )
+        at = image.scale.to_levels(values)
+        histogram = np.bincount(at, weights=counts, minlength=LEVELS) / window.size
+        levels = image.scale.to_levels(cloud.values)
+        return cls(cloud.points, levels.astype(np.int64), histogram.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Ranges of gray with their classes and scores, best first.
+
+    Parameters
+    ----------
+    edges
+        (N, 2) bottom and top in unit gray.
+    class_ids, scores
+        (N,).
+    """
+
+    edges: Float
+    class_ids: Ints
+    scores: Float
+
+
+class RangeScorer:
+    """The network on one ROI: point features once, then any ranges."""
+
+    def __init__(self, network: PointNet, roi: RoiInput, device: torch.device) -> None:
+        self._network, self._device = network, device
+        self._levels = torch.from_numpy(roi.levels)[None].to(device)
+        self._histogram = torch.from_numpy(roi.histogram)[None].to(device)
+        points = torch.from_numpy(roi.points)[None].to(device)
+        self._point_features = network.point_features(points)
+
+    def __call__(self, edges: Float) -> tuple[Float, Float]:
+        """Return (N, k) class probabilities and (N, D) features of (N, 2) edges in unit gray."""
+        ranges = torch.from_numpy(level_ranges(edges))[None].to(self._device)
+        features = self._network.range_features(
+            self._point_features, self._levels, self._histogram, ranges
+        )
+        scores = self._network.classify(features).softmax(dim=2)
+        return (
+            scores[0, :, :-1].cpu().numpy().astype(np.float64),
+            features[0].cpu().numpy().astype(np.float64),
+        )
+
+
+def propose(
+    model: BoxModel,
+    network: PointNet,
+    roi: RoiInput,
+    class_ids: Sequence[int],
+    device: torch.device,
+) -> Candidates:
+    """Find the ranges of gray in which objects of the given classes lie.
+
+    Parameters
+    ----------
+    model
+        Anchors and regressor.
+    network
+        The model's network, on `device`, perhaps fused.
+    roi
+        What it sees.
+    class_ids
+        Classes to look for.
+    device
+        Where the network is.
+    """
+    with torch.inference_mode():
+        score = RangeScorer(network, roi, device)
+        anchors = model.grid.anchors
+        scores, features = score(model.grid.edges)
+        found = [_best_of_class(scores[:, k], anchors, np.full(len(anchors), k)) for k in class_ids]
+        chosen = np.concatenate([rows for rows, _ in found])
+        classes = np.concatenate([ids for _, ids in found])
+        deltas = model.regressor.predict(features[chosen], classes)
+        edges = edges_of(decode(anchors[chosen], deltas))
+        rescored = score(edges)[0][np.arange(len(edges)), classes]
+    kept = nms_3d(_solids(edges), rescored, NMS_IOU, classes)
+    return Candidates(edges[kept], classes[kept], rescored[kept])
+
+
+def _best_of_class(scores: Float, anchors: Float, classes: Ints) -> tuple[Ints, Ints]:
+    kept = nms_3d(_solids(edges_of(anchors)), scores, NMS_IOU)[:CANDIDATES]
+    return kept, classes[kept]
+
+
+def _solids(edges: Float) -> Float:
+    """Return the boxes of ranges of one ROI, whose extent they all share, for 3D IoU."""
+    boxes = np.zeros((len(edges), 6))
+    boxes[:, 3:5] = 1.0
+    boxes[:, [2, 5]] = edges
+    return boxes
+
+
+# --- The detector ---------------------------------------------------------------------------
+
+
+class BoxDetector:
+    """Finds 3D boxes in ROIs; may be used from several threads at once.
+
+    Parameters
+    ----------
+    model
+        What was trained.
+    name
+        For records and the window.
+    device
+        "auto", "cuda", "mps" or "cpu". When an accelerator's memory is full, the CPU takes over
+        and a warning says so.
+    """
+
+    def __init__(self, model: BoxModel, *, name: str = "boxes", device: str = "auto") -> None:
+        self.model = model
+        self.name = name
+        self._network = model.network.fused()
+        self._lock = threading.Lock()
+        self._device = choose_device(device)
+        self._network.to(self._device)
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "auto") -> BoxDetector:
+        """Read weights; the file's name becomes the detector's.
+
+        Raises
+        ------
+        WeightsError
+            If the weights are damaged or of another architecture.
+        """
+        return cls(BoxModel.load(path), name=path.stem, device=device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes it knows."""
+        return self.model.classes
+
+    def detect(
+        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
+    ) -> list[BoxProposal]:
+        """Propose 3D boxes in an ROI.
+
+        Parameters
+        ----------
+        image, roi
+            Where; the ROI is clipped to the image.
+        label
+            Look for this class only; None for all.
+        alternatives
+            How many more boxes than the best one to return at most.
+
+        Returns
+        -------
+        Flat boxes over the ROI in stored units, best first; no two of a class overlap much.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        ModelError
+            If the ROI has one gray only, or the label is unknown.
+        """
+        class_ids = self._class_ids(label)
+        extent = roi.clip(image.shape)
+        seen = RoiInput.of_roi(image, extent)
+        found = self._propose(seen, class_ids)
+        proposals = []
+        for edges, class_id, score in zip(found.edges, found.class_ids, found.scores, strict=True):
+            gray = image.scale.range_from_unit(float(edges[0]), float(edges[1]))
+            box = GrayBox.flat(extent, gray)
+            proposals.append(BoxProposal(box, self.labels[class_id], float(score)))
+        return proposals[: alternatives + 1]
+
+    def _class_ids(self, label: str | None) -> Sequence[int]:
+        if label is None:
+            return range(len(self.labels))
+        if label not in self.labels:
+            raise ModelError(
+                f"The box detector {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
+                "train it on this class or leave the label open."
+            )
+        return [self.labels.index(label)]
+
+    def _propose(self, roi: RoiInput, class_ids: Sequence[int]) -> Candidates:
+        def run(device: torch.device) -> Candidates:
+            return propose(self.model, self._on(device), roi, class_ids, device)
+
+        found, self._device = run_with_fallback(run, self._device, _warn)
+        return found
+
+    def _on(self, device: torch.device) -> PointNet:
+        """Return the network on a device; it is replaced, not moved, under other threads' feet."""
+        with self._lock:
+            if next(self._network.parameters()).device.type != device.type:
+                self._network = self.model.network.fused().to(device)
+            return self._network
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
