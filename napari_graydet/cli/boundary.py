@@ -100,7 +100,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 def _show(result: Result, as_json: bool, stdout: Any) -> None:
     if as_json:
-        stdout.write(json.dumps(result.document, indent=2, ensure_ascii=False) + "\n")
+        stdout.write(json.dumps(result.document, indent=2) + "\n")
         stdout.flush()
     elif result.text is not None:
         from rich.console import Console
@@ -110,4 +110,11 @@ def _show(result: Result, as_json: bool, stdout: Any) -> None:
             return
         page = io.StringIO()
         Console(file=page, highlight=False, markup=False, width=_PIPE_WIDTH).print(result.text)
-        stdout.writelines(f"{line.rstrip()}\n" for line in page.getvalue().splitlines())
+        lines = [f"{line.rstrip()}\n" for line in page.getvalue().splitlines()]
+        stdout.write(_writable("".join(lines), stdout))
+
+
+def _writable(text: str, stream: Any) -> str:
+    """Escape what a stream cannot encode, such as file names of another system's encoding."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -32,6 +32,10 @@ def export(
         list[Format], typer.Option("--format", help="What to write; again for more.")
     ] = [Format.ALL],  # noqa: B006 - typer reads the default, nobody changes it
     seed: Annotated[int, typer.Option(help="Of YOLO's split into training and validation.")] = 0,
+    anonymous: Annotated[
+        bool,
+        typer.Option("--anonymous", help="Number the images, if their names tell of patients."),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
@@ -43,7 +47,9 @@ def export(
 
     chosen = [one.value for one in formats]
     with opened(project) as store, progress_bar("Exporting") as show:
-        report = export_project(store, out, chosen, on_progress=show, seed=seed)
+        report = export_project(
+            store, out, chosen, on_progress=show, seed=seed, anonymous=anonymous
+        )
     for notice in report.notices:
         complain(notice)
     document = {

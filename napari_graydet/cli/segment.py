@@ -175,8 +175,8 @@ def _result(report: SegmentReport, out: Path) -> Result:
     for column in ("image", "class", "region x0, y0, x1, y1", "gray range", "score", "mask"):
         table.add_column(column, overflow="fold")
     for done in report.done:
-        result = done.segmentation
-        share = f"{result.mask.mean():.1%}"
+        record = done.record
+        share = f"{done.mask_pixels / (record.width * record.height):.1%}"
         rows = [
             (
                 box.label,
@@ -184,10 +184,10 @@ def _result(report: SegmentReport, out: Path) -> Result:
                 f"{box.low}..{box.high}",
                 "" if box.score is None else f"{box.score:.2f}",
             )
-            for box in result.boxes
+            for box in record.boxes
         ] or [("", "nothing found", "", "")]
         for number, row in enumerate(rows):
-            table.add_row(*(("", *row, "") if number else (result.image.name, *row, share)))
+            table.add_row(*(("", *row, "") if number else (record.image, *row, share)))
     document = {
         "out": str(out),
         "images": [done.summary() for done in report.done],

@@ -20,22 +20,23 @@ from napari_graydet.workflows.events import (
 )
 from napari_graydet.workflows.names import distinct_names
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.segment import Segmentation, segment
+from napari_graydet.workflows.records import ImageRecord
+from napari_graydet.workflows.segment import segment
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Segmented:
-    """One image that is done: its result and the two files."""
+    """One image that is done: its record, the two files, the mask's size. Not the pixels."""
 
-    segmentation: Segmentation
-    mask: Path
-    record: Path
+    record: ImageRecord
+    mask_file: Path
+    record_file: Path
+    mask_pixels: int
 
     def summary(self) -> dict[str, Any]:
         """Return the record, with the files' names and the mask's size, as plain JSON types."""
-        document = self.segmentation.record().document()
-        files = {"mask_file": self.mask.name, "record_file": self.record.name}
-        return document | files | {"mask_pixels": int(self.segmentation.mask.sum())}
+        files = {"mask_file": self.mask_file.name, "record_file": self.record_file.name}
+        return self.record.document() | files | {"mask_pixels": self.mask_pixels}
 
 
 @dataclass
@@ -96,7 +97,7 @@ def segment_files(
             on_notice(_named(path, one_line(error)))
         else:
             report.done.append(result)
-            for notice in result.segmentation.notices:
+            for notice in result.record.notices:
                 on_notice(_named(path, notice))
         on_progress(Progress(done, len(paths), path.name))
     return report
@@ -143,11 +144,12 @@ def _load(predictor: Predictor, options: dict[str, Any]) -> None:
 
 def _one(path: Path, target: Path, predictor: Predictor, options: dict[str, Any]) -> Segmented:
     result = segment(path, predictor=predictor, **options)
-    record = target.with_name(f"{target.name}.json")
-    mask = target.with_name(f"{target.name}.png")
-    write_mask(mask, result.mask_image())
-    atomic_write_text(record, result.record().text())
-    return Segmented(result, mask, record)
+    record = result.record()
+    record_file = target.with_name(f"{target.name}.json")
+    mask_file = target.with_name(f"{target.name}.png")
+    write_mask(mask_file, result.mask_image())
+    atomic_write_text(record_file, record.text())
+    return Segmented(record, mask_file, record_file, int(result.mask.sum()))
 
 
 def _named(path: Path, message: str) -> str:

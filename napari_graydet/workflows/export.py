@@ -2,7 +2,8 @@
 
 An export is staged: everything is written into a hidden folder beside the target, which then takes
 the target's name. So a failure leaves no half export, and an older export stays until the new one
-is whole. It speaks of images by file name and SHA-256 only: no folder, no DICOM tag, no patient.
+is whole. It speaks of images by file name and SHA-256 only: no folder, no DICOM tag, no patient;
+where file names tell of patients, images are numbered instead (`anonymous`).
 """
 
 from __future__ import annotations
@@ -76,10 +77,11 @@ class ExportReport:
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """One accepted image on its way out."""
+    """One accepted image on its way out; `file_name` is what the export calls it."""
 
     entry: ImageEntry
     name: str
+    file_name: str
     image: GrayImage
     annotation: Annotation
 
@@ -113,7 +115,7 @@ class _Export:
     def _record(self, item: _Item) -> ImageRecord:
         return ImageRecord.of(
             item.annotation,
-            image=item.image.name,
+            image=item.file_name,
             sha256=item.entry.sha256,
             classes=self.classes,
             frame=item.image.frame,
@@ -141,6 +143,7 @@ def export_project(
     *,
     seed: int = 0,
     val_fraction: float = VAL_FRACTION,
+    anonymous: bool = False,
 ) -> ExportReport:
     """Export the accepted images of a project.
 
@@ -158,6 +161,8 @@ def export_project(
         Called after, and asked before, each image.
     seed, val_fraction
         Of YOLO's split into training and validation images; a patient is never on both sides.
+    anonymous
+        Number the images instead of calling them by their file names.
 
     Raises
     ------
@@ -174,12 +179,14 @@ def export_project(
     _check_target(out)
     progress = on_progress or ignore_progress
     with _staged(out) as folder:
-        names = distinct_names([entry.path for entry in entries])
+        names = _names(entries, anonymous)
         yolo = _start(folder, chosen, classes, entries, names, seed, val_fraction)
         export = _Export(folder, chosen, classes, yolo)
         for done, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
             check_cancelled(should_cancel)
-            export.add(_read(store, entry, name))
+            file_name = PurePath(entry.path)
+            called = f"{name}{file_name.suffix}" if anonymous else file_name.name
+            export.add(_read(store, entry, name, called))
             progress(Progress(done, len(entries), PurePath(entry.path).name, "", entry.id))
         if yolo is not None:
             export.notices += yolo.finish()
@@ -236,10 +243,16 @@ def _start(
     return YoloExport(folder / "yolo", classes, split)
 
 
-def _read(store: ProjectStore, entry: ImageEntry, name: str) -> _Item:
+def _names(entries: list[ImageEntry], anonymous: bool) -> list[str]:
+    if anonymous:
+        return [f"image{entry.id:06d}" for entry in entries]
+    return distinct_names([entry.path for entry in entries])
+
+
+def _read(store: ProjectStore, entry: ImageEntry, name: str, file_name: str) -> _Item:
     try:
         annotation, _ = store.annotation(entry.id)
-        return _Item(entry, name, read_entry(store, entry), annotation)
+        return _Item(entry, name, file_name, read_entry(store, entry), annotation)
     except GraydetError as error:
         raise ExportError(
             f"{PurePath(entry.path).name} cannot be exported: {one_line(error)}"
@@ -261,7 +274,7 @@ def _write_manifest(export: _Export, images: int) -> None:
         "mask values": _mask_values(export.classes),
         "files": files,
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=1) + "\n"
     (export.folder / MANIFEST).write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -308,3 +308,15 @@ def test_a_table_for_people(images: Path, tmp_path: Path, monkeypatch: pytest.Mo
     outcome = run("segment", images, "-o", tmp_path / "out")
     assert "im[bold]age0.png" in outcome.out
     assert "0.75" in outcome.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of arbitrary bytes")
+def test_file_names_that_are_no_text(images: Path, tmp_path: Path) -> None:
+    odd = images / "h\udcffand.png"
+    (images / "image0.png").rename(odd)
+    base = ("segment", odd, "--roi", "whole", "--range", "100,255")
+    assert run(*base, "-o", tmp_path / "a").code == 0
+    outcome = run(*base, "-o", tmp_path / "b", "--json")
+    assert outcome.document["images"][0]["image"] == odd.name
+    (mask,) = (tmp_path / "a").glob("*.png")
+    assert np.array_equal(read(mask) > 0, read(odd) >= 100)

@@ -20,8 +20,10 @@ from napari_graydet.workflows.export import MANIFEST, export_project
 from napari_graydet.workflows.names import distinct_names
 from napari_graydet.workflows.predict import read_entry
 from napari_graydet.workflows.records import read_record
+from napari_graydet.workflows.render import render_record
 from napari_graydet.workflows.yolo_export import detection_boxes, split_names
 from tests.workflows.projects import SHAPE, annotated, fill, make_project, save
+from tests.workflows.test_segment import write_dicom
 
 
 @pytest.fixture
@@ -301,6 +303,30 @@ def test_no_folder_and_no_user_in_an_export(tmp_path: Path) -> None:
     for name, content in files_of(tmp_path / "out").items():
         assert b"canary" not in content, name
         assert str(tmp_path).encode() not in content, name
+
+
+def test_no_patient_in_an_anonymous_export(tmp_path: Path) -> None:
+    """Canaries in a tag, the file's name and its folder: none may be found in any file or name."""
+    folder = tmp_path / "canary-study"
+    path = folder / "canary-ward" / "canary-anna.dcm"
+    path.parent.mkdir(parents=True)
+    pixels = np.random.default_rng(4).integers(0, 4096, SHAPE).astype(np.uint16)
+    write_dicom(path, pixels, "MONOCHROME1")  # its PatientName is CANARY^PATIENT
+    assert b"canary" in path.read_bytes().lower()
+    store = ProjectStore.create(folder, ["bone", "lung"], [path])
+    (entry,) = store.entries()
+    save(store, entry.id, annotated(read_entry(store, entry), State.ACCEPTED))
+    export_project(store, tmp_path / "out", anonymous=True)
+    exported = files_of(tmp_path / "out")
+    assert "masks/image000001.png" in exported
+    for name, content in exported.items():
+        assert "canary" not in name.lower()
+        assert b"canary" not in content.lower(), name
+    record = tmp_path / "out" / "records" / "image000001.json"
+    again = render_record(record, tmp_path / "again", images=path)
+    assert np.array_equal(
+        read_png(again.path), read_png(tmp_path / "out" / "masks" / "image000001.png")
+    )
 
 
 def test_images_of_one_name_get_distinct_files(tmp_path: Path) -> None:
