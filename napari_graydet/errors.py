@@ -26,6 +26,10 @@ class MaskError(GraydetError):
     """A mask does not fit its image."""
 
 
+class FormatError(GraydetError):
+    """A file of annotations is not in the format that its reader expects."""
+
+
 class WeightsError(GraydetError):
     """A weights file is damaged, of another architecture or of other classes."""
 
