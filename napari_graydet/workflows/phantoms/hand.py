@@ -39,7 +39,7 @@ Array = NDArray[Any]
 # Adult right hand, palm down, millimetres; y points to the wrist, thumb at negative x.
 _DIGITS = ("thumb", "index finger", "middle finger", "ring finger", "little finger")
 _BASES = ((-25, -28.5), (-12, -31.5), (-1.5, -34), (8.5, -32.5), (17, -29))
-_AIM = (-0.62, -0.17, -0.01, 0.14, 0.29)
+_AIM = (-0.54, -0.17, -0.01, 0.14, 0.29)
 _SPLAY = (-0.04, -0.04, 0.0, 0.05, 0.12)
 _LENGTHS = ((46, 32, 22), (67, 40, 23, 17), (65, 44, 27, 18), (58, 41, 26, 18), (53, 33, 18.5, 16))
 _GIRTH = (1.12, 1.05, 1.08, 1.0, 0.9)
@@ -196,7 +196,7 @@ def _soft_tissue(scene: Scene, digits: list[list[tuple[Array, float]]], build: B
                 0.95 if r < 20 else 0.7,
             )
         )
-    sleeve = tuple(k * v for v in (35, 30, 28, 29, 33, 37, 40, 42, 44, 45, 44, 43, 44, 45))
+    sleeve = tuple(k * v for v in (27, 28, 28, 29, 33, 37, 40, 42, 44, 45, 44, 43, 44, 45))
     wrist = LongBone(
         (2 * k, -35 * k),
         (2 * k, 370 * k),
@@ -282,7 +282,7 @@ def build_hand(rng: np.random.Generator, size: int) -> Subject:
     view = str(rng.choice(["hand", "fingers", "wrist"], p=(0.72, 0.13, 0.15)))
     u = rng.uniform
     y, height_mm, aspect = {
-        "hand": (u(-75, -58), u(235, 285), u(0.66, 0.9)),
+        "hand": (u(-84, -68), u(250, 300), u(0.7, 0.95)),
         "fingers": (u(-125, -105), u(110, 150), u(0.8, 1.1)),
         "wrist": (u(-28, -10), u(95, 140), u(0.7, 1.0)),
     }[view]

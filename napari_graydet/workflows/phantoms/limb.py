@@ -83,7 +83,7 @@ def build_forearm(rng: np.random.Generator, size: int) -> Subject:
         _leg(scene, build, rng)
     else:
         draw_arm(scene, build, rng, fat=float(rng.uniform(2, 6)), radius=30)
-    if rng.random() < 0.1:
+    if view in ("whole", "shafts", "shin") and rng.random() < 0.15:
         _plate(scene, (x * build.scale, y * build.scale), build, rng)
     collimated = 0.12 if rng.random() < 0.35 else 0.0
     leg = view in ("shin", "knee")

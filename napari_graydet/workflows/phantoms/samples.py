@@ -32,21 +32,21 @@ class _Sample:
 
 
 _SAMPLES = (
-    _Sample("chest_01", ".png", "chest", 101),
-    _Sample("chest_02", ".png", "chest", 102),
+    _Sample("chest_01", ".png", "chest", 105),
+    _Sample("chest_02", ".png", "chest", 107),
     _Sample("chest_03", ".jpg", "chest", 103),
-    _Sample("chest_04", ".dcm", "chest", 104, 512, 12),
-    _Sample("chest_05", ".dcm", "chest", 105, 512, 12, True),
-    _Sample("forearm_01", ".png", "forearm", 201),
-    _Sample("forearm_02", ".png", "forearm", 202),
-    _Sample("forearm_03", ".tif", "forearm", 203, 512, 16),
-    _Sample("forearm_04", ".png", "forearm", 204),
-    _Sample("forearm_05", ".dcm", "forearm", 205, 512, 12),
+    _Sample("chest_04", ".dcm", "chest", 116, 512, 12),
+    _Sample("chest_05", ".dcm", "chest", 110, 512, 12, True),
+    _Sample("forearm_01", ".png", "forearm", 202),
+    _Sample("forearm_02", ".png", "forearm", 204),
+    _Sample("forearm_03", ".tif", "forearm", 212, 512, 16),
+    _Sample("forearm_04", ".png", "forearm", 214),
+    _Sample("forearm_05", ".dcm", "forearm", 216, 512, 12),
     _Sample("hand_01", ".png", "hand", 301),
-    _Sample("hand_02", ".png", "hand", 302),
-    _Sample("hand_03", ".tif", "hand", 303, 512, 16),
-    _Sample("hand_04", ".png", "hand", 304, 768),
-    _Sample("hand_05", ".dcm", "hand", 305, 512, 12),
+    _Sample("hand_02", ".png", "hand", 303),
+    _Sample("hand_03", ".tif", "hand", 317, 512, 16),
+    _Sample("hand_04", ".png", "hand", 314, 768),
+    _Sample("hand_05", ".dcm", "hand", 312, 512, 12),
 )
 
 
