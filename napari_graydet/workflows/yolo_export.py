@@ -8,7 +8,6 @@ file says "nothing here". ``data.yaml`` names no root folder, so the data set ca
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
+from napari_graydet.io.formats.yolo import format_data_yaml, format_labels
 from napari_graydet.project.schema import Annotation
 
 VAL_FRACTION = 0.2
@@ -77,23 +77,14 @@ class YoloExport:
         side = self._split[name]
         picture = Image.fromarray(image.display8())
         picture.save(self._folder / "images" / side / f"{name}.png")
-        lines = [self._line(label, box, image) for label, box in detection_boxes(image, annotation)]
-        path = self._folder / "labels" / side / f"{name}.txt"
-        path.write_text("".join(lines), encoding="utf-8", newline="\n")
-
-    def _line(self, label: str, box: RoiBox, image: GrayImage) -> str:
-        numbers = " ".join(f"{v:.8f}" for v in box.to_cxcywh(image.shape))
-        return f"{self._classes.index(label)} {numbers}\n"
+        text = format_labels(detection_boxes(image, annotation), self._classes, image.shape)
+        _write_text(self._folder / "labels" / side / f"{name}.txt", text)
 
     def finish(self) -> list[str]:
         """Write ``data.yaml``; return notices."""
         val = "val" if self.count("val") else "train"
-        names = "".join(
-            f"  {number}: {json.dumps(name, ensure_ascii=False)}\n"
-            for number, name in enumerate(self._classes)
-        )
-        text = f"train: images/train\nval: images/{val}\nnc: {len(self._classes)}\nnames:\n{names}"
-        (self._folder / "data.yaml").write_text(text, encoding="utf-8", newline="\n")
+        text = format_data_yaml(self._classes, val=f"images/{val}")
+        _write_text(self._folder / "data.yaml", text)
         if val == "val":
             return []
         return ["YOLO: one patient or image only, so validation uses the training images."]
@@ -122,3 +113,8 @@ def _clipped(label: str, box: RoiBox, image: GrayImage) -> Iterator[tuple[str, R
         yield label, box.clip(image.shape)
     except GeometryError:  # it lies outside: nothing of it can be seen
         return
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write into the staged export, which becomes visible as a whole."""
+    path.write_text(text, encoding="utf-8", newline="\n")
