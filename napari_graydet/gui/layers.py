@@ -26,7 +26,8 @@ from napari_graydet.gui.mask_model import Window
 from napari_graydet.project.schema import RoiRecord
 
 IMAGE, MASK, ROIS = "radiograph", "mask", "ROIs"
-MASK_OPACITY = 0.45
+MASK_OPACITY = 0.4
+MAX_CAPTIONS = 6
 TOLERANCE = 0.02
 """Pixels by which a rectangle may differ from its record without counting as moved."""
 
@@ -221,12 +222,12 @@ class Layers:
         annotation, layer = self._session.annotation, self.rois
         if annotation is None or layer is None or layer not in self.viewer.layers:
             return
-        wanted = [(r.id, *r.roi_box.xyxy, self._caption(r), r.label) for r in annotation.rois]
+        wanted = [(r.id, *r.roi_box.xyxy, r.label, r.score) for r in annotation.rois]
         if wanted != self._shown or len(layer.data) != len(wanted):
             with _Quiet(self):
                 self._draw_rois(layer, annotation.rois)
             self._shown = list(wanted)
-        self._show_selection()
+        self._select(layer)
 
     def _draw_rois(self, layer: Shapes, rois: tuple[RoiRecord, ...]) -> None:
         layer.selected_data = set()
@@ -239,14 +240,21 @@ class Layers:
             [roi.roi_box.to_napari() for roi in rois],
             edge_width=self._edge_width(), edge_color=colors, face_color="#00000000",
         )  # fmt: skip
+        self._write_captions(layer, rois)
+        layer.text.color = {"encoding_type": "ManualColorEncoding", "array": colors,
+                            "default": "white"}  # fmt: skip
+
+    def _write_captions(self, layer: Shapes, rois: tuple[RoiRecord, ...]) -> None:
         layer.features = {
             "id": np.array([roi.id for roi in rois], dtype=object),
             "caption": np.array([self._caption(roi) for roi in rois], dtype=object),
         }
-        layer.text.color = {"encoding_type": "ManualColorEncoding", "array": colors,
-                            "default": "white"}  # fmt: skip
 
     def _caption(self, roi: RoiRecord) -> str:
+        """Name an ROI; where many lie close together only the selected one, colours do the rest."""
+        annotation, session = self._session.annotation, self._session
+        if annotation and len(annotation.rois) > MAX_CAPTIONS and roi.id != session.roi_id:
+            return ""
         return roi.label if roi.score is None else f"{roi.label} {roi.score:.2f}"
 
     def _edge_width(self) -> float:
@@ -254,13 +262,20 @@ class Layers:
         return max(image.shape) / 350 if image else 1.0
 
     def _show_selection(self) -> None:
-        session, layer = self._session, self.rois
-        if layer is None or session.annotation is None:
+        annotation, layer = self._session.annotation, self.rois
+        if layer is None or annotation is None or len(layer.data) != len(annotation.rois):
             return
-        ids = [roi.id for roi in session.annotation.rois]
+        if len(annotation.rois) > MAX_CAPTIONS:
+            with _Quiet(self):
+                self._write_captions(layer, annotation.rois)
+        self._select(layer)
+
+    def _select(self, layer: Shapes) -> None:
+        session = self._session
+        ids = [roi.id for roi in session.annotation.rois] if session.annotation else []
         wanted = {ids.index(session.roi_id)} if session.roi_id in ids else set()
         with _Quiet(self):
-            if set(layer.selected_data) != wanted and len(layer.data) == len(ids):
+            if set(layer.selected_data) != wanted:
                 layer.selected_data = wanted
             if self.mask is not None and session.label in session.classes:
                 self.mask.selected_label = session.classes.index(session.label) + 1

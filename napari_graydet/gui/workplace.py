@@ -1,4 +1,4 @@
-"""The whole workplace: panels at the right, images at the bottom, napari's own docks folded away."""
+"""The whole workplace: panels at the right, images below, napari's own docks folded away."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ class Workplace(Panel):
         self.export = ExportPanel(desk)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
         self.tabs.addTab(self._annotate(), "Annotate")
         self.tabs.addTab(self.export, "Export")
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, 0, GAP, GAP)
+        layout.setContentsMargins(GAP, 2 * GAP, GAP, GAP)
         layout.setSpacing(GAP)
         layout.addWidget(self.message)
         layout.addWidget(self.tabs, 1)

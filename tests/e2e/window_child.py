@@ -1,7 +1,7 @@
 """The two halves of the main job, each in a process of its own (see test_main_job.py).
 
-    python -m tests.e2e.window_child work FOLDER REPORT      edits, writes a report, waits to be killed
-    python -m tests.e2e.window_child again FOLDER REPORT OUT reopens, reads, exports, closes
+    python -m tests.e2e.window_child work FOLDER REPORT       edits, reports, waits to be killed
+    python -m tests.e2e.window_child again FOLDER REPORT OUT  reopens, reads, exports, closes
 
 Nothing here calls the controller: everything is done with the mouse and the keyboard.
 """
@@ -9,7 +9,6 @@ Nothing here calls the controller: everything is done with the mouse and the key
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -174,7 +173,7 @@ def again(folder: Path, report: Path, out: Path) -> None:
 def write(report: Path, data: dict[str, Any]) -> None:
     part = report.with_suffix(".part")
     part.write_text(json.dumps(data))
-    os.replace(part, report)
+    part.replace(report)
 
 
 if __name__ == "__main__":

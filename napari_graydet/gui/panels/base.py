@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QAbstractButton, QFrame, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QPushButton, QWidget
 
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.links import Links
@@ -12,8 +12,18 @@ from napari_graydet.gui.links import Links
 PRIMARY = (
     "QPushButton { background: #0a6fb8; color: white; font-weight: 600; }"
     "QPushButton:hover { background: #1583d1; }"
-    "QPushButton:disabled { background: palette(button); color: palette(mid); font-weight: 400; }"
+    "QPushButton:disabled { background: rgba(128, 128, 128, 45); color: rgb(128, 128, 128);"
+    " font-weight: 400; }"
 )
+TOOL = (
+    "QToolButton { background: rgba(128, 128, 128, 45); border-radius: 3px; padding: 4px 9px; }"
+    "QToolButton:hover { background: rgba(128, 128, 128, 90); }"
+    "QToolButton:checked { background: #0a6fb8; color: white; }"
+    "QToolButton:disabled { color: rgb(128, 128, 128); }"
+)
+DIM = "color: #8f98a3;"
+"""Translucent and middle grays: they suit dark and light themes alike."""
+
 GAP = 6
 """Pixels between controls."""
 
@@ -68,13 +78,5 @@ def describe(made: QAbstractButton, tip: str, key: str = "") -> None:
 def dim(text: str = "") -> QLabel:
     """Make a label in the background colour of the text, for what is secondary."""
     made = QLabel(text)
-    made.setStyleSheet("color: palette(mid);")
-    return made
-
-
-def line() -> QFrame:
-    """Make a thin separator."""
-    made = QFrame()
-    made.setFrameShape(QFrame.Shape.HLine)
-    made.setStyleSheet("color: palette(mid); max-height: 1px;")
+    made.setStyleSheet(DIM)
     return made

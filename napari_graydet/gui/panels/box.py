@@ -25,7 +25,7 @@ from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import GAP, Panel, button, describe, dim
+from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
 CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
@@ -83,6 +83,7 @@ class BoxPanel(Panel):
         ):
             made.setText(text)
             made.setCheckable(True)
+            made.setStyleSheet(TOOL)
             describe(made, tip)
             made.clicked.connect(lambda _checked=False, k=k: self.controller.set_net(k))
             self._nets.addButton(made, k)
@@ -242,9 +243,9 @@ class BoxPanel(Panel):
             parts.append(f"Proposed by {box.model or 'a model'}{score}.")
         else:
             parts.append("Set by hand" + (f", first by {box.model}." if box.model else "."))
-        if session.masks is not None and session.preview is None:
+        if session.masks is not None and box.label in session.annotation.residual:
             share = session.masks.explained(box.label)
-            parts.append(f"The gray range explains {share:.1%} of the {box.label} mask.")
+            parts.append(f"Gray explains {share:.1%} of the {box.label} mask, painting the rest.")
         return " ".join(parts)
 
 

@@ -19,7 +19,7 @@ from napari_graydet.project.schema import ImageEntry, State
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
 STATE_ROLE = ID_ROLE + 1
-TILE = QSize(104, 116)
+TILE = QSize(106, 116)
 CHUNK = 8
 """Thumbnails read per piece of background work: those scrolled to come first."""
 
@@ -76,7 +76,7 @@ class EntriesModel(QAbstractListModel):
             return None
         entry = self._shown[index.row()]
         if role == int(Qt.ItemDataRole.DisplayRole):
-            return PurePath(entry.path).name
+            return PurePath(entry.path).stem
         if role == int(Qt.ItemDataRole.ToolTipRole):
             return f"{entry.path}: {STATES[entry.state][2]}"
         if role == int(Qt.ItemDataRole.DecorationRole):

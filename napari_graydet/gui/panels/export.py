@@ -89,10 +89,11 @@ class ExportPanel(Panel):
 
     def _show(self) -> None:
         session, running = self.session, self._job is not None
-        self.summary.setText(
-            f"{session.accepted} of {len(session.entries)} images are accepted; "
-            f"these are exported. Classes: {', '.join(session.classes) or 'none'}."
-        )
+        done = session.accepted
+        what = f"{done} of {len(session.entries)} images are accepted; only these are exported."
+        if session.entries and not done:
+            what = "Nothing to export yet: accept images first."
+        self.summary.setText(f"{what} Classes: {', '.join(session.classes) or 'none'}.")
         ready = session.accepted > 0 and bool(self._chosen()) and bool(self.folder.text().strip())
         self.start.setEnabled(ready and not running)
         self.stop.setVisible(running)

@@ -17,11 +17,12 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QVBoxLayout,
 )
+from superqt import QElidingLabel
 
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import GAP, Panel, button, dim
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -94,10 +95,12 @@ class ImagesPanel(Panel):
         self.filter.currentIndexChanged.connect(self._filter_chosen)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        self._bar.setFixedSize(120, 8)
+        self._bar.setFixedSize(90, 8)
         self.progress = QLabel()
         self.saved = dim()
-        self.name = QLabel()
+        self.name = QElidingLabel()
+        self.name.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.name.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.name.setStyleSheet("font-weight: 600;")
         self.previous = button("◀  Previous", "Previous image", shown(keys.PREVIOUS))
         self.next = button("Next  ▶", "Next image", shown(keys.NEXT))
@@ -115,8 +118,8 @@ class ImagesPanel(Panel):
         row.setSpacing(GAP)
         for widget in (self.open, self.filter, self._bar, self.progress, self.saved):
             row.addWidget(widget)
-        row.addStretch(1)
-        for widget in (self.name, self.previous, self.next, self.reject, self.accept):
+        row.addWidget(self.name, 1)
+        for widget in (self.previous, self.next, self.reject, self.accept):
             row.addWidget(widget)
         return row
 
@@ -174,9 +177,9 @@ class ImagesPanel(Panel):
             self.saved.setText("not saved")
             self.saved.setStyleSheet("color: #ff6b6b; font-weight: 600;")
             return
-        self.saved.setStyleSheet("color: palette(mid);")
+        self.saved.setStyleSheet(DIM)
         if session.saved_at is None:
-            self.saved.setText("every edit is saved at once" if session.entries else "")
+            self.saved.setText("each edit is saved" if session.entries else "")
         else:
             self.saved.setText(f"saved {_ago(time.time() - session.saved_at)}")
 

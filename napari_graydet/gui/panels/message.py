@@ -24,7 +24,7 @@ class MessageBar(Panel):
         self._text = QLabel()
         self._text.setWordWrap(True)
         self._again = button("Try again", "Try to save once more")
-        self._mine = button("Keep mine", "Save this window's version; the other stays as a revision")
+        self._mine = button("Keep mine", "Save this version; the other stays as a revision")
         self._theirs = button("Take theirs", "Drop this window's edit and show what was saved")
         close = QToolButton()
         close.setText("✕")

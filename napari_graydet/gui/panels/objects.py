@@ -17,10 +17,11 @@ from qtpy.QtWidgets import (
 
 from napari_graydet.gui.colors import label_color
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.panels.base import GAP, Panel, button, dim
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim
 from napari_graydet.project.schema import BoxRecord, RoiRecord
 
 NEW_CLASS = "New class …"
+HEADER = f"QHeaderView::section {{ background: transparent; border: none; padding: 3px; {DIM} }}"
 COLUMNS = ("Object", "Gray range", "Score", "By")
 
 
@@ -54,6 +55,7 @@ class ObjectsPanel(Panel):
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setMinimumHeight(96)
         header = self.list.header()
+        header.setStyleSheet(HEADER)
         header.setStretchLastSection(True)
         for column in range(3):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)

@@ -17,7 +17,7 @@ from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.panels.base import GAP, Panel, button, describe, dim
+from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim
 
 TOOLS = (
     (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
@@ -104,6 +104,7 @@ class ToolsBar(Panel):
         made = QToolButton()
         made.setText(text)
         made.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        made.setStyleSheet(TOOL)
         describe(made, tip, key)
         return made
 
