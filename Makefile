@@ -47,7 +47,7 @@ weights: $(READY)
 		--out napari_graydet/weights --part all --seed 0
 
 samples: $(READY)
-	$(BIN)/python -m napari_graydet.workflows.phantoms --samples sample_data
+	$(BIN)/python -m napari_graydet.workflows.phantoms sample_data
 
 $(READY): pyproject.toml tools/system-libraries.sh
 	@tools/system-libraries.sh
