@@ -145,11 +145,6 @@ class Predictor:
                 self._box_detector = registry.load_box_detector(self._box_source, self._device)
             return self._box_detector
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Classes of both detectors, in a stable order."""
-        return tuple(dict.fromkeys((*self.box_detector.labels, *self.roi_detector.labels)))
-
     def rois(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
         """Detect regions of interest, best first, clipped to the image."""
         with self._lock:

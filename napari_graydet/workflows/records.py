@@ -35,6 +35,9 @@ MAX_BYTES = 256 * 2**20
 """Largest record that is read: the run lengths of a noisy 100-megapixel mask fit well."""
 
 
+_ITEM_KEYS = ("x0", "y0", "x1", "y1", "low", "high", "label", "score", "source", "model")
+
+
 class _Item(Record):
     x0: float
     y0: float
@@ -103,8 +106,7 @@ class ImageRecord(Record):
         **fields: Any,
     ) -> ImageRecord:
         """Make the document of an annotation; `provenance` adds who made each part."""
-        keep = {"x0", "y0", "x1", "y1", "low", "high", "label", "score"}
-        keep |= {"source", "model"} if provenance else set()
+        keep = set(_ITEM_KEYS) - (set() if provenance else {"source", "model"})
         return cls(
             image=Path(image).name,
             sha256=sha256,
@@ -123,8 +125,8 @@ class ImageRecord(Record):
         """Return the document as plain JSON types, in the order of DESIGN.md."""
         data = self.model_dump(mode="json", by_alias=True, exclude={"state", "rois", "boxes"})
         items = {
-            key: [item.model_dump(mode="json", exclude_unset=True) for item in getattr(self, key)]
-            for key in ("rois", "boxes")
+            "rois": [_ordered(roi) for roi in self.rois],
+            "boxes": [_ordered(box) for box in self.boxes],
         }
         order = ("image", "sha256", "width", "height", "frame", "rois", "boxes")
         head = {key: items.get(key, data.get(key)) for key in order}
@@ -159,6 +161,12 @@ class ImageRecord(Record):
                 f"The record is for a {self.width} x {self.height} image, {image.name} has "
                 f"{image.width} x {image.height}; give the original image."
             )
+
+
+def _ordered(item: _Item) -> dict[str, Any]:
+    """Return an item as plain JSON types, the geometry first."""
+    data = item.model_dump(mode="json", exclude_unset=True)
+    return {key: data[key] for key in _ITEM_KEYS if key in data}
 
 
 def _known(item: _Item) -> dict[str, Any]:
