@@ -1,15 +1,16 @@
 """The connection to a project's database: transactions, durability, and errors in plain words.
 
-While a project is open, its SQLite file has a write-ahead log with `synchronous=EXTRA`: a save is
-one fsync, a few milliseconds even on a slow disk, and it is on disk when it returns. When the last
-program closes the project, the log is folded back into the file, so that a project at rest is one
-file that may be copied, or read from a read-only folder. On a network share, where a write-ahead
-log does not work, the rollback journal stays in use.
+Reading changes no byte of a SQLite file. From the first save on it has a write-ahead log with
+`synchronous=EXTRA`: a save is one fsync, a few milliseconds even on a slow disk, and it is on disk
+when it returns. When the last program closes the project, the log is folded back into the file, so
+that a project at rest is one file that may be copied, or read from a read-only folder. On a network
+share, where a write-ahead log does not work, the rollback journal stays in use.
 """
 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from napari_graydet.io.files import reason_of
 
 BUSY_SECONDS = 10.0
 """How long a save waits for another program's save."""
+
+LOG_NEEDS = 2**20
+"""Free bytes below which no write-ahead log is begun."""
 
 _WRITES = "graydet_writes"
 
@@ -42,7 +46,7 @@ class Database:
     path
         The file, if it is SQLite.
     wal
-        Whether to keep a write-ahead log while open (SQLite on a local disk).
+        Whether to keep a write-ahead log once something is written (SQLite on a local disk).
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Database:
         self._path = path
         self._identity = _identity(path) if path else None
         self._wal = wal
+        self._has_log = False
         with translated(name):
             try:
                 self._engine = sa.create_engine(url, poolclass=sa.QueuePool)
@@ -61,7 +66,7 @@ class Database:
                     "example with pip install psycopg[binary]."
                 ) from error
         if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", self._set_up_sqlite)
+            sa.event.listen(self._engine, "connect", _set_up_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
 
     @classmethod
@@ -94,6 +99,7 @@ class Database:
         """Open a transaction that is on disk when the block ends, or undone if it raises."""
         self._check_unmoved()
         with translated(self.name), self._engine.connect() as plain:
+            self._begin_log(plain)
             connection = plain.execution_options(**{_WRITES: True})
             with connection.begin():
                 yield connection
@@ -109,6 +115,10 @@ class Database:
             with contextlib.closing(last):
                 last.execute("PRAGMA journal_mode=DELETE")
 
+    def _has_room(self) -> bool:
+        assert self._path is not None
+        return shutil.disk_usage(self._path.parent).free >= LOG_NEEDS
+
     def _check_unmoved(self) -> None:
         """Refuse to acknowledge what went into a file that was deleted or replaced meanwhile."""
         if self._path is not None and _identity(self._path) != self._identity:
@@ -117,13 +127,17 @@ class Database:
                 "open the project again. The last change is not saved."
             )
 
-    def _set_up_sqlite(self, connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        if self._wal:
-            with contextlib.suppress(sqlite3.OperationalError):  # read-only: saves will say so
-                connection.execute("PRAGMA journal_mode=WAL")
+    def _begin_log(self, connection: sa.Connection) -> None:
+        """Change to the write-ahead log; where that fails, the save itself goes on or complains.
+
+        On a disk that is all but full it must not: the log's index would not fit, and without it
+        the file could not even be read until there is space.
+        """
+        raw = connection.connection.dbapi_connection
+        if self._wal and not self._has_log and raw is not None and self._has_room():
+            with contextlib.suppress(sqlite3.OperationalError):  # read-only, or in use just now
+                mode = raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()
+                self._has_log = mode == ("wal",)
 
 
 def file_uri(path: Path) -> str:
@@ -139,6 +153,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

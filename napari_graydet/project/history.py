@@ -9,7 +9,7 @@ from napari_graydet.errors import ConflictError
 from napari_graydet.project.schema import Annotation, RevisionEntry, Source
 from napari_graydet.project.store import ProjectStore
 
-REBUILT_FROM = 5000
+REBUILT_FROM = 2000
 """Revisions that are looked through for undoable edits when a project is opened."""
 
 

@@ -10,6 +10,10 @@ HEAD = "0001"
 """The schema that this version of the program reads and writes."""
 
 
+SCRIPTS = Path(__file__).parent
+"""Where alembic finds them."""
+
+
 def schema_version(connection: sa.Connection) -> str | None:
     """Return the version of a database's schema, None if it has none."""
     if not sa.inspect(connection).has_table("alembic_version"):
@@ -23,6 +27,6 @@ def upgrade(connection: sa.Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

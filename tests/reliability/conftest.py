@@ -1,0 +1,7 @@
+"""Shared with the tests of the project folder."""
+
+from __future__ import annotations
+
+from tests.project.conftest import folder
+
+__all__ = ["folder"]
