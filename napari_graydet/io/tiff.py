@@ -171,7 +171,8 @@ def _decoded(
         pixels = _apply_palette(page.colormap, pixels, name)
     elif not in_colour and photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
         raise ImageError(
-            f"{name} has the colour type {page.photometric!s}, expected gray; convert it."
+            f"{name} has the colour type {_photometric_name(photometric)}, expected gray; "
+            "convert it."
         )
     elif pixels.ndim == 3:
         by_plane = page.axes.startswith("S")
@@ -185,6 +186,12 @@ def _decoded(
         spacing_mm=spacing,
         notes=("pixel spacing from the file's resolution",) if spacing else (),
     )
+
+
+def _photometric_name(photometric: int) -> str:
+    with suppress(ValueError):
+        return str(tifffile.PHOTOMETRIC(photometric).name)
+    return f"number {photometric}"
 
 
 def _apply_palette(palette: Any, indices: Pixels, name: str) -> Pixels:

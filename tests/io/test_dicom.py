@@ -443,3 +443,25 @@ def test_deflated_files_are_refused_before_they_are_inflated() -> None:
 def test_no_other_file_looks_like_dicom() -> None:
     for head in itertools.chain([b"", b"II*\0", b"\0" * 132, b"DICM"], [b"\x08\0" * 66]):
         assert not is_dicom(head)
+
+
+def test_the_syntax_is_guessed_if_the_file_does_not_say() -> None:
+    for syntax in (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian):
+        whole = dicom(DEEP, syntax=syntax)
+        meta_end = 132 + 12 + int.from_bytes(whole[140:144], "little")
+        data = whole[:132] + whole[meta_end:]
+        np.testing.assert_array_equal(decode_dicom(data, "a.dcm", None).pixels, DEEP)
+
+
+def test_lossy_jpeg_in_rgb_that_is_gray_is_read() -> None:
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype("uint8")
+    stack = np.dstack([smooth] * 3)
+    stream = imagecodecs.jpeg8_encode(stack, level=90)
+    data = encapsulated(stack, [stream], uid.JPEGBaseline8Bit, photometric="YBR_FULL_422")
+    assert np.abs(decode_dicom(data, "a", None).pixels.astype(int) - smooth).max() < 10
+
+
+def test_subsampled_native_colour_is_named() -> None:
+    stack = np.dstack([gradient(SHAPE, 256)] * 3)
+    with pytest.raises(ImageError, match="subsampled"):
+        decode_dicom(dicom(stack, photometric="YBR_FULL_422"), "a", None)

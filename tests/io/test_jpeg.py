@@ -84,3 +84,17 @@ def test_bombs_and_empty_frames_are_refused() -> None:
     assert time.perf_counter() - start < 1
     with pytest.raises(ImageError, match="no pixels"):
         decode_jpeg(patched(data, 0, 60), "a.jpg")
+
+
+def test_rubbish_between_markers_is_refused_and_fill_bytes_are_skipped() -> None:
+    data = pillow_bytes(Image.fromarray(SMOOTH), "JPEG")
+    filled = data[:2] + b"\xff\xff" + data[2:]
+    np.testing.assert_array_equal(decode_jpeg(filled, "a").pixels, decode_jpeg(data, "a").pixels)
+    with pytest.raises(ImageError, match="no marker at byte 2"):
+        decode_jpeg(data[:2] + b"rubbish" + data[2:], "a")
+
+
+def test_fewer_than_8_bits_are_refused() -> None:
+    data = imagecodecs.jpeg8_encode(SMOOTH // 64, lossless=True, bitspersample=4)
+    with pytest.raises(ImageError, match="4 bits per pixel"):
+        decode_jpeg(data, "a.jpg")

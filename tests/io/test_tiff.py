@@ -208,3 +208,62 @@ def test_bombs_are_refused_at_once_and_without_memory(tag: str) -> None:
     tracemalloc.stop()
     assert seconds < 1
     assert peak < 10**7
+
+
+def packed(pixels: np.ndarray, bits: int) -> bytes:
+    """A file whose rows are `bits` bits per pixel without gaps, as some scanners write."""
+    shifts = np.arange(bits)[::-1]
+    rows = np.packbits((pixels[..., None] >> shifts & 1).reshape(len(pixels), -1), axis=1)
+    data = bytearray(tiff(rows, photometric="minisblack"))
+    page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    for tag, value in (("ImageWidth", pixels.shape[1]), ("BitsPerSample", bits)):
+        struct.pack_into("<HHII", data, page.tags[tag].offset, page.tags[tag].code, 4, 1, value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_bits_are_unpacked(bits: int) -> None:
+    pixels = gradient((9, 16), 2**bits, "uint16") * 7 % 2**bits
+    decoded = decode_tiff(packed(pixels, bits), "a.tif")
+    assert decoded.bits == bits
+    assert decoded.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(decoded.pixels, pixels)
+
+
+def test_jpeg_in_tiff_that_is_gray_is_read_closely() -> None:
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype("uint8")
+    data = tiff(np.dstack([smooth] * 3), photometric="rgb", compression="jpeg")
+    assert np.abs(decode_tiff(data, "a").pixels.astype(int) - smooth).max() < 10
+
+
+def test_other_colour_types_are_refused() -> None:
+    with pytest.raises(ImageError, match="SEPARATED"):
+        decode_tiff(tiff(np.dstack([GRAY] * 4), photometric="separated"), "a.tif")
+    with pytest.raises(ImageError, match="stack of 5"):
+        decode_tiff(tiff(np.dstack([GRAY] * 5), planarconfig="contig"), "a.tif")
+
+
+def test_gray_with_alpha() -> None:
+    opaque = np.dstack([DEEP, np.full_like(DEEP, 65535)])
+    options = {"extrasamples": ["unassalpha"], "planarconfig": "contig"}
+    np.testing.assert_array_equal(decode_tiff(tiff(opaque, **options), "a").pixels, DEEP)
+    with pytest.raises(ImageError, match="transparent"):
+        decode_tiff(tiff(opaque // 2, **options), "a")
+
+
+def test_a_file_of_previews_only_or_without_pages_is_refused() -> None:
+    with pytest.raises(ImageError, match="no full-size page"):
+        decode_tiff(tiff(GRAY, subfiletype=1), "a.tif")
+    with pytest.raises(ImageError, match="no full-size page"):
+        decode_tiff(b"II*\0" + bytes(40), "a.tif")
+
+
+def test_a_senseless_resolution_is_no_spacing() -> None:
+    data = bytearray(tiff(GRAY, resolution=(100, 50), resolutionunit="CENTIMETER"))
+    page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
+    where = page.tags["XResolution"].valueoffset
+    for numbers in ((1, 0), (0, 1)):
+        struct.pack_into("<II", data, where, *numbers)
+        decoded = decode_tiff(bytes(data), "a.tif")
+        assert decoded.spacing_mm is None
+        np.testing.assert_array_equal(decoded.pixels, GRAY)
