@@ -65,9 +65,7 @@ def resize(gray: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return functional.interpolate(gray[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
-def augment(
-    example: Example, size: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, Boxes]:
+def augment(example: Example, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, Boxes]:
     """Put a varied picture on a canvas.
 
     Returns
@@ -95,20 +93,21 @@ def _offset(room: int, rng: np.random.Generator) -> int:
     return int(rng.integers(min(room, 0), max(room, 0) + 1))
 
 
-def _turn(
-    gray: torch.Tensor, boxes: Boxes, rng: np.random.Generator
-) -> tuple[torch.Tensor, Boxes]:
+def _turn(gray: torch.Tensor, boxes: Boxes, rng: np.random.Generator) -> tuple[torch.Tensor, Boxes]:
     """Mirror half of the pictures; turn some by quarters."""
     if rng.random() < 0.5:
         gray = gray.flip(1)
-        boxes = np.stack([gray.shape[1] - boxes[:, 2], boxes[:, 1],
-                          gray.shape[1] - boxes[:, 0], boxes[:, 3]], axis=1)
+        boxes = np.stack(
+            [gray.shape[1] - boxes[:, 2], boxes[:, 1], gray.shape[1] - boxes[:, 0], boxes[:, 3]],
+            axis=1,
+        )
     quarters = int(rng.integers(1, 4)) if rng.random() < 0.15 else 0
     for _ in range(quarters):  # counter-clockwise: x' = y, y' = width - x
         width = gray.shape[1]
         gray = gray.rot90()
-        boxes = np.stack([boxes[:, 1], width - boxes[:, 2], boxes[:, 3], width - boxes[:, 0]],
-                         axis=1)
+        boxes = np.stack(
+            [boxes[:, 1], width - boxes[:, 2], boxes[:, 3], width - boxes[:, 0]], axis=1
+        )
     return gray, boxes
 
 

@@ -348,9 +348,7 @@ class YoloRoiDetector:
         network: Any = _safe_checkpoint(path)
         names = network.names
         labels = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
-        return cls(
-            network, labels, name=path.stem, settings=settings, device=device, notice=notice
-        )
+        return cls(network, labels, name=path.stem, settings=settings, device=device, notice=notice)
 
     @property
     def device(self) -> torch.device:

@@ -75,9 +75,7 @@ def test_depth_and_inversion_of_the_file_change_nothing(shipped: YoloRoiDetector
     sample = next(phantom_samples("chest", 1, held_out=True))
     gray = sample.image.display8()
     plain = GrayImage(gray, GrayScale.of_bits(8))
-    deep = GrayImage(
-        (65535 - gray.astype(np.uint16) * 257), GrayScale.of_bits(16, inverted=True)
-    )
+    deep = GrayImage((65535 - gray.astype(np.uint16) * 257), GrayScale.of_bits(16, inverted=True))
     for a, b in zip(shipped.detect(plain), shipped.detect(deep), strict=True):
         np.testing.assert_allclose(a.roi.xyxy, b.roi.xyxy, atol=1e-3)
 
