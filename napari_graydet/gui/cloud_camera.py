@@ -15,12 +15,16 @@ _AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
 _MARGINS = (30.0, 24.0)
 _DEGREES_PER_PIXEL = 0.5
 
+MOVES = ("mouse_move", "mouse_release")
+"""Events of a drag that carry a new position: napari may leave out the last moves."""
+
 
 class TurntableCamera:
     """Turns, shifts and fits napari's 3D camera.
 
     napari's own mouse turns freely about all axes; in a cloud over an image that is a way to get
-    lost, so it is switched off. The wheel still zooms.
+    lost, so it is switched off. The wheel still zooms. Make this after the layers: napari switches
+    its mouse on again whenever the active layer changes.
 
     Parameters
     ----------
@@ -60,7 +64,7 @@ class TurntableCamera:
         """Turn while the mouse is dragged (a napari drag generator)."""
         azimuth, elevation, start = self._azimuth, self._elevation, np.array(event.pos)
         yield
-        while event.type == "mouse_move":
+        while event.type in MOVES:
             dx, dy = (np.array(event.pos) - start) * _DEGREES_PER_PIXEL
             self._azimuth = azimuth + dx
             self._elevation = float(np.clip(elevation + dy, -STEEPEST, STEEPEST))
@@ -72,7 +76,7 @@ class TurntableCamera:
         """Shift the view while the mouse is dragged (a napari drag generator)."""
         camera, start = self.projection(), np.array(event.pos)
         yield
-        while event.type == "mouse_move":
+        while event.type in MOVES:
             dx, dy = (np.array(event.pos) - start) / camera.zoom
             center = np.asarray(camera.center) - camera.right * dx + np.asarray(camera.up) * dy
             self.default = False

@@ -18,12 +18,12 @@ from napari.components.viewer_model import ViewerModel
 from napari.layers import Layer, Points, Surface
 from napari.qt import QtViewer
 from napari.utils import Colormap
-from qtpy.QtCore import (
+from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
     QEvent,
     QObject,
     QSize,
     Qt,
-    Signal,  # type: ignore[attr-defined, unused-ignore]
+    Signal,
 )
 from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
@@ -31,7 +31,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.gui.cloud_camera import TurntableCamera
+from napari_graydet.gui.cloud_camera import MOVES, TurntableCamera
 from napari_graydet.gui.cloud_overlay import CloudOverlay, OverlayPicture
 from napari_graydet.gui.cloud_points import ShownCloud
 from napari_graydet.gui.cuboid import HIGH, LOW, Cuboid, Handle, cuboid, moved
@@ -88,7 +88,6 @@ class CloudView(QWidget):
         )
         self._colours = ViewColours.of(self)
         self._build_canvas()
-        self._build_layers()
         self._apply_colours()
 
     def _build_canvas(self) -> None:
@@ -100,6 +99,7 @@ class CloudView(QWidget):
         self._viewer = QtViewer(self._model)
         self._viewer.setAcceptDrops(False)
         self._native: QWidget = self._viewer.canvas.native
+        self._build_layers()
         self._camera = TurntableCamera(camera, self._native)
         self._overlay = CloudOverlay(self._native)
         for widget in (self._native, self._viewer):
@@ -203,6 +203,11 @@ class CloudView(QWidget):
         """The widget that takes the mouse."""
         return self._native
 
+    @property
+    def model(self) -> ViewerModel:
+        """napari's model of this canvas."""
+        return self._model
+
     def sizeHint(self) -> QSize:  # noqa: N802
         """Ask for a dock's width and about the same height."""
         return QSize(360, 320)
@@ -210,6 +215,7 @@ class CloudView(QWidget):
     # drawing
 
     def _show_points(self, shown: ShownCloud) -> None:
+        _show(self._points, True)  # napari slices no hidden layer: its old indices would stay
         self._points.data = shown.points
         self._coloured = None
         self._colour_points()
@@ -313,7 +319,7 @@ class CloudView(QWidget):
         began = False
         try:
             yield
-            while event.type in ("mouse_move", "mouse_release"):
+            while event.type in MOVES:
                 if self._box is None or self._shown is not shown:
                     return  # somebody took the box away
                 pixel = np.asarray(event.pos, dtype=np.float64) - grip
@@ -369,7 +375,7 @@ class CloudView(QWidget):
         """Follow the window's theme."""
         super().changeEvent(event)
         restyled = (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
-        ready = hasattr(self, "_faces") and not self._closed
+        ready = hasattr(self, "_overlay") and not self._closed
         if ready and event is not None and event.type() in restyled:
             self._follow_theme()
 

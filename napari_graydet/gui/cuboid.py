@@ -234,22 +234,25 @@ def moved(box: GrayBox, handle: Handle, rise: float, space: CloudSpace) -> GrayB
         The face (or corner) moved by whole gray values. It stays on the axis, and a face stops
         where it would reach the other one.
     """
+    if round(rise / space.up) == 0:
+        return box
     start = min(max(handle.value, space.gray.low), space.gray.high)
-    wanted = _opened(round(start + rise / space.up), space)
+    at = round(start + rise / space.up)
     slack = np.clip(box.high - box.low, 0.0, None)
     shift = np.zeros_like(slack)
     if handle.corner is None:
-        shift[:] = wanted - round(handle.value)
+        shift[:] = _opened(at, space) - round(handle.value)
         slack[:] = slack.min()
     else:
-        shift[handle.corner] = wanted - handle.value
+        on_axis = min(max(at, space.gray.low), space.gray.high)
+        shift[handle.corner] = on_axis - handle.value
     if handle.face == LOW:
         return GrayBox(box.roi, box.low + np.minimum(shift, slack), box.high)
     return GrayBox(box.roi, box.low, box.high + np.maximum(shift, -slack))
 
 
 def _opened(value: int, space: CloudSpace) -> int:
-    """Keep a value on the axis; at an end it takes in the few extreme pixels beyond."""
+    """Keep a face on the axis; at an end it takes in the few extreme pixels beyond."""
     if value <= space.gray.low:
         return min(space.gray.low, space.extremes.low)
     if value >= space.gray.high:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import (
+from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
     QEvent,
     QPointF,
     QRectF,
     QSize,
     Qt,
-    Signal,  # type: ignore[attr-defined, unused-ignore]
+    Signal,
 )
 from qtpy.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
