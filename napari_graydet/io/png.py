@@ -30,6 +30,8 @@ from napari_graydet.io.limits import check_size
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PALETTE = 3
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), _PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Bits that each colour type may have."""
 _METRES = 1
 
 
@@ -112,7 +114,11 @@ def _header(data: bytes, name: str) -> tuple[int, int, int, int]:
     """Return width, height, bit depth and colour type."""
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise damaged(name, "PNG", "its header is missing")
-    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    header = struct.unpack(">IIBBBBB", data[16:29])
+    width, height, depth, colour, compression, row_filter, interlace = header
+    # asked here as well, because libpng prints its own remarks
+    if depth not in _DEPTHS.get(colour, ()) or compression or row_filter or interlace > 1:
+        raise damaged(name, "PNG", "its header makes no sense")
     return width, height, depth, colour
 
 

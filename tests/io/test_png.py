@@ -174,3 +174,12 @@ def test_a_text_that_unpacks_to_a_gigabyte_is_never_unpacked() -> None:
 def test_rubbish_behind_the_signature_is_refused(rubbish: bytes) -> None:
     with pytest.raises(ImageError):
         decode_png(b"\x89PNG\r\n\x1a\n" + rubbish, "a.png")
+
+
+@pytest.mark.parametrize("options", [{"depth": 3}, {"colour": 5}, {"colour": 2, "depth": 4}])
+def test_headers_without_sense_are_refused(
+    options: dict[str, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ImageError, match="makes no sense"):
+        decode_png(raw_png(4, 4, bytes(100), **options), "a.png")
+    assert capfd.readouterr().err == ""
