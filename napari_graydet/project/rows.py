@@ -17,7 +17,19 @@ from napari_graydet.project.tables import check_seal, classes, images, revisions
 Kind = Literal["save", "edit", "undo", "redo", "prediction"]
 Row = sa.RowMapping
 
-_ENTRY = ("id", "path", "sha256", "state", "revision")
+_ENTRIES = sa.select(
+    *(images.c[name] for name in ("id", "path", "sha256", "state", "revision"))
+).order_by(images.c.id)
+_IMAGE = sa.select(images).where(images.c.id == sa.bindparam("image_id"))
+_UPDATE = sa.update(images).where(
+    images.c.id == sa.bindparam("image_id"), images.c.revision == sa.bindparam("seen")
+)
+_INSERT = sa.insert(revisions)
+_REVISION = sa.select(revisions).where(
+    revisions.c.image_id == sa.bindparam("image_id"),
+    revisions.c.revision == sa.bindparam("number"),
+)
+# Built once: making a statement costs more than running it.
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,7 @@ def insert_images(connection: sa.Connection, paths: Sequence[str]) -> None:
 
 def select_entries(connection: sa.Connection, image_id: int | None = None) -> list[ImageEntry]:
     """Return all images, or one, in the order in which they were added."""
-    query = sa.select(*(images.c[name] for name in _ENTRY)).order_by(images.c.id)
-    if image_id is not None:
-        query = query.where(images.c.id == image_id)
+    query = _ENTRIES if image_id is None else _ENTRIES.where(images.c.id == image_id)
     rows = connection.execute(query).mappings().all()
     try:
         entries = [ImageEntry.model_validate(dict(row)) for row in rows]
@@ -88,8 +98,7 @@ def select_entries(connection: sa.Connection, image_id: int | None = None) -> li
 
 def select_image(connection: sa.Connection, image_id: int) -> Row:
     """Return the whole row of an image, its checksum verified."""
-    query = sa.select(images).where(images.c.id == image_id)
-    row = connection.execute(query).mappings().one_or_none()
+    row = connection.execute(_IMAGE, {"image_id": image_id}).mappings().one_or_none()
     if row is None:
         raise _no_image(image_id)
     check_seal(images, row, str(row["path"]))
@@ -98,10 +107,8 @@ def select_image(connection: sa.Connection, image_id: int) -> Row:
 
 def select_revision(connection: sa.Connection, image_id: int, revision: int) -> Row:
     """Return the whole row of a revision, its checksum verified."""
-    query = sa.select(revisions).where(
-        revisions.c.image_id == image_id, revisions.c.revision == revision
-    )
-    row = connection.execute(query).mappings().one_or_none()
+    key = {"image_id": image_id, "number": revision}
+    row = connection.execute(_REVISION, key).mappings().one_or_none()
     name = f"revision {revision} of image {image_id}"
     if row is None:
         raise ProjectError(f"The project has no {name}.")
@@ -169,10 +176,10 @@ def write_revision(
         "revision": values["revision"],
         "record": change.record,
     }
-    update = sa.update(images).where(images.c.id == row["id"], images.c.revision == row["revision"])
-    if connection.execute(update.values(seal(images, current))).rowcount != 1:
+    key = {"image_id": row["id"], "seen": row["revision"]}
+    if connection.execute(_UPDATE, {**key, **seal(images, current)}).rowcount != 1:
         return False
-    connection.execute(sa.insert(revisions).values(values))
+    connection.execute(_INSERT, values)
     return True
 
 

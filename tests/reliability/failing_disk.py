@@ -22,8 +22,11 @@ DISK = ctypes.CDLL(None)
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EACCES)
 
 
-def main(folder: Path, wal: bool) -> None:
-    """Sweep k for all errors, once failing a single call, once all that follow."""
+def main(folder: Path, wal: bool, thorough: bool) -> None:
+    """Sweep k, once failing a single call, once all that follow.
+
+    Thorough tries every error at every call, otherwise they take turns.
+    """
     store = make_project(folder, 1)
     if not wal:
         store._database._wal = False
@@ -34,13 +37,13 @@ def main(folder: Path, wal: bool) -> None:
     history.do(1, edited(0), "begin")
     counts = {"calls": 0, "failed": 0, "refused": 0, "in_doubt": 0}
     low = 0
-    for error in ERRORS:
+    for turn in range(len(ERRORS) if thorough else 1):
         for keep in (0, 1):
             k = 1
             while True:
                 low += 2
                 record = edited(low)
-                DISK.disk_arm(k, error, keep)
+                DISK.disk_arm(k, ERRORS[(k + turn) % len(ERRORS)], keep)
                 refused = _do(history, record)
                 hits = DISK.disk_failed()
                 DISK.disk_arm(0, 0, 0)
@@ -90,4 +93,4 @@ def _on_disk(folder: Path) -> Annotation | None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] == "wal")
+    main(Path(sys.argv[1]), sys.argv[2] == "wal", sys.argv[3] == "thorough")

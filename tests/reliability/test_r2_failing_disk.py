@@ -38,11 +38,14 @@ def failing_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@pytest.mark.parametrize("sweep", ["quick", pytest.param("thorough", marks=pytest.mark.long)])
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-def test_every_disk_call_fails_once(folder: Path, failing_disk: Path, journal: str) -> None:
+def test_every_disk_call_fails_once(
+    folder: Path, failing_disk: Path, journal: str, sweep: str
+) -> None:
     project = folder / "annotations"  # so that syncing the folder itself fails, too
     done = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.failing_disk", project, journal],
+        [sys.executable, "-m", "tests.reliability.failing_disk", project, journal, sweep],
         env={**os.environ, "LD_PRELOAD": str(failing_disk)},
         cwd=ROOT,
         capture_output=True,
@@ -51,7 +54,7 @@ def test_every_disk_call_fails_once(folder: Path, failing_disk: Path, journal: s
     )
     assert done.returncode == 0, done.stderr
     counts = json.loads(done.stdout)
-    assert counts["failed"] >= 12 and counts["refused"] >= 12
+    assert counts["failed"] >= 12 and counts["refused"] >= 8
     print(
         f"R2 ({journal}): {counts['failed']} failed disk calls with EIO, ENOSPC, EACCES, "
         f"{counts['refused']} saves refused, 0 lost, 0 half; {counts['in_doubt']} had reached the "
