@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -57,7 +58,9 @@ class Boundary(TyperGroup):
         extra["prog_name"] = _PROGRAM
         quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
         try:
-            with quiet:
+            with quiet, warnings.catch_warnings():
+                if not debug:
+                    warnings.showwarning = _warned
                 outcome = super().main(args=arguments, standalone_mode=False, **extra)
         except Exception as error:  # the boundary: nothing passes but --debug
             if debug:
@@ -72,6 +75,11 @@ class Boundary(TyperGroup):
 def complain(message: str) -> None:
     """Say one line on standard error."""
     print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning as one line, without file name and source line."""
+    complain(str(message))
 
 
 def _failed(error: Exception) -> Result:
