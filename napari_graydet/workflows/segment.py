@@ -18,7 +18,7 @@ import numpy.typing as npt
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import CleanUp
-from napari_graydet.errors import GeometryError
+from napari_graydet.errors import GeometryError, ImageError
 from napari_graydet.io.images import read_image
 from napari_graydet.project.schema import (
     Annotation,
@@ -177,7 +177,7 @@ def segment(
     >>> segment(image, roi=(0, 0, 2, 1), gray_range=(50, 255)).mask
     array([[False,  True, False]])
     """
-    picture = image if isinstance(image, GrayImage) else read_image(Path(image), frame=frame)
+    picture = _picture(image, frame)
     gray = None if gray_range is None else _range(gray_range)
     helper = predictor or default_predictor()
     rois, notices = _rois(picture, roi, label, if_none, min_score, helper)
@@ -191,6 +191,17 @@ def segment(
     }
     annotation = _with_cleanup(prediction.annotation, cleanup)
     return Segmentation(picture, annotation, models, (*notices, *prediction.notices))
+
+
+def _picture(image: GrayImage | str | Path, frame: int | None) -> GrayImage:
+    if isinstance(image, GrayImage):
+        return image
+    if not isinstance(image, str | Path):
+        raise ImageError(
+            f"Expected a file or a GrayImage, got {type(image).__name__}; an array becomes an "
+            "image by GrayImage(pixels, GrayScale.of_bits(8))."
+        )
+    return read_image(Path(image), frame=frame)
 
 
 def by_range(image: GrayImage, rois: Sequence[RoiRecord], gray: GrayRange) -> Annotation:

@@ -15,7 +15,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import CleanUp
-from napari_graydet.errors import GeometryError, ModelError
+from napari_graydet.errors import GeometryError, ImageError, ModelError
 from napari_graydet.project.schema import Annotation, BoxRecord
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.segment import Segmentation, segment
@@ -163,6 +163,11 @@ def test_cleanup_is_off_unless_asked_for_and_then_recorded() -> None:
 def test_bad_geometry(options: dict[str, Any], message: str) -> None:
     with pytest.raises(GeometryError, match=message):
         segment(noise(), predictor=fake_predictor(), **options)
+
+
+def test_an_array_is_told_how_to_become_an_image() -> None:
+    with pytest.raises(ImageError, match="GrayImage"):
+        segment(np.zeros((3, 3), np.uint8))  # type: ignore[arg-type]
 
 
 def test_record_has_the_keys_of_the_design() -> None:
