@@ -17,7 +17,7 @@ from napari_graydet.models.roi_detector import PADDING
 KEPT_SIZE = 640
 """Longest side in which pictures are kept for training."""
 
-_LEAST_VISIBLE = 0.5
+_LEAST_VISIBLE = 0.25
 """A box cut by the frame counts while so much of its area is left."""
 
 _LEAST_SIDE = 4.0
@@ -77,7 +77,7 @@ def augment(example: Example, size: int, rng: np.random.Generator) -> tuple[torc
     """
     gray, boxes = _turn(example.gray, example.boxes, rng)
     height, width = gray.shape
-    zoom = size / max(height, width) * np.exp(rng.uniform(np.log(0.6), np.log(1.25)))
+    zoom = size / max(height, width) * np.exp(rng.uniform(np.log(0.6), np.log(1.6)))
     stretch = np.exp(rng.uniform(-0.1, 0.1))
     new_height, new_width = round(height * zoom * stretch), round(width * zoom / stretch)
     picture = resize(gray.float() / 255, new_height, new_width)
@@ -123,6 +123,9 @@ def vary_tones(picture: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         picture = picture * (1 + ramp)
     if rng.random() < 0.12:
         picture = 1 - picture
+    if rng.random() < 0.3:  # pale or dark pictures that use a part of the gray scale only
+        low, high = rng.uniform(0, 0.35), rng.uniform(0.35, 1)
+        picture = low + picture * max(high - low, 0.2)
     if rng.random() < 0.3:
         noise = rng.standard_normal(tuple(picture.shape), dtype=np.float32)
         picture = picture + torch.from_numpy(noise) * float(rng.uniform(0, 0.06))

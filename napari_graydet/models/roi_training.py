@@ -97,13 +97,14 @@ class Stage:
 PRESETS: dict[str, tuple[Stage, ...]] = {
     "default": (
         Stage(0.05, 13, (1e-3, 1e-3), (256,)),
-        Stage(0.55, 5, (5e-4, 3e-4), (256, 320)),
-        Stage(0.40, 5, (3e-4, 3e-6), (384, 416, 448)),
+        Stage(0.45, 5, (6e-4, 4e-4), (256, 320)),
+        Stage(0.50, 5, (4e-4, 3e-6), (320, 416)),
     ),
     "paper": (Stage(0.5, 18, (1e-3, 1e-3), (416,)), Stage(0.5, 0, (1e-4, 1e-4), (416,))),
 }
 """Stages by name. The default keeps COCO's first layers: edges are edges, and their gradients at
-full resolution cost most; "paper" has the paper's rates and halves (its 25 + 25 epochs: `epochs=50`)."""
+full resolution cost most. "paper" has the paper's rates and halves (its 25 + 25 epochs are
+`epochs=50`)."""
 
 
 @dataclass(frozen=True)

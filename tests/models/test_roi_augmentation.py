@@ -56,7 +56,7 @@ def test_tones_stay_gray_values(seed: int) -> None:
 
 
 def test_boxes_mostly_outside_or_tiny_do_not_count() -> None:
-    boxes = np.array([[-60, 10, 30, 50], [-20, 10, 30, 50], [10, 10, 13, 60]], np.float32)
+    boxes = np.array([[-99, 10, 30, 50], [-20, 10, 30, 50], [10, 10, 13, 60]], np.float32)
     kept = augmentation._visible(boxes, 100)
     np.testing.assert_allclose(kept, [[0.15, 0.3, 0.3, 0.4]], atol=1e-6)
 
