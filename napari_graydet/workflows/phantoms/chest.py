@@ -204,7 +204,7 @@ def build_chest(rng: np.random.Generator, size: int) -> Subject:
     scene = Scene(
         (rows, cols),
         field / size,
-        (float(rng.normal(0, 7)), float(rng.uniform(-22, 25))),
+        (float(rng.normal(0, 7)), float(rng.uniform(-15, 34))),
         float(rng.normal(0, 0.025)),
         False,
         trabecular_texture(rng),

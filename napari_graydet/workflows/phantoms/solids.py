@@ -335,9 +335,7 @@ def ellipse(scene: Scene, centre: Point, radii: Point, angle: float = 0.0) -> Ar
     return out
 
 
-def tubes(
-    scene: Scene, curves: Sequence[Array], radius: float, weights: Array | None = None
-) -> Array:
+def tubes(scene: Scene, curves: Sequence[Array], radius: float) -> Array:
     """Thickness (H, W) in mm of thin round tubes along curves, all of one radius.
 
     A tube at offset u has the chord 2 sqrt(r^2 - u^2). That is the line integral of a flat disc
@@ -349,15 +347,16 @@ def tubes(
     curves : sequence of (N, 3) arrays
         Centre lines in mm: x, y, and depth along the ray.
     """
-    lines = np.zeros(scene.shape, np.float64)
-    for index, curve in enumerate(curves):
-        step = np.linalg.norm(np.diff(curve, axis=0), axis=1)
+    points, weights = [], []
+    for curve in curves:
+        step = np.sqrt((np.diff(curve, axis=0) ** 2).sum(1))
         arc = np.concatenate([[0], np.cumsum(step)])
         count = max(int(arc[-1] / (0.5 * scene.spacing)), 2)
         at = (np.arange(count) + 0.5) * arc[-1] / count
-        points = np.stack([np.interp(at, arc, curve[:, i]) for i in (0, 1)], axis=1)
-        weight = arc[-1] / count * (1.0 if weights is None else float(weights[index]))
-        _splat(lines, scene.to_pixels(points) - 0.5, weight)
+        points.append(np.stack([np.interp(at, arc, curve[:, i]) for i in (0, 1)], axis=1))
+        weights.append(np.full(count, arc[-1] / count))
+    pixels = scene.to_pixels(np.concatenate(points)) - 0.5
+    lines = _splat(scene.shape, pixels, np.concatenate(weights))
     pixel = radius / scene.spacing
     reach = int(np.ceil(pixel)) + 1
     grid = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
@@ -367,13 +366,17 @@ def tubes(
     return out
 
 
-def _splat(image: Array, pixels: Array, weight: float) -> None:
-    """Add ``weight`` at continuous (column, row) places, shared bilinearly."""
+def _splat(shape: tuple[int, int], pixels: Array, weights: Array) -> Array:
+    """Image (H, W) of weights at continuous (column, row) places, shared bilinearly."""
     base = np.floor(pixels).astype(int)
     part = pixels - base
+    out = np.zeros(shape[0] * shape[1])
     for dc in (0, 1):
         for dr in (0, 1):
             col, row = base[:, 0] + dc, base[:, 1] + dr
-            share = np.abs(1 - dc - part[:, 0]) * np.abs(1 - dr - part[:, 1])
-            inside = (col >= 0) & (col < image.shape[1]) & (row >= 0) & (row < image.shape[0])
-            np.add.at(image, (row[inside], col[inside]), weight * share[inside])
+            share = weights * np.abs(1 - dc - part[:, 0]) * np.abs(1 - dr - part[:, 1])
+            inside = (col >= 0) & (col < shape[1]) & (row >= 0) & (row < shape[0])
+            index = row[inside] * shape[1] + col[inside]
+            out += np.bincount(index, share[inside], minlength=out.size)
+    image: Array = out.reshape(shape)
+    return image
