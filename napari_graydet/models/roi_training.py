@@ -28,7 +28,7 @@ from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
 from napari_graydet.models.darknet import read_darknet
-from napari_graydet.models.device import choose_device
+from napari_graydet.models.device import choose_device, is_out_of_memory
 from napari_graydet.models.roi_augmentation import Example, augment, empty_scene
 from napari_graydet.models.roi_detector import (
     DEFAULT_ARCHITECTURE,
@@ -175,7 +175,7 @@ def train_roi(
     Raises
     ------
     ModelError
-        If there is nothing to train on, or the budget or preset is not one.
+        If there is nothing to train on, the budget or preset is not one, or memory runs out.
     WeightsError
         If the start does not fit, or the file cannot be written.
     CancelledError
@@ -202,12 +202,17 @@ def train_roi(
     )
     run = _Run(network, PRESETS[preset], choose_device(device), np.random.default_rng(seed))
     saved = time.monotonic()
-    for progress in run.steps(examples, epochs, minutes):
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save_weights(out, tensors_of(run.average), card)
-            saved = time.monotonic()
-        if on_progress is not None:
-            on_progress(progress)
+    try:
+        for progress in run.steps(examples, epochs, minutes):
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                save_weights(out, tensors_of(run.average), card)
+                saved = time.monotonic()
+            if on_progress is not None:
+                on_progress(progress)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(f"Out of memory on {run.device.type}; train on the CPU.") from error
     save_weights(out, tensors_of(run.average), card)
     held = list(held_out)
     if held:
