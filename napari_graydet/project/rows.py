@@ -96,13 +96,20 @@ def select_entries(connection: sa.Connection, image_id: int | None = None) -> li
     return entries
 
 
-def select_image(connection: sa.Connection, image_id: int) -> Row:
-    """Return the whole row of an image, its checksum verified."""
+def select_image(connection: sa.Connection, image_id: int, *, sealed: bool = True) -> Row:
+    """Return the whole row of an image, its checksum verified if `sealed`."""
     row = connection.execute(_IMAGE, {"image_id": image_id}).mappings().one_or_none()
     if row is None:
         raise _no_image(image_id)
-    check_seal(images, row, str(row["path"]))
+    if sealed:
+        check_seal(images, row, str(row["path"]))
     return row
+
+
+def newest_revision(connection: sa.Connection, image_id: int) -> int:
+    """Return the number of an image's newest revision, 0 if it has none."""
+    query = sa.select(sa.func.max(revisions.c.revision)).where(revisions.c.image_id == image_id)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def select_revision(connection: sa.Connection, image_id: int, revision: int) -> Row:
@@ -145,12 +152,11 @@ def select_revisions(
         ) from error
 
 
-def revision_values(row: Row, change: Change) -> dict[str, Any]:
-    """Return the values of the revision that follows on an image's row."""
-    _check_size(row, change.annotation)
+def revision_values(image_id: int, number: int, change: Change) -> dict[str, Any]:
+    """Return the values of a new revision's row."""
     values = {
-        "image_id": row["id"],
-        "revision": row["revision"] + 1,
+        "image_id": image_id,
+        "revision": number,
         "at": datetime.now(UTC).isoformat(),
         "who": change.who,
         "source": change.source,
@@ -190,7 +196,8 @@ def has_human_work(row: Row) -> bool:
     return unpack(row["record"], row["path"]).has_human_work
 
 
-def _check_size(row: Row, annotation: Annotation) -> None:
+def check_size(row: Row, annotation: Annotation) -> None:
+    """Refuse a record of another size than the ones before; an image never changes."""
     recorded = (row["width"], row["height"])
     if recorded != (None, None) and recorded != (annotation.width, annotation.height):
         raise ProjectError(

@@ -5,12 +5,9 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import sqlalchemy as sa
-
-from napari_graydet.errors import ConflictError, GraydetError, ProjectError
+from napari_graydet.errors import GraydetError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images
 from napari_graydet.project import rows
@@ -23,6 +20,7 @@ from napari_graydet.project.opening import (
     recover_project,
 )
 from napari_graydet.project.rows import Change, Kind
+from napari_graydet.project.saving import Saver
 from napari_graydet.project.schema import Annotation, ImageEntry, RevisionEntry, Source, State
 from napari_graydet.project.settings import FILE_NAME, check_relative, relative_image_path
 from napari_graydet.project.tables import pack, unpack
@@ -58,7 +56,7 @@ class ProjectStore:
         with self._database.reading() as connection:
             self._classes = rows.select_classes(connection)
         self._hashes: dict[int, str] = {}
-        self._in_doubt: dict[int, str] = {}
+        self._saver = Saver(project.database)
 
     # --- opening and closing ------------------------------------------------------------------
 
@@ -160,12 +158,7 @@ class ProjectStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- classes and images -------------------------------------------------------------------
@@ -256,7 +249,7 @@ class ProjectStore:
         Raises
         ------
         DamagedProjectError
-            If the stored record is damaged; `revisions` and `record_at` give older ones.
+            If the stored record is damaged; `restore` brings an older one back.
         ProjectError
             If the image has another shape than the record.
         """
@@ -319,13 +312,7 @@ class ProjectStore:
             If the record has unknown labels or does not fit the image, or the disk fails.
         """
         change = self._change(image_id, annotation, source, kind, action, active_seconds)
-        with self._database.writing() as connection:
-            row = rows.select_image(connection, image_id)
-            if row["revision"] != expected_revision and not self._is_ours(connection, row):
-                raise self._conflict(connection, row, expected_revision)
-            revision = self._write(connection, row, change)
-        self._in_doubt.pop(image_id, None)
-        return revision
+        return self._saver.save(image_id, change, expected_revision)
 
     def save_prediction(self, image_id: int, annotation: Annotation, model: str) -> bool:
         """Save what a model proposes, unless a person has worked on the image.
@@ -339,13 +326,7 @@ class ProjectStore:
         if annotation.has_human_work:
             raise ProjectError("A prediction must not claim to be a person's work.")
         change = self._change(image_id, annotation, "model", "prediction", f"prediction of {model}")
-        with self._database.writing() as connection:
-            row = rows.select_image(connection, image_id)
-            if rows.has_human_work(row):
-                return False
-            self._write(connection, row, change)
-        self._in_doubt.pop(image_id, None)
-        return True
+        return self._saver.save_prediction(image_id, change)
 
     # --- the past -----------------------------------------------------------------------------
 
@@ -374,7 +355,26 @@ class ProjectStore:
             row = rows.select_revision(connection, image_id, revision)
         return unpack(row["record"], f"revision {revision} of image {image_id}")
 
-    # --- the steps of a save ------------------------------------------------------------------
+    def restore(self, image_id: int, revision: int) -> int:
+        """Make an older record the current one again, also where the current one is damaged.
+
+        Returns
+        -------
+        int
+            The new revision; nothing older is changed.
+
+        Raises
+        ------
+        DamagedProjectError
+            If that record is damaged, too.
+        """
+        annotation = self.record_at(image_id, revision)
+        action = f"restore revision {revision}"
+        return self._saver.restore(
+            image_id, self._change(image_id, annotation, "human", "save", action)
+        )
+
+    # --- preparing a save ---------------------------------------------------------------------
 
     def _change(
         self,
@@ -415,33 +415,6 @@ class ProjectStore:
             path = self.image_path(image_id)
             self._hashes[image_id] = recorded or sha256_of(path, error=ProjectError)
         return self._hashes[image_id]
-
-    def _write(self, connection: sa.Connection, row: rows.Row, change: Change) -> int:
-        values = rows.revision_values(row, change)
-        self._in_doubt[row["id"]] = values["digest"]
-        if not rows.write_revision(connection, row, values, change):
-            raise self._conflict(connection, row, row["revision"])
-        return int(values["revision"])
-
-    def _is_ours(self, connection: sa.Connection, row: rows.Row) -> bool:
-        """Tell whether the newest revision is one of ours whose commit reported an error.
-
-        A disk or a server can fail after it made a commit durable. The caller was told that the
-        save failed and repeats it on the old revision; that is no conflict.
-        """
-        if row["id"] not in self._in_doubt:
-            return False
-        newest = rows.select_revision(connection, row["id"], row["revision"])
-        return bool(newest["digest"] == self._in_doubt[row["id"]])
-
-    @staticmethod
-    def _conflict(connection: sa.Connection, row: rows.Row, expected: int) -> ConflictError:
-        newest = rows.select_revisions(connection, row["id"], newest=1)
-        who = f"{newest[0].who} changed" if newest else "Somebody changed"
-        return ConflictError(
-            f"{who} {row['path']} meanwhile (revision {row['revision']}, yours is {expected}); "
-            "nothing was overwritten. Load it again and repeat your change."
-        )
 
 
 def _user_name() -> str:

@@ -120,7 +120,8 @@ def check_seal(table: sa.Table, row: sa.RowMapping, name: str) -> None:
     """
     if _digest(table, row) != row["digest"]:
         raise DamagedProjectError(
-            f"The stored record of {name} is damaged (its checksum is wrong); it was kept as it is."
+            f"The stored record of {name} is damaged (its checksum is wrong); it was kept. An "
+            "older revision can be restored."
         )
 
 

@@ -160,7 +160,11 @@ def test_one_damaged_record_does_not_close_the_others(folder: Path) -> None:
             store.save(3, edited(), expected_revision=2, source="human", action="edit")
         assert store.annotation(4)[0].state.value == "in work"
         last = store.revisions(3)[-1]
-        assert store.record_at(3, last.revision).boxes[0].y0 == 2.5
+        good = store.record_at(3, last.revision)
+        assert good.boxes[0].y0 == 2.5
+        assert store.restore(3, last.revision) == 3
+        assert store.annotation(3) == (good, 3)
+        assert len(store.revisions(3)) == 3
 
 
 def test_the_backup_is_offered_and_restored(folder: Path) -> None:
