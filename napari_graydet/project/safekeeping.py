@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
 from napari_graydet.project import migrations
 from napari_graydet.project.database import BUSY_SECONDS, Database, file_uri, translated
+from napari_graydet.project.log import lost_saves
 
 BACKUP_AFTER_SECONDS = 24 * 3600.0
 """Age from which a backup is renewed when a project is opened."""
@@ -74,6 +75,11 @@ def check_file(path: Path) -> str:
     offer = _offer(path)
     if not path.is_file():
         raise DamagedProjectError(f"{path} is missing.{offer}")
+    if lost_saves(_log(path)):
+        raise DamagedProjectError(
+            f"{_log(path)} is damaged: the last saves of a program that was killed are in it. It "
+            "was kept as it is; the saves before them can be restored (recover)."
+        )
     try:
         with translated(str(path)), _inspecting(path) as connection:
             problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -170,7 +176,10 @@ def renew_backup(path: Path, now: float | None = None) -> None:
 
 
 def recover(path: Path) -> Path:
-    """Put the backup in the place of a damaged database, which is kept beside it.
+    """Put the last good state in the place of a damaged database, which is kept beside it.
+
+    If only the log of a killed program is damaged, that is the database and the sound part of its
+    log; else it is the backup.
 
     Returns
     -------
@@ -182,11 +191,30 @@ def recover(path: Path) -> Path:
     ProjectError
         If there is no sound backup.
     """
+    kept = path.with_suffix(f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
+    if lost_saves(_log(path)):
+        _fold_sound_part_of_log(path, kept)
+    else:
+        _restore_backup(path, kept)
+    return kept
+
+
+def _fold_sound_part_of_log(path: Path, kept: Path) -> None:
+    with translated(str(path)):
+        for file, copy in ((path, kept), (_log(path), _log(kept))):
+            shutil.copyfile(file, copy)
+            _sync_file(copy)
+        fold = sqlite3.connect(f"{file_uri(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS)
+        with contextlib.closing(fold):
+            fold.execute("PRAGMA journal_mode=DELETE")
+    check_file(path)
+
+
+def _restore_backup(path: Path, kept: Path) -> None:
     backup = backup_path(path)
     if not backup.is_file():
         raise ProjectError(f"There is no backup of {path}; restore it from a copy of your own.")
     check_file(backup)
-    kept = path.with_suffix(f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
     part = path.with_name(f".{path.name}.part")
     with translated(str(path)):
         shutil.copyfile(backup, part)
@@ -196,7 +224,10 @@ def recover(path: Path) -> Path:
                 Path(f"{path}{suffix}").rename(f"{kept}{suffix}")
         part.replace(path)
         _sync_folder(path.parent)
-    return kept
+
+
+def _log(path: Path) -> Path:
+    return Path(f"{path}-wal")
 
 
 @contextlib.contextmanager
