@@ -272,10 +272,7 @@ class Controller:
 
     def set_box(self, geometry: GrayBox) -> None:
         """Set the geometry of the selected box; its ROI goes along when the extent changed."""
-        box, roi = self.session.box, self.session.roi
-        self._set_box(lambda b: edits.by_hand(b, geometry), "move box")
-        if box is not None and roi is not None and geometry.roi != box.roi_box:
-            self.move_roi(roi.id, geometry.roi)
+        self._set_box(lambda box: edits.by_hand(box, geometry), "move box")
 
     def preview_roi(self, roi_id: str, roi: RoiBox) -> None:
         """Show the selected box over an ROI in the middle of a drag; nothing is stored."""
@@ -303,8 +300,9 @@ class Controller:
             return
         with _Told(self):
             new = change(box)
-            if new == box:
-                self._end_preview()
+            if self.session.box is not None and edits.same_geometry(new, box):
+                self._end_preview()  # dragged back to where it was
+                self.session.record_changed.emit()
                 return
             self.session.box_id = new.id
             self._edit(lambda a: edits.put_box(a, new), action)

@@ -12,20 +12,27 @@ class Deferred:
     """Calls a function once the event loop is idle, with the arguments of the last call only.
 
     A drag sends more mouse moves than frames can be drawn: those in between are dropped.
+
+    Parameters
+    ----------
+    function
+        What to call.
+    pause
+        Milliseconds without a further call to wait for.
     """
 
-    def __init__(self, function: Callable[..., None]) -> None:
+    def __init__(self, function: Callable[..., None], pause: int = 0) -> None:
         self._function = function
         self._args: tuple[Any, ...] | None = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
+        self._timer.setInterval(pause)
         self._timer.timeout.connect(self.flush)
 
     def __call__(self, *args: Any) -> None:
         """Ask for a call."""
         self._args = args
-        if not self._timer.isActive():
+        if self._timer.interval() > 0 or not self._timer.isActive():
             self._timer.start()
 
     def flush(self) -> None:

@@ -98,12 +98,23 @@ def relabel_roi(record: Annotation, roi_id: str, label: str) -> Annotation:
 
 
 def put_box(record: Annotation, box: BoxRecord) -> Annotation:
-    """Replace the box of the same id, or add it."""
+    """Replace the box of the same id, or add it; its ROI takes on the box's extent."""
     if any(b.id == box.id for b in record.boxes):
         boxes = tuple(box if b.id == box.id else b for b in record.boxes)
     else:
         boxes = (*record.boxes, box)
-    return _touched(record, boxes=boxes)
+    x0, y0, x1, y1 = box.roi_box.xyxy
+    extent = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, **_BY_HAND}
+    rois = tuple(
+        r.model_copy(update=extent) if r.id == box.roi_id and r.roi_box != box.roi_box else r
+        for r in record.rois
+    )
+    return _touched(record, boxes=boxes, rois=rois)
+
+
+def same_geometry(a: BoxRecord, b: BoxRecord) -> bool:
+    """Tell whether two boxes are the same solid."""
+    return (a.roi_box, a.low, a.high) == (b.roi_box, b.low, b.high)
 
 
 def boxed_roi(roi: RoiRecord, gray: GrayRange) -> BoxRecord:

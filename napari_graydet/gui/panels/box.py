@@ -28,6 +28,9 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
+CUBOID_PAUSE = 60
+"""Milliseconds: a frame of the cloud costs more than the mask may wait for in a drag."""
+
 CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
 """What the check box turns on: specks and holes go, parts stay apart."""
 
@@ -63,7 +66,7 @@ class BoxPanel(Panel):
     def shutdown(self) -> None:
         """Stop following and close the second canvas."""
         super().shutdown()
-        for deferred in (self._show_later, self._drag_range, self._drag_box):
+        for deferred in (self._show_later, self._show_cuboid, self._drag_range, self._drag_box):
             deferred.drop()
         self.cloud.close()
 
@@ -123,6 +126,7 @@ class BoxPanel(Panel):
     def _connect_views(self) -> None:
         controller = self.controller
         self._show_later = Deferred(self._show)
+        self._show_cuboid = Deferred(self._follow_cuboid, CUBOID_PAUSE)
         self._drag_range = Deferred(controller.preview_range)
         self._drag_box = Deferred(controller.preview_box)
         self.histogram.range_dragged.connect(self._drag_range)
@@ -145,10 +149,15 @@ class BoxPanel(Panel):
         self.controller.set_range(low, high)
 
     def _follow(self, _window: object) -> None:
-        """During a drag show the new numbers; the cloud's points wait for the release."""
+        """During a drag show the new numbers; the cuboid waits for a pause, its points longer."""
         box = self.session.preview
         if box is not None:
             self._show_numbers(box)
+            self._show_cuboid()
+
+    def _follow_cuboid(self) -> None:
+        box = self.session.preview
+        if box is not None:
             self.cloud.set_box(box.gray_box(), refresh_colours=False)
 
     def _show(self) -> None:

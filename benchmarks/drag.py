@@ -1,0 +1,167 @@
+"""How fast the mask follows a dragged threshold, in the real window (acceptance 5).
+
+    python benchmarks/drag.py [--size 1000] [--moves 120]
+
+Drags the lower handle of the histogram with mouse events over an ROI of size x size pixels. For
+every mouse move it measures
+
+- compute: from gray range to the new label map, and
+- drawn: from the mouse event to the rendered frame of the image canvas (after glFinish), with
+  everything that the window redraws on the way: histogram, numbers, cuboid.
+
+Prints a Markdown table and writes benchmarks/results/drag.json. Needs a display or Xvfb; the
+targets (10 ms and 50 ms at p95) are for software OpenGL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from qtpy import API_NAME
+from qtpy.QtCore import QEventLoop
+from qtpy.QtWidgets import QApplication
+from scipy import ndimage
+from vispy import gloo
+
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.gui import open_window
+from napari_graydet.gui.desk import desk_of
+from napari_graydet.gui.workplace import WORKPLACE
+from tests.gui.mouse import Mouse
+
+RESULTS = Path(__file__).parent / "results" / "drag.json"
+
+
+def make_image(size: int, dtype: type[np.integer], rng: np.random.Generator) -> np.ndarray:
+    """Return a smooth noisy image somewhat larger than the ROI."""
+    shape = (size + 200, size + 200)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), size / 12)
+    smooth = (smooth - smooth.min()) / np.ptp(smooth) + rng.normal(scale=0.03, size=shape)
+    return (np.clip(smooth, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+class Bench:
+    """One open window with one ROI."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.viewer = open_window(folder)
+        self.desk = desk_of(self.viewer)
+        self.session = self.desk.session
+        self.box = self.viewer.window.dock_widgets[WORKPLACE].box
+        self.compute: list[float] = []
+        self.drawn: list[float] = []
+        self.frames = 0
+        self._until(lambda: self.session.image is not None and self.session.job is None)
+        self._add_box(size)
+        self._watch()
+
+    def _until(self, ready) -> None:
+        end = time.monotonic() + 60
+        while not ready():
+            assert time.monotonic() < end, "the window did not get ready"
+            QApplication.processEvents()
+
+    def _add_box(self, size: int) -> None:
+        controller = self.desk.controller
+        controller.detection.box = lambda: None  # no network: this is about drawing
+        controller.add_roi(RoiBox(100, 100, 100 + size, 100 + size))
+        image = self.session.image
+        grays = np.quantile(image.pixels, (0.3, 0.8))
+        controller.set_range(*(int(v) for v in grays))
+        end = time.monotonic() + 2
+        self._until(lambda: time.monotonic() > end)
+
+    def _watch(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            canvas = self.viewer.window._qt_viewer.canvas._scene_canvas
+        canvas.events.draw.connect(self._frame_drawn, position="last")
+        masks = self.session.masks
+        preview = masks.preview
+
+        def timed(box):
+            start = time.perf_counter()
+            window = preview(box)
+            self.compute.append(time.perf_counter() - start)
+            return window
+
+        masks.preview = timed
+
+    def _frame_drawn(self, _event) -> None:
+        gloo.gl.glFinish()
+        self.frames += 1
+
+    def drag(self, moves: int) -> None:
+        """Drag the lower threshold to and fro."""
+        histogram = self.box.histogram
+        start = histogram.handle_position("low")
+        mouse = Mouse(histogram)
+        mouse.press(start.x(), start.y())
+        for step in range(moves):
+            x = start.x() + 25 * np.sin(step / 6) + 0.5
+            frames, computed = self.frames, len(self.compute)
+            began = time.perf_counter()
+            mouse.move(x, start.y())
+            while self.frames == frames and time.perf_counter() - began < 1:
+                QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+            if len(self.compute) > computed:  # else the handle stayed on the same gray
+                self.drawn.append(time.perf_counter() - began)
+        mouse.release(x, start.y())
+        self._until(lambda: self.session.preview is None)
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """Return p50 and p95 in milliseconds."""
+    p50, p95 = np.percentile(np.array(seconds) * 1000, (50, 95))
+    return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
+
+
+def measure(size: int, moves: int, dtype: type[np.integer]) -> dict[str, object]:
+    """Open a window on one image, drag, close."""
+    with tempfile.TemporaryDirectory() as place:
+        pixels = make_image(size, dtype, np.random.default_rng(0))
+        tifffile.imwrite(Path(place) / "image.tif", pixels)
+        bench = Bench(Path(place), size)
+        bench.drag(10)  # the first frames make textures
+        bench.compute.clear()
+        bench.drawn.clear()
+        bench.drag(moves)
+        bench.viewer.close()
+        return {
+            "bits": np.iinfo(dtype).bits,
+            "roi": f"{size} x {size}",
+            "moves": len(bench.drawn),
+            "compute": percentiles(bench.compute),
+            "drawn": percentiles(bench.drawn),
+        }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--moves", type=int, default=120)
+    options = parser.parse_args()
+    rows = [measure(options.size, options.moves, dtype) for dtype in (np.uint8, np.uint16)]
+    document = {"qt": API_NAME, "machine": platform.machine(), "rows": rows}
+    print("| image | ROI | compute p50 | p95 | drawn p50 | p95 |\n|---|---|---|---|---|---|")
+    for row in rows:
+        compute, drawn = row["compute"], row["drawn"]
+        print(
+            f"| {row['bits']} bit | {row['roi']} | {compute['p50_ms']} ms | {compute['p95_ms']} ms "
+            f"| {drawn['p50_ms']} ms | {drawn['p95_ms']} ms |"
+        )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import ProjectError
+from napari_graydet.gui.controller import Controller
+from napari_graydet.project.schema import CleanUpRecord, State
+from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows.predict import Predictor
+from tests.gui.fakes import BRIGHT, Broken, FakeBoxes, make_controller, make_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "study")
+
+
+@pytest.fixture
+def controller(folder: Path) -> Iterator[Controller]:
+    controller = make_controller(folder)
+    yield controller
+    controller.close()
+
+
+def on_disk(controller: Controller):
+    """Return the current image's record as another process would read it."""
+    assert controller.session.folder is not None and controller.session.image_id is not None
+    with ProjectStore.open(controller.session.folder) as store:
+        return store.annotation(controller.session.image_id)[0]
+
+
+def test_the_first_image_is_shown_and_nothing_is_stored_yet(controller: Controller) -> None:
+    session = controller.session
+    assert len(session.entries) == 3 and session.position == 0
+    assert session.annotation is not None and not session.annotation.rois
+    assert session.classes == ("bone", "lung") and session.label == "bone"
+    assert session.saved_at is None and session.message is None
+
+
+def test_a_drawn_roi_gets_a_box_and_both_are_on_disk(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    session = controller.session
+    assert session.roi is not None and session.box is not None
+    assert session.box.roi_id == session.roi.id and session.box.source == "model"
+    assert len(session.alternatives[session.roi.id]) == 3
+    assert on_disk(controller) == session.annotation
+    assert session.masks is not None and session.masks.map[10:40, 20:50].all()
+
+
+def test_a_drag_is_previewed_and_committed_once(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    session = controller.session
+    revision = session.entry.revision
+    for low in range(60, 120):
+        controller.preview_range(low, 255)
+    assert session.preview is not None and session.entry.revision == revision
+    assert session.shown_box.low == 119 and session.box.low == 150
+    controller.set_range(190, 200)
+    assert session.preview is None and session.entry.revision == revision + 1
+    assert (session.box.low, session.box.high, session.box.source) == (190, 200, "human")
+    pixels = session.image.pixels
+    np.testing.assert_array_equal(session.masks.map, on_disk(controller).label_map(
+        pixels, list(session.classes)))  # fmt: skip
+
+
+def test_a_drag_back_to_the_start_stores_nothing(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    revision = controller.session.entry.revision
+    before = controller.session.masks.map.copy()
+    controller.preview_range(0, 255)
+    controller.set_range(150, 255)
+    assert controller.session.entry.revision == revision and controller.session.preview is None
+    np.testing.assert_array_equal(controller.session.masks.map, before)
+
+
+def test_setting_a_range_makes_the_box_of_a_bare_roi(folder: Path) -> None:
+    class NoBoxes(FakeBoxes):
+        def detect(self, *args: object, **more: object) -> list:  # type: ignore[override]
+            return []
+
+    controller = make_controller(
+        folder, lambda: Predictor(roi_detector=Broken(), box_detector=NoBoxes())
+    )
+    controller.add_roi(BRIGHT)
+    assert controller.session.box is None and "No 3D box" in controller.session.message.text
+    controller.preview_range(150, 255)
+    assert controller.session.masks.map.sum() == 900
+    controller.set_range(150, 255)
+    assert controller.session.box is not None and on_disk(controller).boxes
+    controller.close()
+
+
+def test_moving_the_box_in_3d_moves_its_roi(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    extent = RoiBox(10, 5, 60, 50)
+    revision = controller.session.entry.revision
+    controller.set_box(GrayBox.flat(extent, GrayRange(10, 20)))
+    assert controller.session.entry.revision == revision + 1
+    assert controller.session.roi.roi_box == controller.session.box.roi_box == extent
+    assert controller.session.box.low == 10
+
+
+def test_tilt_and_back(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    controller.set_net(2)
+    assert controller.session.box.gray_box().k == 2
+    controller.set_net(1)
+    assert (controller.session.box.low, controller.session.box.high) == (150, 255)
+
+
+def test_alternatives_replace_the_geometry_and_keep_the_id(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    before = controller.session.box
+    controller.choose_alternative(2)
+    after = controller.session.box
+    assert after.id == before.id and (after.low, after.high) == (0, 100)
+    assert after.source == "model" and len(controller.session.annotation.boxes) == 1
+
+
+def test_paint_clean_up_and_forgetting_it(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    painted = controller.session.masks.map.copy()
+    painted[50:55, 60:70] = 1
+    controller.paint(painted)
+    assert controller.session.masks.map[52, 65] == 1
+    assert on_disk(controller).residual["bone"].added
+    controller.set_cleanup(CleanUpRecord(min_area=2000))
+    assert controller.session.masks.map.sum() == 50, "painting comes after the clean-up"
+    controller.set_cleanup(None)
+    controller.clear_paint()
+    assert not on_disk(controller).residual and not on_disk(controller).cleanup
+
+
+def test_accepting_an_image_with_nothing_in_it(controller: Controller) -> None:
+    first = controller.session.image_id
+    controller.accept()
+    assert controller.session.image_id != first and controller.session.accepted == 1
+    controller.go_to(first)
+    record = on_disk(controller)
+    assert record.state is State.ACCEPTED and not record.boxes
+
+
+def test_verdicts_go_to_the_next_open_image_round_the_end(controller: Controller) -> None:
+    ids = [entry.id for entry in controller.session.entries]
+    controller.go_to(ids[2])
+    controller.reject()
+    assert controller.session.image_id == ids[0]
+    controller.accept()
+    assert controller.session.image_id == ids[1]
+    states = [entry.state for entry in controller.session.entries]
+    assert states == [State.ACCEPTED, State.NEW, State.REJECTED]
+
+
+def test_an_edit_reopens_an_accepted_image(controller: Controller) -> None:
+    first = controller.session.image_id
+    controller.accept()
+    controller.go_to(first)
+    controller.add_roi(BRIGHT)
+    assert controller.session.entry.state is State.IN_WORK
+
+
+def test_undo_and_redo_across_images(controller: Controller) -> None:
+    session = controller.session
+    first = session.image_id
+    controller.add_roi(BRIGHT)
+    kept = session.annotation
+    controller.accept()
+    controller.add_roi(RoiBox(0, 0, 20, 20))
+    controller.undo()
+    controller.undo()
+    assert session.image_id != first and not session.annotation.rois
+    controller.undo()
+    assert session.image_id == first and session.annotation == kept
+    controller.redo()
+    assert session.annotation.state is State.ACCEPTED
+    assert session.can_redo
+
+
+def test_new_classes_are_appended(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    controller.choose_label("metal")
+    assert controller.session.classes == ("bone", "lung", "metal")
+    assert controller.session.roi.label == controller.session.box.label == "metal"
+    assert controller.session.masks.map.max() == 3
+    assert {b.label for b in on_disk(controller).boxes} == {"metal"}
+
+
+def test_detection_fills_the_image_and_leaves_human_work(controller: Controller) -> None:
+    controller.detection.image()
+    assert controller.session.annotation.state is State.PROPOSED
+    assert controller.session.job is None
+    controller.set_range(100, 200)
+    edited = controller.session.annotation
+    controller.detection.image()
+    assert controller.session.annotation.boxes == edited.boxes
+
+
+def test_detect_all_leaves_human_work_and_reports(controller: Controller) -> None:
+    controller.add_roi(RoiBox(0, 0, 10, 10))
+    mine = controller.session.annotation
+    controller.detection.all()
+    assert on_disk(controller) == mine
+    states = [entry.state for entry in controller.session.entries]
+    assert states == [State.IN_WORK, State.PROPOSED, State.PROPOSED]
+    assert "2 images proposed" in controller.session.message.text
+
+
+def test_a_failing_model_is_one_line(folder: Path) -> None:
+    controller = make_controller(
+        folder, lambda: Predictor(roi_detector=Broken(), box_detector=FakeBoxes())
+    )
+    controller.detection.image()
+    assert controller.session.message.text == "The model could not be run; choose another device."
+    assert controller.session.job is None and not controller.session.annotation.rois
+    controller.close()
+
+
+def test_a_result_for_an_image_that_was_left_is_dropped(controller: Controller) -> None:
+    jobs = controller.jobs
+    second = controller.session.entries[1]
+    controller.next()
+    controller.previous()
+    jobs.hold = True
+    controller.detection.image()
+    controller.next()
+    jobs.release()
+    assert controller.session.image_id == second.id
+    assert not controller.session.annotation.rois
+
+
+def test_a_failed_save_keeps_the_edit_and_the_next_one_saves_both(
+    controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, store = controller.session, controller.recorder.store
+    first = session.image_id
+    controller.add_roi(BRIGHT)
+    stored = on_disk(controller)
+    with monkeypatch.context() as patch:
+
+        def refuse(*args: object, **more: object) -> int:
+            raise ProjectError("The disk is full.")
+
+        patch.setattr(store, "save", refuse)
+        controller.set_range(1, 2)
+        assert session.box.low == 1 and on_disk(controller) == stored
+        assert session.message.level == "error" and "disk is full" in session.message.text
+        kept = session.annotation
+        controller.next()
+        assert session.image_id != first and session.unsaved == {first: kept}
+        controller.go_to(first)
+        assert session.annotation == kept, "the unsaved edit is shown again"
+        controller.next()
+    controller.add_roi(RoiBox(0, 0, 9, 9))
+    assert not session.unsaved and "Saved again" in session.message.text
+    controller.go_to(first)
+    assert on_disk(controller) == kept
+
+
+def test_a_conflict_keeps_both_versions(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    session = controller.session
+
+    def interfere() -> None:
+        with ProjectStore.open(session.folder, who="somebody else") as other:
+            record, revision = other.annotation(session.image_id)
+            other.save(
+                session.image_id, record.model_copy(update={"state": State.REJECTED}),
+                expected_revision=revision, source="human", action="reject",
+            )  # fmt: skip
+
+    interfere()
+    controller.set_range(3, 4)
+    assert session.conflict and session.unsaved and on_disk(controller).state is State.REJECTED
+    controller.take_stored()
+    assert not session.conflict and session.annotation.state is State.REJECTED
+    assert session.annotation == on_disk(controller)
+
+    interfere()
+    controller.set_range(5, 6)
+    assert session.conflict
+    controller.keep_mine()
+    assert not session.conflict and not session.unsaved
+    assert on_disk(controller).boxes[0].low == 5
+
+
+def test_everything_is_there_after_reopening(folder: Path) -> None:
+    controller = make_controller(folder)
+    controller.add_roi(BRIGHT)
+    controller.set_range(77, 99)
+    before = controller.session.annotation
+    controller.close()
+    again = make_controller(folder)
+    assert again.session.annotation == before and again.session.can_undo
+    again.undo()
+    assert again.session.box.low == 150
+    again.close()
+
+
+def test_an_image_that_cannot_be_read_leaves_the_others_usable(folder: Path) -> None:
+    (folder / "image_1.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    controller = make_controller(folder)
+    controller.next()
+    session = controller.session
+    assert session.image is None and session.message.level == "error"
+    controller.accept()
+    controller.add_roi(BRIGHT)
+    controller.set_range(1, 2)
+    controller.paint(np.zeros((2, 2), np.uint8))
+    controller.detection.image()
+    controller.next()
+    assert session.image is not None and session.annotation is not None
+    controller.close()
+
+
+@pytest.mark.parametrize("content", ["nothing", "a text"])
+def test_a_folder_without_images_is_one_line(tmp_path: Path, content: str) -> None:
+    if content == "a text":
+        (tmp_path / "readme.txt").write_text("no image")
+    controller = make_controller(tmp_path)
+    assert controller.session.message.level == "error" and not controller.session.entries
+    assert not (tmp_path / "annotations.db").exists()
+    controller.accept()
+    controller.undo()
+    controller.next()
+    controller.close()
+
+
+def test_an_roi_outside_the_image_is_refused(controller: Controller) -> None:
+    controller.add_roi(RoiBox(500, 500, 600, 600))
+    assert "covers no pixel" in controller.session.message.text
+    assert not controller.session.annotation.rois and controller.session.saved_at is None
+
+
+def test_a_constant_roi_says_so(folder: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.full((60, 80), 7, np.uint8)).save(folder / "image_0.png")
+    controller = make_controller(folder)
+    controller.add_roi(BRIGHT)
+    assert "gray value 7" in controller.session.message.text
+    assert controller.session.annotation.rois, "the ROI stays"
+    controller.close()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
+from napari_graydet.gui import edits
+from napari_graydet.gui.mask_model import MaskModel
+from napari_graydet.project.schema import Annotation, BoxRecord, RoiRecord, State
+from tests.gui.test_mask_model import CLASSES, PIXELS, SHAPE, records
+
+EMPTY = Annotation(width=SHAPE[1], height=SHAPE[0])
+
+
+def proposed(x: float, label: str = "bone", source: str = "model") -> Annotation:
+    roi = RoiRecord(x0=x, y0=2, x1=x + 8, y1=12, label=label, score=0.9, source=source, model="m")
+    box = BoxRecord(
+        x0=x, y0=2, x1=x + 8, y1=12, roi_id=roi.id, low=9, high=40, label=label, score=0.8,
+        source=source, model="m",
+    )  # fmt: skip
+    return EMPTY.model_copy(update={"rois": (roi,), "boxes": (box,), "state": State.PROPOSED})
+
+
+@given(records(), st.integers(0, 99))
+def test_what_was_painted_is_what_is_shown(record: Annotation, seed: int) -> None:
+    masks = MaskModel(PIXELS, CLASSES)
+    masks.show(record)
+    rng = np.random.default_rng(seed)
+    painted = masks.map.copy()
+    brush = rng.random(SHAPE) < 0.1
+    painted[brush] = rng.integers(0, len(CLASSES) + 1)
+    after = edits.paint(record, masks, painted)
+    np.testing.assert_array_equal(after.label_map(PIXELS, list(CLASSES)), painted)
+    assert after.boxes == record.boxes and after.state is State.IN_WORK
+
+
+def test_a_stroke_stays_when_the_box_covers_it_for_a_while() -> None:
+    record = proposed(0)
+    masks = MaskModel(np.full(SHAPE, 50, np.uint8), CLASSES)  # nothing lies in 9..40
+    masks.show(record)
+    painted = masks.map.copy()
+    painted[5, 5] = 1
+    record = edits.paint(record, masks, painted)
+    wide = edits.put_box(record, edits.with_range(record.boxes[0], 9, 60))
+    masks.show(wide)
+    painted = masks.map.copy()
+    painted[20, 20] = 1
+    record = edits.paint(wide, masks, painted)
+    narrow = edits.put_box(record, edits.with_range(record.boxes[0], 9, 40))
+    mask = narrow.mask(masks.pixels, "bone")
+    assert mask[5, 5] and mask[20, 20] and mask.sum() == 2
+
+
+def test_boxes_go_along_with_their_roi_and_become_human() -> None:
+    record = proposed(0)
+    moved = edits.move_roi(record, record.rois[0].id, RoiBox(3.123, 1, 40, 20))
+    assert moved.rois[0].roi_box == moved.boxes[0].roi_box == RoiBox(3.12, 1, SHAPE[1], 20)
+    for part in (*moved.rois, *moved.boxes):
+        assert (part.source, part.score, part.model) == ("human", None, "m")
+    assert moved.state is State.IN_WORK
+    with pytest.raises(GeometryError):
+        edits.move_roi(record, record.rois[0].id, RoiBox(500, 500, 600, 600))
+
+
+def test_relabel_and_delete_take_the_boxes_along() -> None:
+    record = proposed(0)
+    roi_id = record.rois[0].id
+    named = edits.relabel_roi(record, roi_id, "lung")
+    assert {part.label for part in (*named.rois, *named.boxes)} == {"lung"}
+    gone = edits.delete_rois(record, [roi_id])
+    assert not gone.rois and not gone.boxes
+
+
+def test_a_tilted_box_keeps_its_tilt_when_the_range_moves() -> None:
+    geometry = GrayBox(RoiBox(0, 0, 10, 10), np.array([[0, 10], [0, 10.0]]), np.full((2, 2), 60.0))
+    box = BoxRecord(x0=0, y0=0, x1=10, y1=10, low=1, high=2, label="bone").with_box(geometry)
+    new = edits.with_range(box, 5, 50).gray_box()
+    np.testing.assert_array_equal(new.low, [[5, 15], [5, 15]])
+    np.testing.assert_array_equal(new.high, np.full((2, 2), 50))
+    assert (new.gray.low, new.gray.high) == (5, 50)
+
+
+def test_a_prediction_replaces_predictions_and_leaves_human_work() -> None:
+    old, new = proposed(0), proposed(15)
+    replaced = edits.merge_prediction(old, new)
+    assert replaced.rois == new.rois and replaced.boxes == new.boxes
+    assert replaced.state is State.PROPOSED
+
+    mine = proposed(0, source="human").model_copy(update={"state": State.IN_WORK})
+    both = edits.merge_prediction(mine, new)
+    assert both.rois == (*mine.rois, *new.rois) and both.boxes == (*mine.boxes, *new.boxes)
+    assert both.state is State.IN_WORK
+
+    same_place = edits.merge_prediction(mine, proposed(1))
+    assert same_place.rois == mine.rois and same_place.boxes == mine.boxes
+
+
+def test_a_box_set_by_hand_keeps_its_proposed_roi() -> None:
+    record = proposed(0)
+    edited = edits.put_box(record, edits.with_range(record.boxes[0], 1, 2))
+    merged = edits.merge_prediction(edited, proposed(20))
+    assert record.rois[0] in merged.rois and edited.boxes[0] in merged.boxes
