@@ -100,9 +100,10 @@ class Disturbance:
     window: float = 0.12
     noise: float = 0.02
 
-
-NONE = Disturbance(0.0, 0.0, np.inf, 0.0, 0.0)
-"""Samples as they are."""
+    @classmethod
+    def of_roi_only(cls, jitter: float = 0.06) -> Disturbance:
+        """Move the ROI's edges and leave grays as they are."""
+        return cls(jitter=jitter, gamma=0.0, straightness=np.inf, window=0.0, noise=0.0)
 
 
 def jitter_roi(roi: RoiBox, shape: tuple[int, int], sd: float, rng: np.random.Generator) -> RoiBox:
@@ -125,7 +126,7 @@ def tone_curve(disturbance: Disturbance, rng: np.random.Generator) -> Float:
         bend = np.concatenate([[0], np.cumsum(rises)])
         gray = np.interp(gray, np.linspace(0, 1, _BENDS + 1), bend)
     black, white = rng.uniform(-1, 1, 2) * disturbance.window
-    return np.clip(black + gray * (1 + white - black), 0, 1)
+    return np.asarray(np.clip(black + gray * (1 + white - black), 0, 1))
 
 
 def disturb_gray(

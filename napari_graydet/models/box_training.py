@@ -22,13 +22,8 @@ from napari_graydet.core.coder import encode
 from napari_graydet.core.grayscale import LEVELS
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import ModelError
-from napari_graydet.models.box_detector import BoxModel, RangeScorer, level_ranges
-from napari_graydet.models.box_samples import (
-    BoxSample,
-    Disturbance,
-    DrawnRoi,
-    draw_rois,
-)
+from napari_graydet.models.box_detector import POINTS, BoxModel, RangeScorer, level_ranges, propose
+from napari_graydet.models.box_samples import BoxSample, Disturbance, DrawnRoi, draw_roi, draw_rois
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
@@ -195,7 +190,8 @@ def _loss(
         torch.from_numpy(np.stack(ranges)),
     )
     log_probabilities = scores.log_softmax(dim=2)
-    return -(torch.from_numpy(np.stack(targets)) * log_probabilities).sum(dim=2).mean()
+    loss: Tensor = -(torch.from_numpy(np.stack(targets)) * log_probabilities).sum(dim=2).mean()
+    return loss
 
 
 def fit_regressor(
@@ -234,3 +230,25 @@ def _regression_rows(
     target = centre_width_of(best_edges(roi)[0])
     deltas = encode(grid.anchors[near], np.broadcast_to(target, (int(near.sum()), 2)))
     return features, deltas, np.full(len(deltas), roi.class_id)
+
+
+def box_metrics(model: BoxModel, samples: Sequence[BoxSample], *, seed: int) -> dict[str, float]:
+    """Return by group the mean mask IoU of the best box, and its share of the ceiling.
+
+    ROIs are jittered as in training, grays are left as they are; the class is given.
+    """
+    rng = np.random.default_rng(seed)
+    network, cpu = model.network.fused(), torch.device("cpu")
+    reached: dict[str, list[tuple[float, float]]] = {}
+    for sample in samples:
+        roi = draw_roi(sample, POINTS, Disturbance.of_roi_only(), rng)
+        if roi is not None:
+            found = propose(model, network, roi.seen, [roi.class_id], cpu)
+            iou = range_ious(roi.inside, roi.outside, level_ranges(found.edges[:1]))[0]
+            reached.setdefault(sample.group, []).append((iou, best_edges(roi)[1]))
+    metrics: dict[str, float] = {}
+    for group, pairs in reached.items():
+        iou, ceiling = np.mean(pairs, axis=0)
+        metrics[f"{group}: mask IoU"] = round(float(iou), 4)
+        metrics[f"{group}: share of the ceiling"] = round(float(iou / ceiling), 4)
+    return metrics

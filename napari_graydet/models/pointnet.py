@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +86,14 @@ class Mlp(nn.Module):
     def fuse(self) -> None:
         """Fold batch norm into the linear layers, for inference only."""
         pairs = zip(self.linear, self.norm, strict=True)
-        self.linear = nn.ModuleList(fuse_linear_bn_eval(a, b) for a, b in pairs)
+        self.linear = nn.ModuleList(_folded(a, b) for a, b in pairs)
         self.norm = nn.ModuleList(nn.Identity() for _ in self.linear)
+
+
+def _folded(linear: nn.Module, norm: nn.Module) -> nn.Linear:
+    if not (isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d)):
+        return cast(nn.Linear, linear)  # folded before
+    return fuse_linear_bn_eval(linear, norm)
 
 
 class TNet(nn.Module):
@@ -107,7 +114,7 @@ class TNet(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """Return the matrix of each cloud."""
         pooled = self.points(points).amax(dim=1)
-        matrix = self.matrix(self.cloud(pooled)).reshape(-1, self.k, self.k)
+        matrix: Tensor = self.matrix(self.cloud(pooled)).reshape(-1, self.k, self.k)
         return matrix + torch.eye(self.k, device=points.device)
 
 
@@ -290,7 +297,8 @@ class PointNet(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Map (..., feature_width) features to (..., k + 1) class scores before softmax."""
-        return self.scores(self.dropout(self.head(features)))
+        scores: Tensor = self.scores(self.dropout(self.head(features)))
+        return scores
 
     def forward(
         self, points: Tensor, levels: Tensor, histogram: Tensor, ranges: Tensor

@@ -1,0 +1,176 @@
+"""`make weights`: train the two networks that the package ships.
+
+    python -m napari_graydet.workflows.weights --data ../shared/data \
+        --darknet ../shared/weights/yolov3-tiny.weights --out napari_graydet/weights
+
+They learn from phantoms and from the training side of the Montgomery chest X-rays, nothing else
+(training_data.py). Everything is seeded; budgets are steps, not seconds, so that the same seed
+gives the same weights on the same machine and library versions. About an hour on two cores, most
+of it for drawing phantoms the first time (kept under `--cache`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from napari_graydet.errors import GraydetError
+from napari_graydet.workflows import training_data
+from napari_graydet.workflows.training_data import Sample
+
+if TYPE_CHECKING:
+    from napari_graydet.models.box_samples import BoxSample
+
+CLASSES = ("bone", "lung")
+PHANTOMS = {"hand": 150, "forearm": 150, "chest": 150}
+HELD_OUT_PHANTOMS = 20
+ROI_EPOCHS = 12.0
+BOX_STEPS = 1500
+
+Which = Literal["roi", "boxes", "all"]
+
+
+def box_samples(samples: Iterable[Sample], classes: Sequence[str] = CLASSES) -> list[BoxSample]:
+    """Cut the parts of images out for the training of the box detector.
+
+    The mask of a part's ROI is that of the whole label: what a box there should catch.
+    """
+    from napari_graydet.models.box_samples import crop_sample
+
+    return [
+        crop_sample(sample.image, sample.mask, roi, classes.index(sample.label), sample.kind)
+        for sample in samples
+        for roi in sample.rois
+    ]
+
+
+def make_weights(
+    data: Path,
+    darknet: Path,
+    out: Path,
+    *,
+    which: Which = "all",
+    seed: int = 0,
+    cache: Path,
+) -> None:
+    """Train and save ``roi.safetensors`` and ``boxes.safetensors`` with their cards.
+
+    Parameters
+    ----------
+    data
+        Folder of the data sets; only Montgomery images are read.
+    darknet
+        The YOLOv3-tiny weights that the ROI detector starts from.
+    out
+        Folder to write to.
+    which
+        Part to make.
+    seed
+        Of both trainings.
+    cache
+        Folder that keeps drawn phantoms.
+
+    Raises
+    ------
+    ImageError
+        If the Montgomery images are not there.
+    WeightsError
+        If the darknet file does not fit or a file cannot be written.
+    """
+    if which in ("roi", "all"):
+        _make_roi(data, darknet, out / "roi.safetensors", seed, cache)
+    if which in ("boxes", "all"):
+        _make_boxes(data, out / "boxes.safetensors", seed, cache)
+
+
+def _training(data: Path, cache: Path) -> Iterator[Sample]:
+    return training_data.training_samples(data, PHANTOMS, cache=cache)
+
+
+def _held_out(data: Path, cache: Path) -> Iterator[Sample]:
+    return training_data.held_out_samples(data, HELD_OUT_PHANTOMS, cache=cache)
+
+
+def _sources(data: Path) -> list[str]:
+    """Return what the weights learn from, for their cards."""
+    montgomery = len(training_data.montgomery_stems(data, "train"))
+    return [
+        f"Montgomery chest X-rays: {montgomery} images",
+        *(f"{kind} phantoms: {count} images" for kind, count in PHANTOMS.items()),
+    ]
+
+
+def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> None:
+    from napari_graydet.models.roi_training import train_roi
+
+    card = train_roi(
+        _training(data, cache),
+        start=darknet,
+        out=path,
+        seed=seed,
+        epochs=ROI_EPOCHS,
+        classes=CLASSES,
+        held_out=_held_out(data, cache),
+        data=_sources(data),
+        on_progress=lambda at: _say("roi", at.step, at.share, at.loss),
+    )
+    print(f"{path}: {card.metrics}")
+
+
+def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
+    from napari_graydet.models.box_training import BoxTraining, box_metrics, train_boxes
+
+    model = train_boxes(
+        box_samples(_training(data, cache)),
+        CLASSES,
+        seed=seed,
+        training=BoxTraining(steps=BOX_STEPS),
+        on_step=lambda step, steps, loss: _say("boxes", step, step / steps, loss),
+    )
+    metrics = box_metrics(model, box_samples(_held_out(data, cache)), seed=seed)
+    model.save(
+        path,
+        data=_sources(data),
+        metrics=metrics,
+        seed=seed,
+        versions={name: version(name) for name in ("torch", "numpy")},
+    )
+    print(f"{path}: {metrics}")
+
+
+def _say(part: str, step: int, share: float, loss: float) -> None:
+    if step % 25 == 0:
+        print(f"{part}: step {step}, {share:.0%}, loss {loss:.4f}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description="Train the weights that the package ships.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    parser.add_argument("--darknet", type=Path, required=True, help="yolov3-tiny.weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--part", choices=("roi", "boxes", "all"), default="all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path("build/phantoms"), help="keeps phantoms")
+    given = parser.parse_args(arguments)
+    try:
+        make_weights(
+            given.data,
+            given.darknet,
+            given.out,
+            which=given.part,
+            seed=given.seed,
+            cache=given.cache,
+        )
+    except GraydetError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
