@@ -85,11 +85,11 @@ def open_project(folder: Path) -> OpenProject:
 
 
 def adopt_database(folder: Path) -> bool:
-    """Write `graydet.toml` beside a sound database that has lost it; False if there is none."""
+    """Write `graydet.toml` beside a database with work that has lost it; False if there is none."""
     settings = ProjectSettings()
-    if not (folder / settings.database).exists():
+    path = folder / settings.database
+    if not path.exists() or not safekeeping.has_work(path):
         return False
-    safekeeping.check_file(folder / settings.database)
     settings.write(folder)
     return True
 

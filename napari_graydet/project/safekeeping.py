@@ -30,12 +30,14 @@ def backup_path(database: Path) -> Path:
 def create_file(path: Path, fill: Callable[[sa.Connection], None]) -> None:
     """Make a database file with the current schema; it appears complete or not at all.
 
+    One in which nobody has worked, left by a creation that was interrupted, is replaced.
+
     Raises
     ------
     ProjectError
-        If it exists already or cannot be written.
+        If there is one with work in it, or it cannot be written.
     """
-    if path.exists():
+    if path.exists() and has_work(path):
         raise ProjectError(f"{path} exists already; open the project instead of creating it.")
     part = path.with_name(f".{path.name}.part")
     with translated(str(path)):
@@ -97,6 +99,13 @@ def check_file(path: Path) -> str:
             raise
         raise DamagedProjectError(f"{path} is damaged; it was kept as it is.{offer}") from error
     return check_version(version[0] if version else None, str(path))
+
+
+def has_work(path: Path) -> bool:
+    """Tell whether anything was ever saved in a database file; raises as `check_file`."""
+    check_file(path)
+    with translated(str(path)), _inspecting(path) as connection:
+        return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM revisions)").fetchone()[0])
 
 
 def check_version(version: object, name: str) -> str:

@@ -87,6 +87,6 @@ def test_killed_while_creating_there_is_a_whole_project_or_none(tmp_path: Path) 
         except ProjectError as error:
             assert "is not a project" in str(error)
             assert not children.received(pipe)
-            make_project(tmp_path / f"{i} again", 3).close()
+            make_project(folder, 3).close()
     assert 0 < whole < 12
     print(f"R1: 12 kills while creating, {whole} whole projects, {12 - whole} none, 0 halves")
