@@ -14,6 +14,7 @@ from napari_graydet.gui.projection import STEEPEST, UP, Float, Projection, view_
 _AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
 _MARGINS = (30.0, 24.0)
 _DEGREES_PER_PIXEL = 0.5
+_ZOOM_PER_NOTCH = 1.1
 
 MOVES = ("mouse_move", "mouse_release")
 """Events of a drag that carry a new position: napari may leave out the last moves."""
@@ -23,8 +24,8 @@ class TurntableCamera:
     """Turns, shifts and fits napari's 3D camera.
 
     napari's own mouse turns freely about all axes; in a cloud over an image that is a way to get
-    lost, so it is switched off. The wheel still zooms. Make this after the layers: napari switches
-    its mouse on again whenever the active layer changes.
+    lost, so it is switched off. Make this after the layers: napari switches its mouse on again
+    whenever the active layer changes.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ class TurntableCamera:
         self._azimuth, self._elevation = _AZIMUTH, _ELEVATION
         self.default = True
         """Whether the person has not chosen a view, so that it may be fitted anew."""
-        camera.mouse_pan = False
+        camera.mouse_pan = camera.mouse_zoom = False
         camera.perspective = _FOV
         self._aim()
 
@@ -59,6 +60,11 @@ class TurntableCamera:
         if corners is not None:
             fitted = self.projection().fitted(corners, _MARGINS)
             self._camera.center, self._camera.zoom = fitted.center, fitted.zoom
+
+    def zoom(self, notches: float) -> None:
+        """Zoom by notches of the wheel; positive comes nearer."""
+        self.default = False
+        self._camera.zoom *= _ZOOM_PER_NOTCH**notches
 
     def turn(self, event: Any) -> Iterator[None]:
         """Turn while the mouse is dragged (a napari drag generator)."""

@@ -138,8 +138,11 @@ def _paint_text(painter: QPainter, at: Float, text: str, colour: QColor) -> None
 def _paint_handles(
     painter: QPainter, picture: OverlayPicture, handles: tuple[Handle, ...], colours: ViewColours
 ) -> None:
-    for handle in sorted(handles, key=lambda h: h.corner is None):
-        x, y = (float(v) for v in picture.camera.to_canvas([handle.at])[0])
+    spots = picture.camera.to_canvas([handle.at for handle in handles])
+    nudges = _nudges(handles, spots, painter.fontMetrics().height() + 3)
+    order = sorted(range(len(handles)), key=lambda i: handles[i].corner is None)
+    for i in order:
+        handle, (x, y) = handles[i], (float(v) for v in spots[i])
         active = picture.active is not None and (
             (handle.face, handle.corner) == (picture.active.face, picture.active.corner)
         )
@@ -152,7 +155,17 @@ def _paint_handles(
         painter.setBrush(colours.text if active else colours.accent)
         painter.drawEllipse(QPointF(x, y), radius, radius)
         if handle.corner is None or active:
-            _paint_value(painter, QPointF(x + radius + 4, y), handle, colours)
+            _paint_value(painter, QPointF(x + radius + 4, y + nudges.get(i, 0)), handle, colours)
+
+
+def _nudges(handles: tuple[Handle, ...], spots: Float, line: float) -> dict[int, float]:
+    """Return by how much the two faces' values move apart where they would overlap."""
+    upper, lower = sorted(
+        (i for i, handle in enumerate(handles) if handle.corner is None),
+        key=lambda i: (spots[i][1], -handles[i].at[0]),
+    )
+    overlap = line - float(spots[lower][1] - spots[upper][1])
+    return {upper: -overlap / 2, lower: overlap / 2} if overlap > 0 else {}
 
 
 def _paint_value(painter: QPainter, at: QPointF, handle: Handle, colours: ViewColours) -> None:

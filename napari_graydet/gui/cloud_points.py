@@ -17,6 +17,9 @@ from napari_graydet.gui.projection import Float
 _ON_DARK, _ON_LIGHT = (0.30, 0.88), (0.12, 0.72)
 """Shades of the blackest and the whitest gray: away from the ground, so that every point shows."""
 
+_SIZES = 0.9, 4.0
+"""Smallest and largest diameter of a point in world units."""
+
 _DIMMEST = 0.55
 """How much of the tint the blackest points inside the box get; shading shows the cloud's form."""
 
@@ -62,6 +65,13 @@ class ShownCloud:
         points = space.place(cloud.values, rows + 0.5, cols + 0.5)
         return cls(image, roi, space, points, cloud.values, rows, cols)
 
+    @property
+    def spacing(self) -> float:
+        """Diameter of a point in world units: few points are drawn larger."""
+        _, height, width = self.space.size
+        apart = float(np.sqrt(height * width / max(len(self.points), 1)))
+        return min(max(apart / 2, _SIZES[0]), _SIZES[1])
+
     def inside(self, box: GrayBox) -> npt.NDArray[np.bool_]:
         """Tell which points lie in a box, (N,)."""
         window, inside = box.inside(self.image.pixels)
@@ -73,7 +83,8 @@ class ShownCloud:
         self, box: GrayBox | None, tint: tuple[float, float, float], *, on_dark: bool
     ) -> Float:
         """Return (N, 4) colours 0..1: shades of gray, and of the tint inside the box."""
-        gray = self.image.scale.to_unit(self.values)[:, None]
+        height = self.points[:, :1] / self.space.size[0] + 0.5
+        gray = np.clip(height, 0.0, 1.0)  # of the ROI's own range: a flat ROI shows its form too
         first, last = _ON_DARK if on_dark else _ON_LIGHT
         painted = np.repeat(first + gray * (last - first), 3, axis=1)
         if box is not None:

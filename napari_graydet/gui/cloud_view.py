@@ -23,6 +23,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
     QObject,
     QSize,
     Qt,
+    QTimer,
     Signal,
 )
 from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
@@ -34,16 +35,14 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.gui.cloud_camera import MOVES, TurntableCamera
 from napari_graydet.gui.cloud_overlay import CloudOverlay, OverlayPicture
 from napari_graydet.gui.cloud_points import ShownCloud
-from napari_graydet.gui.cuboid import HIGH, LOW, Cuboid, Handle, cuboid, moved
+from napari_graydet.gui.cuboid import Cuboid, Handle, cuboid, moved
+from napari_graydet.gui.picking import meant, pick
 from napari_graydet.gui.projection import Projection
 from napari_graydet.gui.theme import ViewColours, mix, rgb
 
 EMPTY_TEXT = "Select an ROI to see its cloud"
 MAX_POINTS = 16_000
 """Points shown: enough to fill a dock, and one frame stays under 0.1 s in software OpenGL."""
-
-GRAB_HANDLE, GRAB_EDGE = 14.0, 6.0
-"""Pixels within which a handle, or an edge of a face, is grabbed."""
 
 _NOTHING = np.zeros((1, 3))
 
@@ -87,6 +86,9 @@ class CloudView(QWidget):
             "the wheel zooms, a double click resets."
         )
         self._colours = ViewColours.of(self)
+        self._host: QWidget | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
         self._build_canvas()
         self._apply_colours()
 
@@ -95,6 +97,7 @@ class CloudView(QWidget):
         self._model.mouse_drag_callbacks[:] = [self._on_drag]
         self._model.mouse_move_callbacks[:] = [self._on_move]
         self._model.mouse_double_click_callbacks[:] = [self._on_double_click]
+        self._model.mouse_wheel_callbacks[:] = [self._on_wheel]
         camera = self._model.scene.camera
         self._viewer = QtViewer(self._model)
         self._viewer.setAcceptDrops(False)
@@ -106,15 +109,41 @@ class CloudView(QWidget):
             widget.installEventFilter(self)
         for event in (camera.events.zoom, camera.events.center, camera.events.angles):
             event.connect(self._redraw_overlay)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._viewer)
+        box = self.layout()
+        assert box is not None  # made at the start
+        box.addWidget(self._viewer)
+
+    def _drop_canvas(self) -> None:
+        for widget in (self._native, self._viewer):
+            widget.removeEventFilter(self)
+        model = self._model
+        for callbacks in (
+            model.mouse_drag_callbacks,
+            model.mouse_move_callbacks,
+            model.mouse_double_click_callbacks,
+            model.mouse_wheel_callbacks,
+        ):
+            callbacks.clear()
+        self._viewer.hide()
+        self._viewer.close()
+
+    def _rebuild_canvas(self) -> None:
+        """Replace the canvas by a new one that shows the same."""
+        if self._closed:
+            return
+        self._drop_canvas()
+        self._build_canvas()
+        self._hovered = self._held = self._host = None
+        self._apply_colours()
+        if self._shown is not None:
+            self._show_points(self._shown)
+        self.reset_camera()
+        self._show_cuboid()
 
     def _build_layers(self) -> None:
         """Add all layers once; afterwards only their data changes."""
         self._points = Points(
             _NOTHING,
-            size=0.9,
             border_width=0,
             antialiasing=0,
             shading="none",
@@ -217,6 +246,7 @@ class CloudView(QWidget):
     def _show_points(self, shown: ShownCloud) -> None:
         _show(self._points, True)  # napari slices no hidden layer: its old indices would stay
         self._points.data = shown.points
+        self._points.size = shown.spacing
         self._coloured = None
         self._colour_points()
 
@@ -270,17 +300,7 @@ class CloudView(QWidget):
         """Return the handle, or the face by one of its edges, at a canvas pixel (x, y)."""
         if self._cuboid is None:
             return None
-        camera, at = self.projection(), np.asarray(pixel, dtype=np.float64)
-        spots = camera.to_canvas([handle.at for handle in self._cuboid.handles])
-        away = np.linalg.norm(spots - at, axis=1)
-        if away.min() <= GRAB_HANDLE:
-            return self._cuboid.handles[int(away.argmin())]
-        outlines = {f: camera.to_canvas(line) for f, line in self._cuboid.outlines.items()}
-        near = {face: _distance(at, line) for face, line in outlines.items()}
-        face = min((LOW, HIGH), key=lambda name: near[name])
-        if near[face] > GRAB_EDGE:
-            return None
-        return next(h for h in self._cuboid.handles if h.face == face and h.corner is None)
+        return pick(self._cuboid, self.projection(), pixel)
 
     def _on_move(self, model: ViewerModel, event: Any) -> None:
         if event.is_dragging:
@@ -297,7 +317,12 @@ class CloudView(QWidget):
     def _on_double_click(self, model: ViewerModel, event: Any) -> None:
         self.reset_camera()
 
+    def _on_wheel(self, model: ViewerModel, event: Any) -> None:
+        event.handled = True
+        self._camera.zoom(event.delta[1])
+
     def _on_drag(self, model: ViewerModel, event: Any) -> Iterator[None]:
+        event.handled = True  # or vispy draws the whole scene once more to find what was hit
         if self._shown is None:
             return
         handle = self.handle_at(event.pos) if event.button == 1 else None
@@ -310,20 +335,22 @@ class CloudView(QWidget):
 
     def _drag_handle(self, handle: Handle, event: Any) -> Iterator[None]:
         """Move a face or a corner along the gray axis, under the mouse."""
-        start, shown = self._box, self._shown
-        assert start is not None and shown is not None  # a handle was found
+        start, shown, shape = self._box, self._shown, self._cuboid
+        assert start is not None and shown is not None and shape is not None  # a handle was found
         camera = self.projection()
-        spot = camera.to_canvas([handle.at])[0]
-        grip = np.asarray(event.pos, dtype=np.float64) - spot
-        self._held = handle
+        press = np.asarray(event.pos, dtype=np.float64)
         began = False
+        self._held = handle
         try:
             yield
             while event.type in MOVES:
                 if self._box is None or self._shown is not shown:
                     return  # somebody took the box away
-                pixel = np.asarray(event.pos, dtype=np.float64) - grip
-                rise = camera.height_at(pixel, handle.at[1], handle.at[2]) - handle.at[0]
+                way = np.asarray(event.pos, dtype=np.float64) - press
+                if not began:
+                    self._held = handle = meant(shape, camera, handle, upwards=way[1] < 0)
+                spot = camera.to_canvas([handle.at])[0]
+                rise = camera.height_at(spot + way, *handle.at[1:]) - handle.at[0]
                 box = moved(start, handle, rise, shown.space)
                 if not _same(box, self._box):
                     if not began:
@@ -355,15 +382,31 @@ class CloudView(QWidget):
             event.ignore()
             return True
         if watched is self._native:
+            if event.type() in (QEvent.Type.Paint, QEvent.Type.Resize) and self._stranded():
+                return True
             if event.type() == QEvent.Type.Leave:
                 self._hover(None)
             elif event.type() == QEvent.Type.Resize:
                 self._overlay.resize(self._native.size())
                 if self._camera.default:
                     self.reset_camera()
-            elif event.type() == QEvent.Type.Wheel:
-                self._camera.default = False
         return False
+
+    def _stranded(self) -> bool:
+        """Tell whether the canvas has come to another window than the one it was drawn in.
+
+        That happens when a dock is floated or docked again: OpenGL loses all data on the way, and
+        drawing on would end the program. A new canvas is made as soon as Qt is done.
+        """
+        window = self.window()
+        if self._host is None:
+            self._host = window
+        if self._host is window:
+            return False
+        self._host = window
+        self._viewer.hide()
+        QTimer.singleShot(0, self._rebuild_canvas)
+        return True
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
         """Keep the whole cloud in view, unless the person has chosen a view."""
@@ -383,12 +426,7 @@ class CloudView(QWidget):
         """Give the canvas and its layers back; afterwards the view shows nothing any more."""
         if not self._closed:
             self._closed = True
-            for widget in (self._native, self._viewer):
-                widget.removeEventFilter(self)
-            self._model.mouse_drag_callbacks.clear()
-            self._model.mouse_move_callbacks.clear()
-            self._model.mouse_double_click_callbacks.clear()
-            self._viewer.close()
+            self._drop_canvas()
         super().closeEvent(event)
 
 
@@ -402,11 +440,3 @@ def _same(a: GrayBox | None, b: GrayBox | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.roi == b.roi and np.array_equal(a.low, b.low) and np.array_equal(a.high, b.high)
-
-
-def _distance(at: npt.NDArray[np.float64], line: npt.NDArray[np.float64]) -> float:
-    """Return the distance in pixels from a point to a polyline."""
-    start, way = line[:-1], line[1:] - line[:-1]
-    length = np.maximum((way**2).sum(axis=1), 1e-12)
-    share = np.clip(((at - start) * way).sum(axis=1) / length, 0.0, 1.0)
-    return float(np.linalg.norm(start + share[:, None] * way - at, axis=1).min())

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from napari.layers import Points
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPalette
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QColor, QImage, QKeyEvent, QPalette, QWheelEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
@@ -237,6 +237,35 @@ def test_shift_and_the_right_button_shift_the_view(view: CloudView) -> None:
         drag(view, (15.0, 310.0), (45.0, 290.0), mouse)
         assert np.allclose(pixel(view, (0, 0, 0)) - before, (30, -20), atol=3)
         assert view.projection().view == pytest.approx(direction)
+
+
+def test_the_wheel_zooms_about_the_middle(view: CloudView) -> None:
+    before = view.projection()
+    position, far = QPointF(60, 60), QPointF(view.canvas.mapToGlobal(QPoint(60, 60)))
+    event = QWheelEvent(
+        position, far, QPoint(0, 0), QPoint(0, 240), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(view.canvas, event)
+    QTest.qWait(10)
+    after = view.projection()
+    assert after.zoom == pytest.approx(before.zoom * 1.21)
+    assert after.center == pytest.approx(before.center)
+    view.reset_camera()
+    assert view.projection().zoom == pytest.approx(before.zoom, rel=0.01)
+
+
+@pytest.mark.parametrize(("dy", "expected"), [(-30, "high"), (30, "low")])
+def test_where_top_and_bottom_meet_the_direction_tells_which_is_meant(
+    view: CloudView, dy: float, expected: str
+) -> None:
+    view.set_box(flat(110, 110))
+    heard = Listener(view)
+    x, y = pixel(view, handle(view, LOW).at)
+    drag(view, (x, y), (x, y + dy))
+    gray = heard.released[0].gray
+    assert (gray.low == 110, gray.high == 110) == (expected == "high", expected == "low")
+    assert gray.width > 5
 
 
 def test_a_double_click_resets_the_camera(view: CloudView) -> None:
@@ -486,6 +515,36 @@ def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> Non
     QTest.qWait(20)
     gc.collect()
     assert [ref() for ref in left] == [None, None]
+
+
+def test_a_floated_dock_goes_on_drawing(qtbot: QtBot) -> None:
+    """OpenGL loses its data when a canvas comes to another window; drawing on ends the program."""
+    window, view = QMainWindow(), CloudView(max_points=500)
+    qtbot.addWidget(window)
+    window.setCentralWidget(QWidget())
+    dock = QDockWidget()
+    dock.setWidget(view)
+    window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.resize(700, 400)
+    window.show()
+    qtbot.waitExposed(window)
+    view.set_cloud(hill(), ROI)
+    view.set_box(flat())
+    QTest.qWait(30)
+    first = view.canvas
+    for floating in (True, False):
+        dock.setFloating(floating)
+        QTest.qWait(100)
+        assert view.canvas is not first
+        view.set_box(flat(90, 150))
+        heard = Listener(view)
+        drag(view, pixel(view, handle(view, HIGH).at), raised(view, handle(view, HIGH), 15))
+        assert heard.released[0].gray.high == pytest.approx(165, abs=1)
+        shot = view.screenshot()
+        tones = {shot.pixel(x, y) for x in range(0, shot.width(), 8) for y in range(40, 160, 8)}
+        assert len(tones) > 10  # there is a cloud
+        first = view.canvas
+    view.close()
 
 
 def test_leaving_the_canvas_ends_the_highlight(view: CloudView) -> None:
