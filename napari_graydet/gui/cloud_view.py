@@ -1,10 +1,7 @@
-"""The cloud (x, y, gray) of an ROI with its 3D box, on a canvas of its own.
+"""The cloud (x, y, gray) of an ROI with its 3D box, whose faces can be dragged.
 
-A view: it shows what it is told and says what the person does; it changes no record. The cloud
-cannot stand in the main viewer: its third axis would give the image a slider and take the editing
-of shapes away. So this is a second napari canvas, with napari layers for the cloud and the faces,
-and a transparent overlay for edges, handles and names: there they are crisp, never hidden, and
-follow the mouse without anything being uploaded to the graphics card.
+A view: it shows what it is told and says what the person does; it changes no record. What is
+dragged is drawn at once, and whoever answers a signal with `set_box` has the last word.
 """
 
 from __future__ import annotations
@@ -15,25 +12,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from napari.components.viewer_model import ViewerModel
-from napari.layers import Layer, Points, Surface
-from napari.qt import QtViewer
-from napari.utils import Colormap
 from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
     QEvent,
-    QObject,
     QSize,
     Qt,
     QTimer,
     Signal,
 )
-from qtpy.QtGui import QCloseEvent, QColor, QImage, QResizeEvent
+from qtpy.QtGui import QCloseEvent, QColor, QImage
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.gui.cloud_camera import MOVES, TurntableCamera
-from napari_graydet.gui.cloud_overlay import CloudOverlay, OverlayPicture
+from napari_graydet.gui.cloud_camera import MOVES
+from napari_graydet.gui.cloud_canvas import CloudCanvas
+from napari_graydet.gui.cloud_overlay import OverlayPicture
 from napari_graydet.gui.cloud_points import ShownCloud
 from napari_graydet.gui.cuboid import Cuboid, Handle, cuboid, moved
 from napari_graydet.gui.picking import meant, pick
@@ -43,8 +37,6 @@ from napari_graydet.gui.theme import ViewColours, mix, rgb
 EMPTY_TEXT = "Select an ROI to see its cloud"
 MAX_POINTS = 16_000
 """Points shown: enough to fill a dock, and one frame stays under 0.1 s in software OpenGL."""
-
-_NOTHING = np.zeros((1, 3))
 
 
 class CloudView(QWidget):
@@ -86,77 +78,42 @@ class CloudView(QWidget):
             "the wheel zooms, a double click resets."
         )
         self._colours = ViewColours.of(self)
-        self._host: QWidget | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._build_canvas()
+        self._canvas = self._new_canvas()
         self._apply_colours()
 
-    def _build_canvas(self) -> None:
-        self._model = ViewerModel(title="cloud", ndisplay=3)
-        self._model.mouse_drag_callbacks[:] = [self._on_drag]
-        self._model.mouse_move_callbacks[:] = [self._on_move]
-        self._model.mouse_double_click_callbacks[:] = [self._on_double_click]
-        self._model.mouse_wheel_callbacks[:] = [self._on_wheel]
-        camera = self._model.scene.camera
-        self._viewer = QtViewer(self._model)
-        self._viewer.setAcceptDrops(False)
-        self._native: QWidget = self._viewer.canvas.native
-        self._build_layers()
-        self._camera = TurntableCamera(camera, self._native)
-        self._overlay = CloudOverlay(self._native)
-        for widget in (self._native, self._viewer):
-            widget.installEventFilter(self)
-        for event in (camera.events.zoom, camera.events.center, camera.events.angles):
-            event.connect(self._redraw_overlay)
-        box = self.layout()
-        assert box is not None  # made at the start
-        box.addWidget(self._viewer)
+    def _new_canvas(self) -> CloudCanvas:
+        canvas = CloudCanvas(self)
+        canvas.model.mouse_drag_callbacks.append(self._on_drag)
+        canvas.model.mouse_move_callbacks.append(self._on_move)
+        canvas.model.mouse_double_click_callbacks.append(self._on_double_click)
+        canvas.model.mouse_wheel_callbacks.append(self._on_wheel)
+        canvas.camera_changed.connect(self._redraw_overlay)
+        canvas.resized.connect(self._fit)
+        canvas.mouse_left.connect(self._on_mouse_left)
+        canvas.stranded.connect(self._on_stranded)
+        layout = self.layout()
+        assert layout is not None  # made before the first canvas
+        layout.addWidget(canvas)
+        return canvas
 
-    def _drop_canvas(self) -> None:
-        for widget in (self._native, self._viewer):
-            widget.removeEventFilter(self)
-        model = self._model
-        for callbacks in (
-            model.mouse_drag_callbacks,
-            model.mouse_move_callbacks,
-            model.mouse_double_click_callbacks,
-            model.mouse_wheel_callbacks,
-        ):
-            callbacks.clear()
-        self._viewer.hide()
-        self._viewer.close()
+    def _on_stranded(self) -> None:
+        QTimer.singleShot(0, self._replace_canvas)  # not while Qt paints the old one
 
-    def _rebuild_canvas(self) -> None:
-        """Replace the canvas by a new one that shows the same."""
+    def _replace_canvas(self) -> None:
+        """Go on in a new canvas that shows the same."""
         if self._closed:
             return
-        self._drop_canvas()
-        self._build_canvas()
-        self._hovered = self._held = self._host = None
+        self._canvas.close()
+        self._canvas.deleteLater()
+        self._canvas = self._new_canvas()
+        self._hovered = self._held = None
         self._apply_colours()
         if self._shown is not None:
             self._show_points(self._shown)
         self.reset_camera()
         self._show_cuboid()
-
-    def _build_layers(self) -> None:
-        """Add all layers once; afterwards only their data changes."""
-        self._points = Points(
-            _NOTHING,
-            border_width=0,
-            antialiasing=0,
-            shading="none",
-            name="cloud",
-            visible=False,
-        )
-        triangle = (np.zeros((3, 3)), np.array([[0, 1, 2]]), np.zeros(3))
-        self._faces = Surface(triangle, opacity=0.28, shading="none", name="faces", visible=False)
-        self._faces.contrast_limits = (0, 1)
-        self._faces.blending = "translucent"
-        for layer in (self._points, self._faces):
-            self._model.add_layer(layer)
-        self._model.layers.selection.clear()
 
     # what is shown
 
@@ -177,8 +134,7 @@ class CloudView(QWidget):
         elif self._shown is None or self._shown.image is not image or self._shown.roi != roi:
             self._shown = ShownCloud.of(image, roi, self._max_points)
             self._show_points(self._shown)
-            if self._camera.default:
-                self.reset_camera()
+            self._fit()
         self._show_cuboid()
 
     def set_box(self, box: GrayBox | None, *, refresh_colours: bool = True) -> None:
@@ -208,16 +164,16 @@ class CloudView(QWidget):
     def set_accent(self, colour: QColor | None) -> None:
         """Draw the box in another colour (the label's); None is the theme's accent."""
         self._accent = colour
-        self._apply_colours()
+        self._follow_theme()
 
     def reset_camera(self) -> None:
         """Look from the default side, with the whole cloud in view."""
-        self._camera.reset(self._shown.space.corners() if self._shown else None)
+        self._canvas.camera.reset(self._shown.space.corners() if self._shown else None)
         self._redraw_overlay()
 
     def projection(self) -> Projection:
         """Return the present camera: world (gray, y, x) to canvas pixels and back."""
-        return self._camera.projection()
+        return self._canvas.camera.projection()
 
     def handles(self) -> tuple[Handle, ...]:
         """Return the handles that are shown."""
@@ -230,12 +186,12 @@ class CloudView(QWidget):
     @property
     def canvas(self) -> QWidget:
         """The widget that takes the mouse."""
-        return self._native
+        return self._canvas.native
 
     @property
     def model(self) -> ViewerModel:
         """napari's model of this canvas."""
-        return self._model
+        return self._canvas.model
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Ask for a dock's width and about the same height."""
@@ -244,19 +200,16 @@ class CloudView(QWidget):
     # drawing
 
     def _show_points(self, shown: ShownCloud) -> None:
-        _show(self._points, True)  # napari slices no hidden layer: its old indices would stay
-        self._points.data = shown.points
-        self._points.size = shown.spacing
+        self._canvas.set_points(shown.points, shown.spacing)
         self._coloured = None
         self._colour_points()
 
     def _show_cuboid(self) -> None:
         self._cuboid = None
         if self._shown is not None and self._box is not None:
-            self._cuboid = shape = cuboid(self._box, self._shown.space)
-            self._faces.data = (shape.vertices, shape.triangles, shape.shades)
-        _show(self._points, self._shown is not None)
-        _show(self._faces, self._cuboid is not None)
+            self._cuboid = cuboid(self._box, self._shown.space)
+        self._canvas.show_points(self._shown is not None)
+        self._canvas.set_faces(self._cuboid)
         self._redraw_overlay()
 
     def _colour_points(self) -> None:
@@ -268,14 +221,13 @@ class CloudView(QWidget):
         if key == self._coloured:
             return
         self._coloured = key
-        self._points.face_color = shown.colours(box, rgb(colours.accent), on_dark=colours.dark)
+        painted = shown.colours(box, rgb(colours.accent), on_dark=colours.dark)
+        self._canvas.set_point_colours(painted)
 
     def _apply_colours(self) -> None:
         colours = self._colours = ViewColours.of(self, self._accent)
         ground = mix(colours.ground, QColor("black" if colours.dark else "white"), 0.35)
-        self._model.canvas.background_color_override = rgb(ground)
-        accent = np.array(rgb(colours.accent))
-        self._faces.colormap = Colormap([accent, accent])
+        self._canvas.set_colours(ground, colours.accent)
         self._coloured = None
         self._colour_points()
         self._redraw_overlay()
@@ -284,15 +236,15 @@ class CloudView(QWidget):
         if ViewColours.of(self, self._accent) != self._colours:
             self._apply_colours()
 
-    def _redraw_overlay(self, event: object = None) -> None:
+    def _redraw_overlay(self) -> None:
         shown = self._shown
         if shown is None:
-            self._overlay.show_text(EMPTY_TEXT, self._colours)
+            self._canvas.overlay.show_text(EMPTY_TEXT, self._colours)
             return
         picture = OverlayPicture(
             self.projection(), shown.space, self._cuboid, self._held or self._hovered
         )
-        self._overlay.show_picture(picture, self._colours)
+        self._canvas.overlay.show_picture(picture, self._colours)
 
     # the mouse
 
@@ -312,14 +264,17 @@ class CloudView(QWidget):
             self._hovered = handle
             self._redraw_overlay()
         shape = Qt.CursorShape.SizeVerCursor if handle else Qt.CursorShape.OpenHandCursor
-        self._native.setCursor(shape if self._shown else Qt.CursorShape.ArrowCursor)
+        self._canvas.set_cursor(shape if self._shown else Qt.CursorShape.ArrowCursor)
+
+    def _on_mouse_left(self) -> None:
+        self._hover(None)
 
     def _on_double_click(self, model: ViewerModel, event: Any) -> None:
         self.reset_camera()
 
     def _on_wheel(self, model: ViewerModel, event: Any) -> None:
         event.handled = True
-        self._camera.zoom(event.delta[1])
+        self._canvas.camera.zoom(event.delta[1])
 
     def _on_drag(self, model: ViewerModel, event: Any) -> Iterator[None]:
         event.handled = True  # or vispy draws the whole scene once more to find what was hit
@@ -329,9 +284,9 @@ class CloudView(QWidget):
         if handle is not None:
             yield from self._drag_handle(handle, event)
         elif event.button == 1 and not event.modifiers:
-            yield from self._camera.turn(event)
+            yield from self._canvas.camera.turn(event)
         else:
-            yield from self._camera.shift(event)
+            yield from self._canvas.camera.shift(event)
 
     def _drag_handle(self, handle: Handle, event: Any) -> Iterator[None]:
         """Move a face or a corner along the gray axis, under the mouse."""
@@ -370,55 +325,16 @@ class CloudView(QWidget):
 
     # the window
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
-        """Pass keys on to the window, and notice when the mouse leaves the canvas.
-
-        napari's own key bindings would act on this canvas as on any viewer (toggle 2D, delete
-        layers); the person means the main one.
-        """
-        if event is None or self._closed:
-            return False
-        if event.type() in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-            event.ignore()
-            return True
-        if watched is self._native:
-            if event.type() in (QEvent.Type.Paint, QEvent.Type.Resize) and self._stranded():
-                return True
-            if event.type() == QEvent.Type.Leave:
-                self._hover(None)
-            elif event.type() == QEvent.Type.Resize:
-                self._overlay.resize(self._native.size())
-                if self._camera.default:
-                    self.reset_camera()
-        return False
-
-    def _stranded(self) -> bool:
-        """Tell whether the canvas has come to another window than the one it was drawn in.
-
-        That happens when a dock is floated or docked again: OpenGL loses all data on the way, and
-        drawing on would end the program. A new canvas is made as soon as Qt is done.
-        """
-        window = self.window()
-        if self._host is None:
-            self._host = window
-        if self._host is window:
-            return False
-        self._host = window
-        self._viewer.hide()
-        QTimer.singleShot(0, self._rebuild_canvas)
-        return True
-
-    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+    def _fit(self) -> None:
         """Keep the whole cloud in view, unless the person has chosen a view."""
-        super().resizeEvent(event)
-        if self._camera.default:
+        if self._canvas.camera.default:
             self.reset_camera()
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
         """Follow the window's theme."""
         super().changeEvent(event)
         restyled = (QEvent.Type.StyleChange, QEvent.Type.PaletteChange)
-        ready = hasattr(self, "_overlay") and not self._closed
+        ready = hasattr(self, "_canvas") and not self._closed
         if ready and event is not None and event.type() in restyled:
             self._follow_theme()
 
@@ -426,14 +342,8 @@ class CloudView(QWidget):
         """Give the canvas and its layers back; afterwards the view shows nothing any more."""
         if not self._closed:
             self._closed = True
-            self._drop_canvas()
+            self._canvas.close()
         super().closeEvent(event)
-
-
-def _show(layer: Layer, visible: bool) -> None:
-    """Show or hide a layer; napari uploads it again even if nothing changes."""
-    if layer.visible != visible:
-        layer.visible = visible
 
 
 def _same(a: GrayBox | None, b: GrayBox | None) -> bool:

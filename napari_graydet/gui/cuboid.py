@@ -127,8 +127,8 @@ class Cuboid:
 
     Parameters
     ----------
-    vertices, triangles, shades
-        (V, 3) world, (T, 3) indices, (V,) 0 for the low face and 1 for the high face.
+    vertices, triangles
+        Both faces: (V, 3) world, first half the low face, and (T, 3) indices.
     outlines
         The closed outlines of the low and of the high face, (M, 3) each.
     posts
@@ -139,7 +139,6 @@ class Cuboid:
 
     vertices: Float
     triangles: npt.NDArray[np.intp]
-    shades: Float
     outlines: dict[str, Float]
     posts: Float
     handles: tuple[Handle, ...]
@@ -161,7 +160,6 @@ def cuboid(box: GrayBox, space: CloudSpace) -> Cuboid:
     return Cuboid(
         vertices=np.concatenate([faces[LOW].reshape(-1, 3), faces[HIGH].reshape(-1, 3)]),
         triangles=np.concatenate([triangles, triangles + n * n]),
-        shades=np.repeat([0.0, 1.0], n * n),
         outlines=outlines,
         posts=np.stack([low, high], axis=1),
         handles=tuple(_handles(box, space)),

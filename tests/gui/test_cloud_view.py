@@ -446,6 +446,17 @@ def test_the_empty_state_shows_a_text_and_no_layer(view: CloudView) -> None:
     assert heard.said == []
 
 
+def test_a_smaller_cloud_after_the_empty_state_is_drawn(view: CloudView) -> None:
+    """A hidden layer keeps the indices of the points it had."""
+    small = RoiBox(100, 100, 104, 104)
+    view.clear()
+    view.set_cloud(hill(), small)
+    QTest.qWait(20)
+    assert len(points(view).data) == 16
+    assert len(colours(view)) == 16
+    assert view.screenshot().width() == view.width()
+
+
 def test_a_screenshot_shows_cloud_box_and_handles(view: CloudView) -> None:
     view.set_accent(QColor("#00ff40"))
     QTest.qWait(20)
