@@ -59,6 +59,7 @@ _UNREADABLE = (
 )
 """What torch and ultralytics raise on foreign or damaged checkpoints."""
 
+_import_lock = threading.Lock()
 _build_lock = threading.Lock()
 
 
@@ -124,7 +125,7 @@ def _quiet_environment() -> Iterator[None]:
 
 def _ultralytics(module: str) -> Any:
     """Import a module of ultralytics: offline, without telemetry, without pickled code."""
-    with _quiet_environment():
+    with _import_lock, _quiet_environment():  # two threads would restore each other's settings
         settings = importlib.import_module("ultralytics.utils").SETTINGS
         if settings.get("sync", True):
             settings["sync"] = False
