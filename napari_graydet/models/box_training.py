@@ -43,6 +43,12 @@ SHARPNESS = 8
 NEAR = 0.75
 """The regressor learns from anchors that reach this share of the ceiling."""
 
+GOOD = 0.99
+"""A range that reaches this share of the ceiling needs no further correction."""
+
+_TARGET_STEP = 4
+"""Levels between the edges that the regressor's targets may have."""
+
 
 @dataclass(frozen=True)
 class BoxTraining:
@@ -60,6 +66,8 @@ class BoxTraining:
         The regressor's lambda, on standardised features.
     regressor_rois
         ROIs on whose anchors the regressor is solved.
+    global_width, tnet_width
+        Sizes of the network, see PointNetConfig.
     """
 
     steps: int = 1500
@@ -67,8 +75,10 @@ class BoxTraining:
     points: int = 512
     learning_rate: float = 2e-3
     disturbance: Disturbance = field(default_factory=Disturbance)
-    alpha: float = 10_000.0
+    alpha: float = 1_000.0
     regressor_rois: int = 500
+    global_width: int = 1024
+    tnet_width: int = 256
 
 
 # --- Targets --------------------------------------------------------------------------------
@@ -153,7 +163,8 @@ def train_boxes(
     training, grid = training or BoxTraining(), grid or AnchorGrid()
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    network = PointNet(PointNetConfig(len(classes))).train()
+    sizes = PointNetConfig(len(classes), training.global_width, training.tnet_width)
+    network = PointNet(sizes).train()
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, training.learning_rate, total_steps=training.steps, pct_start=0.1
@@ -227,9 +238,24 @@ def _regression_rows(
     near = shares_of_ceiling(roi, level_ranges(grid.edges)) > NEAR
     with torch.inference_mode():
         _, features = RangeScorer(network, roi.seen, torch.device("cpu"))(grid.edges[near])
-    target = centre_width_of(best_edges(roi)[0])
-    deltas = encode(grid.anchors[near], np.broadcast_to(target, (int(near.sum()), 2)))
+    deltas = smallest_corrections(roi, grid.anchors[near])
     return features, deltas, np.full(len(deltas), roi.class_id)
+
+
+def smallest_corrections(roi: DrawnRoi, anchors: Float) -> Float:
+    """Return for each anchor the smallest t that leads to a range (nearly) as good as the best.
+
+    Where hardly any pixel has a gray, an edge may lie anywhere; asking for the one best range
+    would teach the regressor noise. A corrected anchor within `GOOD` of the ceiling is good.
+    """
+    grays = np.arange(0, LEVELS + 1, _TARGET_STEP)
+    first, stop = (grays[i] for i in np.triu_indices(len(grays), k=1))
+    ranges = np.stack([first, stop], axis=1)
+    shares = shares_of_ceiling(roi, ranges)
+    good = centre_width_of(ranges[shares >= min(GOOD, shares.max())] / LEVELS)
+    deltas = encode(anchors[:, None], good[None])
+    smallest = (deltas**2).sum(axis=2).argmin(axis=1)
+    return np.asarray(deltas[np.arange(len(anchors)), smallest])
 
 
 def box_metrics(model: BoxModel, samples: Sequence[BoxSample], *, seed: int) -> dict[str, float]:

@@ -48,7 +48,7 @@ class PointNetConfig:
     n_classes: int
     global_width: int = 1024
     tnet_width: int = 256
-    dropout: float = 0.3
+    dropout: float = 0.1
 
     @property
     def feature_width(self) -> int:

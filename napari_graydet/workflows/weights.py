@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_graydet.models.box_samples import BoxSample
 
 CLASSES = ("bone", "lung")
-PHANTOMS = {"hand": 150, "forearm": 150, "chest": 150}
-HELD_OUT_PHANTOMS = 20
+PHANTOMS = {"hand": 130, "forearm": 130, "chest": 130}
+HELD_OUT_PHANTOMS = 12
 ROI_EPOCHS = 12.0
 BOX_STEPS = 1500
 
@@ -124,14 +124,15 @@ def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> 
 def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
     from napari_graydet.models.box_training import BoxTraining, box_metrics, train_boxes
 
+    samples, held_out = (box_samples(of(data, cache)) for of in (_training, _held_out))
     model = train_boxes(
-        box_samples(_training(data, cache)),
+        samples,
         CLASSES,
         seed=seed,
         training=BoxTraining(steps=BOX_STEPS),
         on_step=lambda step, steps, loss: _say("boxes", step, step / steps, loss),
     )
-    metrics = box_metrics(model, box_samples(_held_out(data, cache)), seed=seed)
+    metrics = box_metrics(model, held_out, seed=seed)
     model.save(
         path,
         data=_sources(data),

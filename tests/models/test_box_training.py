@@ -171,7 +171,8 @@ def test_targets_are_probabilities_and_no_range_beats_the_ceiling(seed: int) -> 
     target = target_scores(shares, 1, 2)
     np.testing.assert_allclose(target.sum(axis=1), 1, atol=1e-6)
     assert (target[:, 0] == 0).all()
-    assert (np.argsort(target[:, 1]) == np.argsort(target[:, 1][np.arange(len(shares))])).all()
+    order = np.argsort(shares)
+    assert (np.diff(target[order, 1]) >= 0).all()  # better ranges are asked for higher scores
 
 
 def test_groups_are_drawn_equally_often_however_many_they_are() -> None:
@@ -185,7 +186,9 @@ def test_training_learns_ranges_and_classes_and_is_reproducible() -> None:
     rng = np.random.default_rng(4)
     samples = [disk_sample(rng, k, f"class {k}") for k in (0, 1) for _ in range(12)]
     held_out = [disk_sample(rng, k, f"class {k}") for k in (0, 1) for _ in range(8)]
-    training = BoxTraining(steps=60, batch=4, points=128, regressor_rois=40)
+    training = BoxTraining(
+        steps=60, batch=4, points=128, regressor_rois=40, global_width=128, tnet_width=64
+    )
     losses: list[float] = []
 
     def note(step: int, steps: int, loss: float) -> None:
