@@ -67,7 +67,7 @@ class CloudOverlay(QWidget):
         _paint_axes(painter, self._picture, self._colours)
         if self._picture.cuboid is not None:
             _paint_edges(painter, self._picture, self._picture.cuboid, self._colours)
-            _paint_handles(painter, self._picture, self._picture.cuboid.handles, self._colours)
+            _paint_handles(painter, self._picture, self._picture.cuboid, self._colours)
 
 
 def _paint_axes(painter: QPainter, picture: OverlayPicture, colours: ViewColours) -> None:
@@ -136,10 +136,11 @@ def _paint_text(painter: QPainter, at: Float, text: str, colour: QColor) -> None
 
 
 def _paint_handles(
-    painter: QPainter, picture: OverlayPicture, handles: tuple[Handle, ...], colours: ViewColours
+    painter: QPainter, picture: OverlayPicture, cuboid: Cuboid, colours: ViewColours
 ) -> None:
+    handles = cuboid.handles
     spots = picture.camera.to_canvas([handle.at for handle in handles])
-    nudges = _nudges(handles, spots, painter.fontMetrics().height() + 3)
+    nudges = _nudges(cuboid, spots, painter.fontMetrics().height() + 3)
     order = sorted(range(len(handles)), key=lambda i: handles[i].corner is None)
     for i in order:
         handle, (x, y) = handles[i], (float(v) for v in spots[i])
@@ -158,12 +159,10 @@ def _paint_handles(
             _paint_value(painter, QPointF(x + radius + 4, y + nudges.get(i, 0)), handle, colours)
 
 
-def _nudges(handles: tuple[Handle, ...], spots: Float, line: float) -> dict[int, float]:
+def _nudges(cuboid: Cuboid, spots: Float, line: float) -> dict[int, float]:
     """Return by how much the two faces' values move apart where they would overlap."""
-    upper, lower = sorted(
-        (i for i, handle in enumerate(handles) if handle.corner is None),
-        key=lambda i: (spots[i][1], -handles[i].at[0]),
-    )
+    faces = [i for i, handle in enumerate(cuboid.handles) if handle.corner is None]
+    upper, lower = sorted(faces, key=lambda i: cuboid.handles[i].face != cuboid.upper)
     overlap = line - float(spots[lower][1] - spots[upper][1])
     return {upper: -overlap / 2, lower: overlap / 2} if overlap > 0 else {}
 

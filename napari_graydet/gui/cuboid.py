@@ -133,6 +133,8 @@ class Cuboid:
         The closed outlines of the low and of the high face, (M, 3) each.
     posts
         (4, 2, 3) the edges from the low to the high face.
+    upper
+        The face that is drawn above the other: "high", or "low" if larger is darker.
     handles
         Face handles first, then corners.
     """
@@ -141,6 +143,7 @@ class Cuboid:
     triangles: npt.NDArray[np.intp]
     outlines: dict[str, Float]
     posts: Float
+    upper: str
     handles: tuple[Handle, ...]
 
 
@@ -162,6 +165,7 @@ def cuboid(box: GrayBox, space: CloudSpace) -> Cuboid:
         triangles=np.concatenate([triangles, triangles + n * n]),
         outlines=outlines,
         posts=np.stack([low, high], axis=1),
+        upper=HIGH if space.up > 0 else LOW,
         handles=tuple(_handles(box, space)),
     )
 

@@ -38,7 +38,7 @@ def meant(box: Cuboid, camera: Projection, picked: Handle, upwards: bool) -> Han
     spots = camera.to_canvas([picked.at, other.at])
     if np.linalg.norm(spots[0] - spots[1]) > SAME_SPOT:
         return picked
-    upper, lower = (picked, other) if picked.at[0] >= other.at[0] else (other, picked)
+    upper, lower = (picked, other) if picked.face == box.upper else (other, picked)
     return upper if upwards else lower
 
 

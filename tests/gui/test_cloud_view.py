@@ -268,6 +268,15 @@ def test_where_top_and_bottom_meet_the_direction_tells_which_is_meant(
     assert gray.width > 5
 
 
+def test_a_box_far_below_the_axis_can_be_pulled_up(view: CloudView) -> None:
+    view.set_box(flat(2, 3))
+    heard = Listener(view)
+    x, y = pixel(view, handle(view, LOW).at)
+    drag(view, (x, y), (x, y - 30))
+    assert heard.released[0].gray.low == 2
+    assert heard.released[0].gray.high > SPACE.gray.low + 5
+
+
 def test_a_double_click_resets_the_camera(view: CloudView) -> None:
     before = view.projection()
     drag(view, (15.0, 310.0), (75.0, 290.0))

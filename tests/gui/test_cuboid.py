@@ -100,6 +100,12 @@ def test_faces_outlines_and_posts_belong_together(k: int) -> None:
     assert area == pytest.approx(2 * space().size[1] * space().size[2])  # triangles tile both faces
 
 
+def test_the_upper_face_is_the_brighter_one() -> None:
+    box = GrayBox.flat(ROI, GrayRange(60, 120))
+    assert cuboid(box, space()).upper == HIGH
+    assert cuboid(box, space(INVERTED)).upper == LOW
+
+
 def test_only_a_tilt_has_corner_handles() -> None:
     counts = [len(cuboid(tilted().with_nets(k), space()).handles) for k in (1, 2, 3, 4)]
     assert counts == [2, 10, 2, 2]
