@@ -188,14 +188,15 @@ def translated(name: str) -> Iterator[None]:
         ) from error
     except sa.exc.DBAPIError as error:
         raise _explain(error.orig or error, name) from error
-    except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
+    except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError, UnicodeDecodeError) as error:
         raise _explain(error, name) from error
 
 
 def _explain(error: BaseException, name: str) -> ProjectError:
     code = getattr(error, "sqlite_errorname", "") or ""
     reason = reason_of(error)
-    if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "decode to UTF-8" in reason:
+    garbled = isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in reason
+    if garbled or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return DamagedProjectError(
             f"{name} is damaged ({reason}); it was kept as it is. The backup can be restored."
         )

@@ -48,15 +48,17 @@ class Change:
 
 def select_classes(connection: sa.Connection) -> list[str]:
     """Return the labels in the order of their ids."""
-    rows = connection.execute(sa.select(classes.c.id, classes.c.name).order_by(classes.c.id)).all()
-    if [row.id for row in rows] != list(range(len(rows))):
+    rows = connection.execute(sa.select(classes).order_by(classes.c.id)).mappings().all()
+    if [row["id"] for row in rows] != list(range(len(rows))):
         raise DamagedProjectError("The project's list of classes has gaps; it was kept as it is.")
-    return [row.name for row in rows]
+    for row in rows:
+        check_seal(classes, row, f"class {row['id']}")
+    return [row["name"] for row in rows]
 
 
 def insert_classes(connection: sa.Connection, names: Sequence[str], first: int = 0) -> None:
     """Append labels, the first with id `first`."""
-    rows = [{"id": first + i, "name": name} for i, name in enumerate(names)]
+    rows = [{"id": first + i, **seal(classes, {"name": name})} for i, name in enumerate(names)]
     if rows:
         connection.execute(sa.insert(classes), rows)
 

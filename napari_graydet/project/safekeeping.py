@@ -84,7 +84,7 @@ def check_file(path: Path) -> str:
         )
     try:
         with translated(str(path)), _inspecting(path) as connection:
-            problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            problems = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if problems != "ok":
                 raise DamagedProjectError(
                     f"{path} is damaged ({' '.join(problems.split())[:100]}); it was kept as it "

@@ -33,6 +33,7 @@ classes = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("digest", sa.String(32), nullable=False),
 )
 
 images = sa.Table(

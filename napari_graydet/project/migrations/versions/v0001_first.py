@@ -15,6 +15,7 @@ def upgrade() -> None:
         "classes",
         sa.Column("id", sa.Integer, autoincrement=False),
         sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("digest", sa.String(32), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_classes"),
         sa.UniqueConstraint("name", name="uq_classes_name"),
     )
