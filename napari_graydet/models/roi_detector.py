@@ -99,8 +99,8 @@ class RoiSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = Field(416, ge=64, le=4096, multiple_of=32)
-    min_score: float = Field(0.25, gt=0, lt=1)
-    nms_iou: float = Field(0.6, gt=0, lt=1)
+    min_score: float = Field(0.2, gt=0, lt=1)
+    nms_iou: float = Field(0.55, gt=0, lt=1)
     most: int = Field(100, ge=1, le=1000)
 
 
