@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari.settings import get_plugin_settings
@@ -65,13 +66,16 @@ class Desk:
     def watch(self, window: QWidget) -> None:
         """Close with this window."""
         if self._watcher is None:
-            self._watcher = _Watcher(window, self)
+            self._watcher = _Watcher(window, self.close)
 
     def close(self) -> None:
         """Stop the work, close the project, give the keys back; may be called twice."""
         if not self._open:
             return
         self._open = False
+        if self._watcher is not None:
+            self._watcher.forget()
+            self._watcher = None
         _desks.pop(id(self.viewer), None)
         self.keys.close()
         self.layers.close()
@@ -80,22 +84,31 @@ class Desk:
 
 
 class _Watcher(QObject):
-    """Sees a window being closed, without reaching into napari."""
+    """Sees a window being closed, without reaching into napari; holds no reference to it."""
 
-    def __init__(self, window: QWidget, desk: Desk) -> None:
+    def __init__(self, window: QWidget, close: Callable[[], None]) -> None:
         super().__init__(window)
-        self._window, self._desk = window, desk
+        self._close: Callable[[], None] | None = close
         window.installEventFilter(self)
+
+    def forget(self) -> None:
+        """Let go of the desk."""
+        self._close = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
         """Close the desk when its window closes; a person may still say no to closing."""
-        if watched is self._window and event is not None and event.type() == QEvent.Type.Close:
+        if event is not None and event.type() == QEvent.Type.Close and watched is self.parent():
             if event.spontaneous():
                 QTimer.singleShot(0, self._close_if_gone)
             else:
-                self._desk.close()
+                self._close_now()
         return False
 
     def _close_if_gone(self) -> None:
-        if not self._window.isVisible():
-            self._desk.close()
+        window = self.parent()
+        if not (isinstance(window, QWidget) and window.isVisible()):
+            self._close_now()
+
+    def _close_now(self) -> None:
+        if self._close is not None:
+            self._close()

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from napari.qt.threading import WorkerBase, WorkerBaseSignals
-from qtpy.QtCore import QCoreApplication, QEventLoop, Signal
+from qtpy.QtCore import Signal
 
+from napari_graydet.errors import CancelledError
 from napari_graydet.gui.work import Work
 from napari_graydet.workflows.events import OnProgress, Progress
 
@@ -30,10 +31,21 @@ class _Worker(WorkerBase):  # type: ignore[type-arg, misc]
         super().__init__(SignalsClass=_Signals)
         self._work = work
         self._cancelled = threading.Event()
+        self._ended = threading.Event()
 
     def work(self) -> Any:
         """Do the work (in the worker's thread)."""
-        return _Result(self._work(self._report, self._cancelled.is_set))
+        try:
+            if self._cancelled.is_set():
+                raise CancelledError("Stopped before it began.")
+            return _Result(self._work(self._report, self._cancelled.is_set))
+        finally:
+            self._ended.set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end of work that has begun; what has not begun never will."""
+        if self.is_running:
+            self._ended.wait(max(0.0, seconds))
 
     def cancel(self) -> None:
         """Ask the work to stop; what it returns is still delivered."""
@@ -78,14 +90,17 @@ class QtJobs:
         return worker
 
     def close(self) -> None:
-        """Ask all work to stop and wait a moment, so that no thread outlives its window."""
+        """Ask all work to stop and wait a moment, so that no thread outlives its window.
+
+        No events are handled meanwhile: the window is in the middle of closing.
+        """
         self._closed = True
         for worker in self._running:
             worker.cancel()
         deadline = time.monotonic() + CLOSE_SECONDS
-        flags = QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents
-        while self._running and time.monotonic() < deadline:
-            QCoreApplication.processEvents(flags, 20)
+        for worker in tuple(self._running):
+            worker.wait(deadline - time.monotonic())
+        self._running.clear()
 
     def _unless_closed(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
         def call(value: Any) -> None:

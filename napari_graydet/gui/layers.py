@@ -69,6 +69,7 @@ class Layers:
         self._updating = False
         self._shown: list[tuple[object, ...]] = []
         self._restore = Deferred(self._make)
+        self._show_later = Deferred(self._show_image)
         self._read_rois = Deferred(self._rois_edited)
         self._read_mask = Deferred(self._mask_painted)
         session, self._links = self._session, Links()
@@ -83,7 +84,7 @@ class Layers:
         """Stop following; the layers stay as they are."""
         self._links.close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        for deferred in (self._restore, self._read_rois, self._read_mask):
+        for deferred in (self._restore, self._show_later, self._read_rois, self._read_mask):
             deferred.drop()
 
     def use(self, tool: Tool) -> None:
@@ -116,6 +117,7 @@ class Layers:
             if self.image not in self.viewer.layers:
                 self.image = self.viewer.add_image(session.image.pixels, name=IMAGE)
                 self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
+                self.image.events.data.connect(self._on_image_data)
                 self._show_gray()
             if self.mask not in self.viewer.layers:
                 self.mask = self.viewer.add_labels(
@@ -155,6 +157,10 @@ class Layers:
     def _on_removed(self, event: Any) -> None:
         if not self._updating and event.value in (self.image, self.mask, self.rois):
             self._restore()
+
+    def _on_image_data(self, _event: object) -> None:
+        if not self._updating:
+            self._show_later()
 
     # Session -> layers --------------------------------------------------------------------------
 

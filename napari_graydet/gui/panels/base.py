@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QAbstractButton, QLabel, QPushButton, QWidget
@@ -58,6 +60,11 @@ class Panel(QWidget):
             elif self._docked:
                 self.shutdown()
         return bool(super().event(event))
+
+
+def on_click(made: QAbstractButton, action: Callable[[], None]) -> None:
+    """Connect a click; the connection must not hold the panel, or closed windows stay around."""
+    made.clicked.connect(lambda _checked=False: action())
 
 
 def button(text: str, tip: str = "", key: str = "", *, primary: bool = False) -> QPushButton:

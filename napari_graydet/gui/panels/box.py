@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -25,7 +27,7 @@ from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim
+from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
 CUBOID_PAUSE = 60
@@ -88,7 +90,7 @@ class BoxPanel(Panel):
             made.setCheckable(True)
             made.setStyleSheet(TOOL)
             describe(made, tip)
-            made.clicked.connect(lambda _checked=False, k=k: self.controller.set_net(k))
+            on_click(made, partial(self.controller.set_net, k))
             self._nets.addButton(made, k)
         row = QHBoxLayout()
         row.addWidget(QLabel("Bottom"))
@@ -105,7 +107,7 @@ class BoxPanel(Panel):
         self.detect = button(
             "Detect box", "Propose the 3D box of the selected ROI", shown(keys.DETECT_BOX)
         )
-        self.detect.clicked.connect(lambda: self.controller.detection.box())
+        on_click(self.detect, self.controller.detection.box)
         self.alternatives = QComboBox()
         self.alternatives.setToolTip("Other boxes that the detector found, best first")
         self.alternatives.activated.connect(self.controller.choose_alternative)
@@ -114,14 +116,15 @@ class BoxPanel(Panel):
             "Remove specks and fill holes in the mask of this class, in this image. "
             "Stored with the image; painting comes on top of it."
         )
-        self.cleanup.clicked.connect(
-            lambda on: self.controller.set_cleanup(CLEAN_UP if on else None)
-        )
+        self.cleanup.clicked.connect(self._clean_up)
         row = QHBoxLayout()
         row.addWidget(self.detect)
         row.addWidget(self.alternatives, 1)
         row.addWidget(self.cleanup)
         return row
+
+    def _clean_up(self, on: bool) -> None:
+        self.controller.set_cleanup(CLEAN_UP if on else None)
 
     def _connect_views(self) -> None:
         controller = self.controller

@@ -117,7 +117,7 @@ class ExportPanel(Panel):
                 store, out.expanduser(), formats, progress, cancel
             ),
             done=self._done,
-            failed=lambda error: self.result.setText(one_line(error)),
+            failed=self._failed,
             progress=self._progress,
             finished=self._finished,
         )
@@ -130,6 +130,9 @@ class ExportPanel(Panel):
     def _progress(self, progress: Progress) -> None:
         self._bar.setRange(0, max(progress.total, 1))
         self._bar.setValue(progress.done)
+
+    def _failed(self, error: Exception) -> None:
+        self.result.setText(one_line(error))
 
     def _finished(self) -> None:
         self._job = None

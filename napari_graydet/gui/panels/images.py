@@ -22,7 +22,7 @@ from superqt import QElidingLabel
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -113,7 +113,7 @@ class ImagesPanel(Panel):
             (self.previous, self.controller.previous), (self.next, self.controller.next),
             (self.reject, self.controller.reject), (self.accept, self.controller.accept),
         ):  # fmt: skip
-            made.clicked.connect(lambda _checked=False, a=action: a())
+            on_click(made, action)
         row = QHBoxLayout()
         row.setSpacing(GAP)
         for widget in (self.open, self.filter, self._bar, self.progress, self.saved):

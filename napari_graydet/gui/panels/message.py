@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton
 
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.panels.base import Panel, button
+from napari_graydet.gui.panels.base import Panel, button, on_click
 
 COLOURS = {
     "info": ("#1d3b53", "#d6ecff"),
@@ -38,10 +40,11 @@ class MessageBar(Panel):
         outer = QHBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._frame)
-        self._again.clicked.connect(lambda: self.controller.retry_save())
-        self._mine.clicked.connect(lambda: self.controller.keep_mine())
-        self._theirs.clicked.connect(lambda: self.controller.take_stored())
-        close.clicked.connect(lambda: self.controller.say(None))
+        controller = self.controller
+        on_click(self._again, controller.retry_save)
+        on_click(self._mine, controller.keep_mine)
+        on_click(self._theirs, controller.take_stored)
+        on_click(close, partial(controller.say, None))
         self.links.add(self.session.message_changed, self._show)
         self._show()
 

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_graydet.gui.colors import label_color
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim, on_click
 from napari_graydet.project.schema import BoxRecord, RoiRecord
 
 NEW_CLASS = "New class …"
@@ -46,7 +46,7 @@ class ObjectsPanel(Panel):
         self.classes.setToolTip("Class of the selected object, and of ROIs drawn from now on")
         self.classes.activated.connect(self._class_chosen)
         self.delete = button("Delete", "Delete the selected object", "Del")
-        self.delete.clicked.connect(lambda: self.controller.delete_selected())
+        on_click(self.delete, self.controller.delete_selected)
         self.list = ObjectList()
         self.list.setColumnCount(len(COLUMNS))
         self.list.setHeaderLabels(COLUMNS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -17,7 +19,7 @@ from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim
+from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 
 TOOLS = (
     (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
@@ -57,8 +59,8 @@ class ToolsBar(Panel):
         self.detect_all = button(
             "Detect all images", "Propose for every image that nobody has worked on"
         )
-        self.detect.clicked.connect(lambda: detection.image())
-        self.detect_all.clicked.connect(lambda: detection.all())
+        on_click(self.detect, detection.image)
+        on_click(self.detect_all, detection.all)
         row = QHBoxLayout()
         row.addWidget(self.detect, 1)
         row.addWidget(self.detect_all, 1)
@@ -71,7 +73,7 @@ class ToolsBar(Panel):
         self._bar.setFormat("%v %")
         self._job_text = dim()
         self.cancel = button("Stop", "Stop; what is finished is kept")
-        self.cancel.clicked.connect(lambda: self.controller.detection.cancel())
+        on_click(self.cancel, self.controller.detection.cancel)
         row = QHBoxLayout(self._progress)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._job_text, 1)
@@ -87,15 +89,15 @@ class ToolsBar(Panel):
         for tool, text, tip, key in TOOLS:
             made = self._tool_button(text, tip, shown(key))
             made.setCheckable(True)
-            made.clicked.connect(lambda _checked=False, t=tool: self.desk.layers.use(t))
+            on_click(made, partial(self.desk.layers.use, tool))
             self._group.addButton(made)
             self.tools[tool] = made
             row.addWidget(made)
         row.addStretch(1)
         self.undo = self._tool_button("Undo", "Undo, also in other images", shown(keys.UNDO))
         self.redo = self._tool_button("Redo", "Redo", shown(keys.REDO))
-        self.undo.clicked.connect(lambda: self.controller.undo())
-        self.redo.clicked.connect(lambda: self.controller.redo())
+        on_click(self.undo, self.controller.undo)
+        on_click(self.redo, self.controller.redo)
         row.addWidget(self.undo)
         row.addWidget(self.redo)
         return row
@@ -117,7 +119,7 @@ class ToolsBar(Panel):
         self._brush_size.valueChanged.connect(self._set_brush)
         self._brush_text = dim()
         clear = button("Clear painting", "Forget what was painted for this class in this image")
-        clear.clicked.connect(lambda: self.controller.clear_paint())
+        on_click(clear, self.controller.clear_paint)
         row = QHBoxLayout(self._brush)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(dim("Brush"))

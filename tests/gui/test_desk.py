@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.viewer import Viewer
+from PIL import Image
+from pytestqt.qtbot import QtBot
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import RoiProposal
+from napari_graydet.gui import desk as desk_module
+from napari_graydet.gui.desk import chosen_device, desk_of
+from napari_graydet.gui.jobs import QtJobs
+from napari_graydet.gui.workplace import IMAGES, WORKPLACE, open_workplace
+from napari_graydet.project.schema import State
+from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel
+from napari_graydet.workflows.predict import Predictor
+from tests.gui.conftest import Window
+from tests.gui.fakes import BRIGHT, FakeBoxes, FakeRois, make_folder
+
+pytestmark = pytest.mark.gui
+
+
+class SlowRois(FakeRois):
+    """Takes its time, and says when it has begun."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        self.begun.set()
+        time.sleep(0.3)
+        return super().detect(image)
+
+
+def slow(window: Window) -> SlowRois:
+    rois = SlowRois()
+    window.controller.detection._factory = lambda: Predictor(
+        roi_detector=rois, box_detector=FakeBoxes()
+    )
+    window.controller.detection.forget_predictor()
+    return rois
+
+
+def test_two_viewers_do_not_share_anything(make_window: Callable[..., Window]) -> None:
+    first, second = make_window(), make_window()
+    assert first.desk is not second.desk
+    first.controller.add_roi(BRIGHT)
+    first.wait_idle()
+    assert first.session.annotation.rois and not second.session.annotation.rois
+    assert len(second.desk.layers.rois.data) == 0
+    first.desk.close()
+    second.controller.add_roi(BRIGHT)
+    second.wait_idle()
+    assert second.session.annotation.boxes
+
+
+def test_panels_of_one_viewer_share_the_desk(window: Window) -> None:
+    from napari_graydet._widgets import BoxWidget, ExportWidget, ImagesWidget, RoiWidget
+
+    window.controller.add_roi(BRIGHT)
+    window.wait_idle()
+    for made in (BoxWidget, ExportWidget, ImagesWidget, RoiWidget):
+        panel = made(window.viewer)
+        assert panel.desk is window.desk
+        window.viewer.window.add_dock_widget(panel, name=made.__name__)
+        window.qtbot.wait(1)
+        window.viewer.window.remove_dock_widget(panel)
+    window.controller.set_range(1, 2)
+    window.wait(lambda: window.workplace.box.low.value() == window.session.box.low == 1)
+
+
+def test_the_workplace_is_opened_once(window: Window) -> None:
+    again = open_workplace(window.viewer)
+    assert again is window.workplace
+    assert list(window.viewer.window.dock_widgets) == [WORKPLACE, IMAGES]
+
+
+def test_keys_come_back_on_closing(make_napari_viewer: Callable[..., Viewer]) -> None:
+    viewer: Viewer = make_napari_viewer()
+    pressed: list[str] = []
+    viewer.bind_key("Q", lambda _v: pressed.append("q"))
+    before = dict(viewer.keymap)
+    desk = desk_of(viewer)
+    assert dict(viewer.keymap) != before
+    desk.close()
+    assert dict(viewer.keymap) == before
+
+
+def test_closing_in_the_middle_of_a_detection(make_window: Callable[..., Window]) -> None:
+    window = make_window()
+    rois = slow(window)
+    window.controller.detection.all()
+    assert rois.begun.wait(10)
+    began = time.monotonic()
+    window.viewer.close()
+    assert time.monotonic() - began < 3
+    assert not window.desk.jobs._running, "no thread outlives its window"
+    with ProjectStore.open(window.folder) as store:
+        states = [entry.state for entry in store.entries()]
+    assert set(states) <= {State.NEW, State.PROPOSED} and State.NEW in states
+
+
+def test_cancel_keeps_what_is_finished(window: Window) -> None:
+    window.controller.open_folder(make_folder(window.folder.parent / "many", 12))
+    window.wait(lambda: len(window.session.entries) == 12 and window.session.image is not None)
+    rois = slow(window)
+    detection = window.controller.detection
+    detection.all()
+    window.wait(lambda: any(e.state is State.PROPOSED for e in window.session.entries))
+    began = time.monotonic()
+    detection.cancel()
+    window.wait(lambda: window.session.job is None)
+    assert time.monotonic() - began < 1.5
+    assert "stopped" in window.session.message.text
+    assert rois.begun.is_set()
+
+
+def test_editing_goes_on_during_a_detection_and_is_not_overwritten(window: Window) -> None:
+    rois = slow(window)
+    window.controller.detection.all()
+    assert rois.begun.wait(10)
+    window.controller.add_roi(BRIGHT)
+    mine = window.session.annotation
+    window.wait(lambda: window.session.job is None)
+    assert window.session.annotation == mine
+
+
+def test_the_window_does_not_freeze_while_images_are_read(
+    make_window: Callable[..., Window],
+) -> None:
+    window = make_window()
+    big = np.random.default_rng(0).integers(0, 255, (3000, 2500)).astype(np.uint8)
+    Image.fromarray(big).save(window.folder / "image_1.png")
+    ticks: list[float] = []
+    window.controller.next()
+    while window.session.position != 1:
+        ticks.append(time.monotonic())
+        window.qtbot.wait(5)
+        assert len(ticks) < 5000
+    assert len(ticks) > 3, "events were handled while the image was decoded"
+
+
+def test_an_error_in_a_worker_is_told_and_the_window_lives(qtbot: QtBot) -> None:
+    jobs = QtJobs()
+    told: list[object] = []
+
+    def work(progress: OnProgress, cancel: ShouldCancel) -> None:
+        progress(Progress(1, 2, "half"))
+        raise MemoryError("out of memory")
+
+    jobs.run(
+        work, done=told.append, failed=told.append, progress=told.append,
+        finished=lambda: told.append("finished"),
+    )  # fmt: skip
+    qtbot.waitUntil(lambda: "finished" in told)
+    assert isinstance(told[0], Progress) and isinstance(told[1], MemoryError)
+    assert told[2:] == ["finished"]
+
+
+def test_nothing_is_called_back_after_closing(qtbot: QtBot) -> None:
+    jobs, go, told = QtJobs(), threading.Event(), []
+
+    def work(progress: OnProgress, cancel: ShouldCancel) -> int:
+        while not cancel():
+            go.wait(0.01)
+        return 1
+
+    jobs.run(work, done=told.append, failed=told.append, finished=lambda: told.append(0))
+    jobs.close()
+    qtbot.wait(50)
+    assert told == [] and not jobs._running
+
+
+def test_the_device_is_a_preference(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen_device() == "auto"
+
+    class Settings:
+        class models:  # noqa: N801
+            device = "cpu"
+
+    monkeypatch.setattr(desk_module, "get_plugin_settings", lambda name: Settings)
+    assert chosen_device() == "cpu"
+
+
+def test_a_bad_folder_is_one_line_and_the_window_goes_on(window: Window, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    window.controller.open_folder(tmp_path / "empty")
+    window.wait(lambda: window.session.message is not None)
+    assert "images" in window.session.message.text and "\n" not in window.session.message.text
+    assert window.workplace.message.text() == window.session.message.text
+    window.controller.open_folder(make_folder(tmp_path / "other", 2))
+    window.wait(lambda: len(window.session.entries) == 2 and window.session.position == 0)

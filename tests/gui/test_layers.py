@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.gui.layers import Tool
+from tests.gui.conftest import Window
+from tests.gui.fakes import BRIGHT, SHAPE
+
+pytestmark = pytest.mark.gui
+
+
+def agrees(window: Window) -> bool:
+    """Whether layers and record say the same."""
+    layers, session = window.desk.layers, window.session
+    annotation, image = session.annotation, session.image
+    if annotation is None or image is None or not layers._complete():
+        return False
+    label_map = annotation.label_map(image.pixels, list(session.classes))
+    return (
+        np.array_equal(layers.mask.data, label_map)
+        and np.array_equal(layers.image.data, image.pixels)
+        and len(layers.rois.data) == len(annotation.rois)
+        and all(kind == "rectangle" for kind in layers.rois.shape_type)
+        and all(
+            np.allclose(RoiBox.from_napari(corners).xyxy, roi.roi_box.xyxy, atol=0.01)
+            for corners, roi in zip(layers.rois.data, annotation.rois, strict=True)
+        )
+    )
+
+
+def add_roi(window: Window, roi: RoiBox = BRIGHT) -> None:
+    window.controller.add_roi(roi)
+    window.wait(lambda: window.session.job is None and window.session.box is not None)
+    window.wait(lambda: agrees(window))
+
+
+def test_layers_show_the_record(window: Window) -> None:
+    add_roi(window)
+    assert window.desk.layers.mask.data[10:40, 20:50].all()
+    assert list(window.desk.layers.rois.features["caption"]) == ["bone"]
+    assert window.desk.layers.rois.selected_data == {0}
+
+
+def test_the_mask_follows_a_preview_in_place(window: Window) -> None:
+    add_roi(window)
+    data = window.desk.layers.mask.data
+    window.controller.preview_range(0, 100)
+    assert window.desk.layers.mask.data is data
+    np.testing.assert_array_equal(data, window.session.masks.map)
+    assert not data.any() and not window.session.masks.map.any()
+
+
+def test_a_rectangle_added_moved_and_removed_is_an_edit(window: Window) -> None:
+    rois = window.desk.layers.rois
+    rois.add_rectangles([BRIGHT.to_napari()])
+    window.wait(lambda: window.session.box is not None and agrees(window))
+    moved = RoiBox(10, 10, 40, 40)
+    window.desk.layers.rois.data = [moved.to_napari()]
+    window.wait(lambda: window.session.roi is not None and window.session.roi.roi_box == moved)
+    window.wait_idle()
+    window.wait(lambda: agrees(window))
+    window.desk.layers.rois.selected_data = {0}
+    window.desk.layers.rois.remove_selected()
+    window.wait(lambda: not window.session.annotation.rois)
+    assert agrees(window)
+    window.controller.undo()
+    window.wait(lambda: agrees(window) and len(window.session.annotation.rois) == 1)
+
+
+@pytest.mark.parametrize("kind", ["polygons", "ellipses", "paths", "lines"])
+def test_odd_shapes_become_their_bounding_box(window: Window, kind: str) -> None:
+    corners = {
+        "polygons": [[5, 5], [30, 10], [20, 40]],
+        "ellipses": [[5, 5], [5, 40], [30, 40], [30, 5]],
+        "paths": [[5, 5], [30, 10], [20, 40]],
+        "lines": [[5, 5], [30, 40]],
+    }[kind]
+    getattr(window.desk.layers.rois, f"add_{kind}")([np.array(corners, float)])
+    window.wait(lambda: window.session.roi is not None)
+    window.wait_idle()
+    window.wait(lambda: agrees(window))
+    assert window.session.roi.roi_box == RoiBox(5.5, 5.5, 40.5, 30.5)
+
+
+def test_shapes_without_area_or_outside_are_refused_in_one_line(window: Window) -> None:
+    window.desk.layers.rois.add_lines([np.array([[5.0, 5.0], [5.0, 40.0]])])
+    window.wait(lambda: window.session.message is not None)
+    assert "area" in window.session.message.text
+    window.desk.layers.rois.add_rectangles([RoiBox(900, 900, 950, 950).to_napari()])
+    window.wait(lambda: "covers no pixel" in window.session.message.text)
+    window.wait(lambda: agrees(window))
+    assert not window.session.annotation.rois
+
+
+def test_painting_is_kept_as_residual_and_undone_with_our_history(window: Window) -> None:
+    add_roi(window)
+    window.desk.layers.use(Tool.PAINT)
+    mask = window.desk.layers.mask
+    mask.brush_size = 4
+    mask.paint((50, 70), 1)
+    window.wait(lambda: "bone" in window.session.annotation.residual)
+    assert agrees(window) and mask.data[50, 70] == 1
+    window.controller.undo()
+    window.wait(lambda: agrees(window))
+    assert mask.data[50, 70] == 0
+    mask.paint((20, 30), 0)
+    window.wait(lambda: "bone" in window.session.annotation.residual)
+    assert window.session.annotation.residual["bone"].erased and agrees(window)
+
+
+def test_a_class_that_does_not_exist_cannot_be_painted(window: Window) -> None:
+    window.desk.layers.mask.paint((30, 30), 7)
+    window.wait(lambda: window.session.message is not None)
+    assert "0 to 2" in window.session.message.text and agrees(window)
+
+
+def _delete(name: str) -> Callable[[Window], None]:
+    def abuse(window: Window) -> None:
+        layer = getattr(window.desk.layers, name)
+        if layer in window.viewer.layers:  # else it is about to be restored
+            window.viewer.layers.remove(layer)
+
+    return abuse
+
+
+def _delete_all(window: Window) -> None:
+    window.viewer.layers.clear()
+
+
+def _rename_and_reorder(window: Window) -> None:
+    for layer in window.viewer.layers:
+        layer.name = "nonsense"
+    window.viewer.layers.reverse()
+
+
+def _add_others(window: Window) -> None:
+    window.viewer.add_image(np.zeros((4, 20, 20), np.float32))
+    window.viewer.add_image(np.zeros((20, 20, 3), np.uint8), rgb=True)
+    window.viewer.add_labels(np.zeros((5, 20, 20), int))
+    window.viewer.add_points(np.zeros((3, 3)))
+    window.viewer.add_shapes(np.zeros((4, 2)))
+
+
+def _three_dimensions(window: Window) -> None:
+    window.viewer.add_image(np.zeros((4, 20, 20), np.float32))
+    window.viewer.dims.ndisplay = 3
+    window.controller.preview_range(10, 50)
+    window.viewer.dims.ndisplay = 2
+    window.controller.set_range(10, 60)
+
+
+def _replace_mask(window: Window) -> None:
+    window.desk.layers.mask.data = np.ones((7, 9), np.int32)
+
+
+def _replace_image(window: Window) -> None:
+    window.desk.layers.image.data = np.zeros((7, 9), np.uint8)
+
+
+def _contours(window: Window) -> None:
+    window.desk.layers.mask.contour = 2
+    window.controller.preview_range(10, 50)
+    window.controller.set_range(10, 60)
+
+
+def _lock(window: Window) -> None:
+    for layer in window.viewer.layers:
+        layer.editable = False
+
+
+ABUSE = [
+    _delete("image"), _delete("mask"), _delete("rois"), _delete_all, _rename_and_reorder,
+    _add_others, _three_dimensions, _replace_mask, _replace_image, _contours, _lock,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("abuse", ABUSE, ids=lambda f: getattr(f, "__qualname__", str(f)))
+def test_abused_layers_are_put_right_from_the_record(
+    window: Window, abuse: Callable[[Window], None]
+) -> None:
+    add_roi(window)
+    abuse(window)
+    window.controller.set_range(120, 230)
+    window.wait(lambda: agrees(window))
+    window.controller.next()
+    window.wait(lambda: window.session.position == 1)
+    window.wait(lambda: agrees(window))
+    assert window.desk.layers.mask.data.shape == SHAPE
+
+
+def test_random_abuse(make_window: Callable[..., Window]) -> None:
+    window = make_window()
+    add_roi(window)
+    rng = np.random.default_rng(11)
+    for number in rng.integers(len(ABUSE), size=30):
+        ABUSE[number](window)
+        if rng.random() < 0.5:
+            window.qtbot.wait(1)
+    window.controller.set_range(1, 99)
+    window.controller.next()
+    window.wait(lambda: agrees(window))
+
+
+def test_images_of_other_sizes_follow_each_other(window: Window) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((30, 200), np.uint8)).save(window.folder / "image_1.png")
+    add_roi(window)
+    window.controller.next()
+    window.wait(lambda: window.session.position == 1 and agrees(window))
+    assert window.desk.layers.mask.data.shape == (30, 200)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.errors import ProjectError
+from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.panels.entries import STATE_ROLE
+from napari_graydet.gui.workplace import IMAGES
+from napari_graydet.project.schema import State
+from tests.gui.conftest import Window
+from tests.gui.fakes import BRIGHT
+
+pytestmark = pytest.mark.gui
+
+
+def add_roi(window: Window) -> None:
+    window.controller.add_roi(BRIGHT)
+    window.wait(lambda: window.session.job is None and window.session.box is not None)
+    window.wait(lambda: window.workplace.box.low.value() == window.session.box.low)
+
+
+def test_histogram_cuboid_numbers_and_list_show_one_box(window: Window) -> None:
+    add_roi(window)
+    box, objects = window.workplace.box, window.workplace.objects
+    assert box.histogram.range() == (150, 255)
+    assert (box.low.value(), box.high.value()) == (150, 255)
+    assert len(box.cloud.handles()) >= 2
+    item = objects.list.topLevelItem(0)
+    assert [item.text(i) for i in range(4)] == ["bone", "150 – 255", "0.80", "fake-box"]
+    assert "fake-box" in box._facts.text()
+
+
+def test_a_number_typed_changes_all_views(window: Window) -> None:
+    add_roi(window)
+    box = window.workplace.box
+    box.low.setValue(170)
+    assert window.session.box.low == 170
+    window.wait(lambda: box.histogram.range() == (170, 255))
+    window.wait(lambda: {round(h.value) for h in box.cloud.handles()} >= {170})
+    assert window.workplace.objects.list.topLevelItem(0).text(3) == "you, from fake-box"
+
+
+def test_dragging_in_the_histogram_previews_and_the_release_stores(window: Window) -> None:
+    add_roi(window)
+    histogram, session = window.workplace.box.histogram, window.session
+    revision = session.entry.revision
+    histogram.range_dragged.emit(20, 60)
+    histogram.range_dragged.emit(20, 100)
+    window.wait(lambda: session.preview is not None and session.preview.high == 100)
+    assert session.entry.revision == revision
+    assert window.workplace.box.high.value() == 100
+    histogram.range_released.emit(20, 101)
+    assert session.preview is None and session.box.high == 101
+    assert session.entry.revision == revision + 1
+    window.qtbot.wait(80)
+    assert session.preview is None, "no late preview after the release"
+
+
+def test_dragging_in_the_cloud_previews_and_the_release_stores(window: Window) -> None:
+    add_roi(window)
+    cloud, session = window.workplace.box.cloud, window.session
+    cloud.box_dragged.emit(GrayBox.flat(BRIGHT, GrayRange(180, 220)))
+    window.wait(lambda: session.preview is not None)
+    assert window.workplace.box.histogram.range() == (180, 220)
+    cloud.box_released.emit(GrayBox.flat(BRIGHT, GrayRange(185, 220)))
+    assert session.box.low == 185 and session.preview is None
+
+
+def test_flat_tilt_clean_up_and_alternatives(window: Window) -> None:
+    add_roi(window)
+    box = window.workplace.box
+    box.tilt.click()
+    assert window.session.box.gray_box().k == 2
+    box.flat.click()
+    assert window.session.box.gray_box().k == 1
+    box.cleanup.click()
+    assert "bone" in window.session.annotation.cleanup
+    box.cleanup.click()
+    assert not window.session.annotation.cleanup
+    assert box.alternatives.count() == 3
+    box.alternatives.activated.emit(1)
+    assert (window.session.box.low, window.session.box.high) == (100, 220)
+
+
+def test_the_class_is_chosen_and_added(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_graydet.gui.panels import objects as module
+
+    add_roi(window)
+    combo = window.workplace.objects.classes
+    combo.activated.emit(combo.findText("lung"))
+    assert window.session.roi.label == "lung" and combo.currentText() == "lung"
+    monkeypatch.setattr(module.QInputDialog, "getText", lambda *_: ("tooth", True))
+    combo.activated.emit(combo.findText(module.NEW_CLASS))
+    assert window.session.classes[-1] == "tooth" and window.session.roi.label == "tooth"
+    monkeypatch.setattr(module.QInputDialog, "getText", lambda *_: ("", False))
+    combo.activated.emit(combo.findText(module.NEW_CLASS))
+    assert combo.currentText() == "tooth"
+
+
+def test_the_strip_filters_and_follows(window: Window) -> None:
+    images = window.viewer.window.dock_widgets[IMAGES]
+    images.accept.click()
+    window.wait(lambda: window.session.position == 1)
+    assert images.progress.text() == "1 of 3 accepted"
+    assert images.strip.currentIndex().row() == 1
+    assert images.model.index(0).data(STATE_ROLE) is State.ACCEPTED
+    images.filter.setCurrentIndex(images.filter.findData(State.ACCEPTED))
+    assert images.model.rowCount() == 1 and not images.strip.currentIndex().isValid()
+    images.strip.setCurrentIndex(images.model.index(0))
+    window.wait(lambda: window.session.position == 0)
+    images.filter.setCurrentIndex(0)
+    images.next.click()
+    window.wait(lambda: window.session.position == 1)
+
+
+def test_thumbnails_come_from_the_background(window: Window) -> None:
+    model = window.viewer.window.dock_widgets[IMAGES].model
+    role = int(Qt.ItemDataRole.DecorationRole)
+    window.wait(lambda: all(model.index(row).data(role) is not None for row in range(3)))
+    assert model.index(0).data(role).width() > 40
+
+
+def test_saved_and_not_saved_are_told(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, message = window.viewer.window.dock_widgets[IMAGES], window.workplace.message
+    add_roi(window)
+    assert images.saved.text().startswith("saved")
+
+    def refuse(*args: object, **more: object) -> int:
+        raise ProjectError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(window.controller.recorder.store, "save", refuse)
+        window.controller.set_range(1, 2)
+        assert images.saved.text() == "not saved" and "disk is full" in message.text()
+        assert not message._again.isHidden() and message._mine.isHidden()
+    message._again.click()
+    assert images.saved.text().startswith("saved") and "nothing was lost" in message.text()
+
+
+def test_the_export_panel_writes_what_is_accepted(window: Window) -> None:
+    add_roi(window)
+    expected = window.session.masks.map.copy()
+    panel = window.workplace.export
+    assert not panel.start.isEnabled()
+    window.controller.accept()
+    out = window.folder.parent / "out"
+    panel.folder.setText(str(out))
+    assert panel.start.isEnabled()
+    panel.start.click()
+    window.wait(lambda: panel.result.text() and panel.start.isEnabled())
+    assert panel.result.text().startswith("1 images written")
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "masks" / "image_0.png")), expected)
+    record = json.loads((out / "records" / "image_0.json").read_text())
+    assert record["boxes"][0]["low"] == 150
+    assert (out / "yolo" / "data.yaml").exists()
+
+
+def test_an_export_into_a_foreign_folder_is_refused_in_one_line(window: Window) -> None:
+    window.controller.accept()
+    out = window.folder.parent / "foreign"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    panel = window.workplace.export
+    panel.folder.setText(str(out))
+    panel.start.click()
+    window.wait(lambda: panel.result.text() and panel.start.isEnabled())
+    assert "thesis.txt" in panel.result.text() and (out / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("key", ["Q", "W", "N"])
+def test_letter_keys_reach_the_window_from_the_lists(window: Window, key: str) -> None:
+    """A list would take letters as a search; here they are the keys of the job."""
+    images = window.viewer.window.dock_widgets[IMAGES]
+    before = window.session.entry
+    QTest.keyClick(images.strip, getattr(Qt.Key, f"Key_{key}"))
+    window.wait(lambda: window.session.entry is not None and window.session.position == 1)
+    states = {"Q": State.ACCEPTED, "W": State.REJECTED, "N": State.NEW}
+    entry = next(e for e in window.session.entries if e.id == before.id)
+    assert entry.state is states[key]
+
+
+def test_tools_follow_napari_and_lead_it(window: Window) -> None:
+    tools = window.workplace.tools
+    tools.tools[Tool.PAINT].click()
+    layers = window.desk.layers
+    assert str(layers.mask.mode) == "paint"
+    assert window.viewer.layers.selection.active is layers.mask
+    layers.mask.mode = "erase"
+    assert window.desk.tool is Tool.ERASE and tools.tools[Tool.ERASE].isChecked()
+    tools.tools[Tool.DRAW].click()
+    assert str(layers.rois.mode) == "add_rectangle"
+
+
+def test_progress_and_cancel_are_shown(window: Window, qtbot: QtBot) -> None:
+    tools = window.workplace.tools
+    assert tools._progress.isHidden()
+    tools.detect_all.click()
+    assert not tools._progress.isHidden() and not tools.detect.isEnabled()
+    window.wait(lambda: window.session.job is None)
+    assert tools._progress.isHidden() and tools.detect.isEnabled()
+    assert "3 images proposed" in window.workplace.message.text()
+
+
+def test_nothing_to_see_before_a_folder_is_open(
+    make_napari_viewer: Callable[..., object], qtbot: QtBot
+) -> None:
+    from napari_graydet.gui.workplace import open_workplace
+
+    workplace = open_workplace(make_napari_viewer())
+    assert not workplace.tools.detect.isEnabled() and not workplace.box.low.isEnabled()
+    workplace.controller.accept()
+    workplace.controller.detection.image()
+    workplace.controller.detection.all()
+    workplace.desk.layers.use(Tool.PAINT)
+    workplace.controller.undo()
+    workplace.desk.close()
