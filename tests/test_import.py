@@ -58,6 +58,12 @@ def test_import_takes_less_than_a_fifth_of_a_second() -> None:
     assert best < 0.2
 
 
+def test_threads_of_the_networks_do_not_spin_unless_the_user_wants_it() -> None:
+    code = "import os; {}import napari_graydet.models; print(os.environ['OMP_WAIT_POLICY'])"
+    assert in_child(code.format("os.environ.pop('OMP_WAIT_POLICY', 0); ")) == "PASSIVE"
+    assert in_child(code.format("os.environ['OMP_WAIT_POLICY'] = 'ACTIVE'; ")) == "ACTIVE"
+
+
 def test_every_public_name_is_there() -> None:
     for name in gd.__all__:
         assert getattr(gd, name) is not None
