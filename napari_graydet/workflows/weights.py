@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 130, "forearm": 130, "chest": 130}
 HELD_OUT_PHANTOMS = 12
-ROI_EPOCHS = 12.0
+ROI_EPOCHS = 50.0
 BOX_STEPS = 1500
 
 Which = Literal["roi", "boxes", "all"]
