@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_graydet.errors import ExportError, GraydetError, ImageError
+from napari_graydet.errors import ExportError, ImageError
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import find_images
 from napari_graydet.io.masks import write_mask
 from napari_graydet.workflows.events import (
+    IMAGE_ERRORS,
     Failure,
     OnProgress,
     Progress,
@@ -92,7 +93,7 @@ def segment_files(
     for done, (path, target) in enumerate(zip(paths, targets, strict=True), start=1):
         try:
             result = _one(path, target, predictor, options)
-        except GraydetError as error:
+        except IMAGE_ERRORS as error:
             report.failed.append(Failure(path.name, one_line(error)))
             on_notice(_named(path, one_line(error)))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from napari_graydet.errors import CancelledError
+from napari_graydet.errors import CancelledError, GraydetError
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Failure:
     message: str
     image_id: int | None = None
 
+
+IMAGE_ERRORS = (GraydetError, OSError, MemoryError, RuntimeError, ValueError)
+"""What may befall one image of many without stopping the others.
+
+Torch reports a failed kernel or a full device as RuntimeError.
+"""
 
 OnProgress = Callable[[Progress], None]
 ShouldCancel = Callable[[], bool]

@@ -31,6 +31,7 @@ from napari_graydet.project.schema import (
     State,
 )
 from napari_graydet.workflows.events import (
+    IMAGE_ERRORS,
     Failure,
     OnProgress,
     Progress,
@@ -332,8 +333,7 @@ def _predict_entry(
         if _human_work(store, entry):
             return _skipped(entry, report)
         prediction = predictor.predict(read_entry(store, entry))
-        # Torch reports a failed kernel or a full device as RuntimeError; no image stops the others.
-    except (GraydetError, OSError, MemoryError, RuntimeError, ValueError) as error:
+    except IMAGE_ERRORS as error:
         return _failed(entry, error, report)
     try:
         return _save(store, predictor, entry, prediction, report)

@@ -267,6 +267,17 @@ def test_bad_weights_are_one_error_not_one_per_image(
     ]
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: launch failed"), MemoryError()])
+def test_a_network_that_fails_on_images_is_reported(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    use_detectors(monkeypatch, FakeRois(error))
+    outcome = run("segment", images, "-o", tmp_path / "out", "--json")
+    assert outcome.code == 2
+    assert len(outcome.document["failed"]) == len(outcome.error_lines) == 3
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_weights_that_are_no_weights(images: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"nothing of the kind")
     outcome = run(
