@@ -183,13 +183,14 @@ class RoiInput:
         """
         cloud = PixelCloud.of_roi(image, roi, limit=POINTS)
         window = image.pixels[roi.clip(image.shape).slices(image.shape)]
-        values, counts = np.unique(window, return_counts=True)
-        if len(values) < 2:
+        first = int(window.min())
+        counts = np.bincount(window.ravel().astype(np.int64) - first)
+        if len(counts) < 2:
             raise ModelError(
-                f"Expected an ROI with different grays, got {int(values[0])} in all its "
-                f"{window.size} pixels; draw it around an object."
+                f"Expected an ROI with different grays, got {first} in all its {window.size} "
+                "pixels; draw it around an object."
             )
-        at = image.scale.to_levels(values)
+        at = image.scale.to_levels(np.arange(first, first + len(counts)))
         histogram = np.bincount(at, weights=counts, minlength=LEVELS) / window.size
         levels = image.scale.to_levels(cloud.values)
         return cls(cloud.points, levels.astype(np.int64), histogram.astype(np.float32))

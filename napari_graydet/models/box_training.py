@@ -8,6 +8,7 @@ stay inside (METHOD.md, section 3). Afterwards the regressor is solved in closed
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -133,9 +134,10 @@ def train_boxes(
     seed: int,
     training: BoxTraining | None = None,
     grid: AnchorGrid | None = None,
+    start: BoxModel | None = None,
     on_step: OnStep | None = None,
 ) -> BoxModel:
-    """Train a box detector from scratch on the CPU; the same seed gives the same weights there.
+    """Train a box detector on the CPU; the same seed gives the same weights there.
 
     Parameters
     ----------
@@ -147,13 +149,16 @@ def train_boxes(
         Of initialisation, order and disturbances.
     training, grid
         Settings and anchors; None for the defaults.
+    start
+        Model whose network is trained on; None starts from random weights.
     on_step
         Told of the progress; stops the training by raising.
 
     Raises
     ------
     ModelError
-        If there is no sample, or one has a class id that is not among the classes.
+        If there is no sample, or one has a class id that is not among the classes, or the start
+        knows other classes.
     """
     if not samples or max(s.class_id for s in samples) >= len(classes):
         raise ModelError(
@@ -163,8 +168,11 @@ def train_boxes(
     training, grid = training or BoxTraining(), grid or AnchorGrid()
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    sizes = PointNetConfig(len(classes), training.global_width, training.tnet_width)
-    network = PointNet(sizes).train()
+    if start is None:
+        sizes = PointNetConfig(len(classes), training.global_width, training.tnet_width)
+        network = PointNet(sizes).train()
+    else:
+        network = _continued(start, classes)
     optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, training.learning_rate, total_steps=training.steps, pct_start=0.1
@@ -181,6 +189,16 @@ def train_boxes(
     network.eval()
     regressor = fit_regressor(network, samples, len(classes), grid, training, rng)
     return BoxModel(network, regressor, grid, tuple(classes))
+
+
+def _continued(start: BoxModel, classes: Sequence[str]) -> PointNet:
+    """Return a copy of a trained network to train on."""
+    if start.classes != tuple(classes):
+        raise ModelError(
+            f"Expected a start that knows {', '.join(classes)}, got {', '.join(start.classes)}; "
+            "train from scratch instead."
+        )
+    return copy.deepcopy(start.network).train()
 
 
 def _loss(
@@ -214,11 +232,15 @@ def fit_regressor(
     rng: np.random.Generator,
 ) -> RidgeRegressor:
     """Solve the regressor on anchors near the best range of freshly drawn ROIs."""
+    rois = draw_rois(samples, training.regressor_rois, training.points, training.disturbance, rng)
+    anchors = level_ranges(grid.edges)
+    near = [shares_of_ceiling(roi, anchors) > NEAR for roi in rois]
+    if not any(chosen.any() for chosen in near):
+        raise ModelError("No anchor comes near the best range of any ROI; use more anchors.")
     rows = [
-        _regression_rows(network, roi, grid)
-        for roi in draw_rois(
-            samples, training.regressor_rois, training.points, training.disturbance, rng
-        )
+        _regression_rows(network, roi, grid, chosen)
+        for roi, chosen in zip(rois, near, strict=True)
+        if chosen.any()
     ]
     features, deltas, classes = (np.concatenate(column) for column in zip(*rows, strict=True))
     # lambda weighs all features alike once they are standardised; the scale goes into T.
@@ -232,10 +254,9 @@ def fit_regressor(
 
 
 def _regression_rows(
-    network: PointNet, roi: DrawnRoi, grid: AnchorGrid
+    network: PointNet, roi: DrawnRoi, grid: AnchorGrid, near: npt.NDArray[np.bool_]
 ) -> tuple[Float, Float, Ints]:
     """Return features, deltas t and class ids of the anchors near the best range of an ROI."""
-    near = shares_of_ceiling(roi, level_ranges(grid.edges)) > NEAR
     with torch.inference_mode():
         _, features = RangeScorer(network, roi.seen, torch.device("cpu"))(grid.edges[near])
     deltas = smallest_corrections(roi, grid.anchors[near])

@@ -121,56 +121,43 @@ class TNet(nn.Module):
 # --- Maxima and means over ranges of gray levels --------------------------------------------
 
 
-def level_maxima(features: Tensor, levels: Tensor) -> Tensor:
-    """Max-pool the points of one ROI per gray level, keeping which point it was.
-
-    Parameters
-    ----------
-    features
-        (P, C) float32 per-point features, P up to 2^24.
-    levels
-        (P,) int64 gray levels, 0..255.
-
-    Returns
-    -------
-    (L, C) float64 keys: the maximum, with the point's index in the 29 bits of the mantissa that a
-    float32 leaves free. Keys order as the features do; -inf where a level has no point.
-    """
-    index = torch.arange(len(features), device=features.device)[:, None]
-    keys = (features.double().view(torch.int64) | index).view(torch.float64)
-    table = keys.new_full((LEVELS, features.shape[1]), -torch.inf)
+def level_maxima(rows: Tensor, levels: Tensor) -> Tensor:
+    """Max-pool (P, C) rows by their (P,) gray levels; (L, C), -inf where a level has no point."""
+    table = rows.new_full((LEVELS, rows.shape[1]), -torch.inf)
     # With the index expanded along rows this takes PyTorch's fast path.
-    return table.scatter_reduce_(0, levels[:, None].expand_as(keys), keys, "amax")
+    return table.scatter_reduce_(0, levels[:, None].expand_as(rows), rows, "amax")
 
 
-def range_argmax(keys: Tensor, ranges: Tensor) -> Tensor:
-    """Find the point that is maximal over a range of levels, per channel, by a sparse table.
+def maxima_over_ranges(table: Tensor, ranges: Tensor) -> Tensor:
+    """Return the maxima of (L, C) rows over (A, 2) ranges of them, by a sparse table; (A, C).
 
-    Row j of the table holds the maxima of 2^j neighbouring levels; any range is the union of two
-    such runs (Bender and Farach-Colton 2000), so the result equals brute force to the bit.
-
-    Parameters
-    ----------
-    keys
-        (L, C) of `level_maxima`.
-    ranges
-        (A, 2) int64, first and stop level, not empty.
-
-    Returns
-    -------
-    (A, C) int64 point indices, -1 where the range has no point.
+    Row j of the sparse table holds the maxima of 2^j neighbouring levels; any range is the union
+    of two such runs (Bender and Farach-Colton 2000), so the result equals brute force to the bit.
     """
-    rows = [keys]
-    for j in range(LEVELS.bit_length() - 1):
-        ahead = functional.pad(rows[-1][2**j :], (0, 0, 0, 2**j), value=-torch.inf)
-        rows.append(torch.maximum(rows[-1], ahead))
-    table = torch.cat(rows)
     first, stop = ranges[:, 0], ranges[:, 1]
     row = torch.log2((stop - first).double()).floor().long()
-    left, right = row * LEVELS + first, row * LEVELS + stop - 2**row
-    best = torch.maximum(table[left], table[right])
-    points = best.view(torch.int64) & _INDEX_BITS
-    return points.masked_fill_(torch.isneginf(best), -1)
+    best = table.new_empty(len(ranges), table.shape[1])
+    runs = table
+    for j in range(LEVELS.bit_length()):
+        own = row == j
+        best[own] = torch.maximum(runs[first[own]], runs[stop[own] - 2**j])
+        runs = torch.maximum(runs[: -(2**j)], runs[2**j :])
+    return best
+
+
+def indexed_keys(features: Tensor) -> Tensor:
+    """Turn (P, C) float32 features into float64 keys that order alike and know their point.
+
+    The point's index, up to 2^29, rides in the bits of the mantissa that a float32 leaves free.
+    """
+    index = torch.arange(len(features), device=features.device)[:, None]
+    return (features.double().view(torch.int64) | index).view(torch.float64)
+
+
+def points_of(keys: Tensor) -> Tensor:
+    """Return the int64 point indices in maxima of `indexed_keys`, -1 for -inf."""
+    points = keys.view(torch.int64) & _INDEX_BITS
+    return points.masked_fill_(torch.isneginf(keys), -1)
 
 
 _INDEX_BITS = 2**29 - 1
@@ -179,15 +166,21 @@ _INDEX_BITS = 2**29 - 1
 def range_maxima(features: Tensor, levels: Tensor, ranges: Tensor) -> Tensor:
     """Max-pool (B, P, C) point features over (B, A, 2) ranges; 0 where a range has no point.
 
-    The search for the maxima runs without gradients, which then flow through one gather.
+    For a gradient the search carries the points' indices along, without a gradient of its own;
+    it then flows through one gather.
 
     Returns
     -------
     (B, A, C)
     """
+    rois = zip(features.detach(), levels, ranges, strict=True)
+    if not features.requires_grad:
+        found = [maxima_over_ranges(level_maxima(f, at), r) for f, at, r in rois]
+        maxima = torch.stack(found)
+        return maxima.masked_fill_(torch.isneginf(maxima), 0.0)
     with torch.no_grad():
-        rois = zip(features.detach(), levels, ranges, strict=True)
-        points = torch.stack([range_argmax(level_maxima(f, at), r) for f, at, r in rois])
+        tables = ((level_maxima(indexed_keys(f), at), r) for f, at, r in rois)
+        points = torch.stack([points_of(maxima_over_ranges(table, r)) for table, r in tables])
     return features.gather(1, points.clamp(min=0)) * (points >= 0)
 
 

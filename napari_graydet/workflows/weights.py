@@ -29,7 +29,7 @@ CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 130, "forearm": 130, "chest": 130}
 HELD_OUT_PHANTOMS = 12
 ROI_EPOCHS = 50.0
-BOX_STEPS = 1500
+BOX_STEPS = 1300
 
 Which = Literal["roi", "boxes", "all"]
 

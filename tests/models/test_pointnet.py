@@ -15,8 +15,10 @@ from napari_graydet.models.pointnet import (
     PointNet,
     PointNetConfig,
     gray_statistics,
+    indexed_keys,
     level_maxima,
-    range_argmax,
+    maxima_over_ranges,
+    points_of,
     range_maxima,
     range_means,
 )
@@ -67,7 +69,7 @@ def trained_tnets(net: PointNet) -> PointNet:
     return net
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     features=hnp.arrays(
         np.float32,
@@ -76,39 +78,45 @@ def trained_tnets(net: PointNet) -> PointNet:
     ),
     seed=st.integers(0, 2**31),
     asked=st.lists(level_range(), min_size=1, max_size=8),
+    training=st.booleans(),
 )
 def test_range_maxima_equal_brute_force_to_the_bit(
-    features: np.ndarray, seed: int, asked: list[tuple[int, int]]
+    features: np.ndarray, seed: int, asked: list[tuple[int, int]], training: bool
 ) -> None:
     levels = make_levels(torch.Generator().manual_seed(seed), len(features))
-    found = range_maxima(torch.from_numpy(features)[None], levels, torch.tensor([asked]))[0]
+    given_features = torch.from_numpy(features)[None].requires_grad_(training)
+    found = range_maxima(given_features, levels, torch.tensor([asked]))[0].detach()
     for (first, stop), row in zip(asked, found.numpy(), strict=True):
         own = features[(levels[0].numpy() >= first) & (levels[0].numpy() < stop)]
         expected = own.max(axis=0) if len(own) else np.zeros(3, np.float32)
         np.testing.assert_array_equal(row, expected)
 
 
-def test_every_single_range_of_levels() -> None:
+def test_the_points_of_every_kind_of_range() -> None:
     generator = torch.Generator().manual_seed(3)
-    levels = make_levels(generator, 90)
-    features = torch.rand((1, 90, 2), generator=generator)
+    levels = make_levels(generator, 90)[0]
+    features = torch.rand((90, 2), generator=generator)
     asked = torch.combinations(torch.arange(LEVELS + 1), 2)
-    points = range_argmax(level_maxima(features[0], levels[0]), asked)
+    table = level_maxima(indexed_keys(features), levels)
+    points = points_of(maxima_over_ranges(table, asked))
     for (first, stop), row in zip(asked[::7].tolist(), points[::7], strict=True):
-        inside = (levels[0] >= first) & (levels[0] < stop)
+        inside = (levels >= first) & (levels < stop)
         if not inside.any():
             assert (row == -1).all()
             continue
-        best = torch.where(inside[:, None], features[0], -1.0).argmax(dim=0)
+        best = torch.where(inside[:, None], features, -1.0).argmax(dim=0)
         assert torch.equal(row, best)
 
 
-def test_ties_go_to_the_last_point_of_the_range() -> None:
-    features = torch.ones((1, 4, 1))
-    levels = torch.tensor([[10, 10, 12, 200]])
-    ranges = torch.tensor([[10, 11], [10, 13], [0, 256]])
-    found = range_argmax(level_maxima(features[0], levels[0]), ranges)
-    assert found[:, 0].tolist() == [1, 2, 3]
+@given(
+    values=hnp.arrays(np.float32, (40, 1), elements=st.floats(-(2.0**100), 2.0**100, width=32)),
+)
+def test_keys_order_as_the_features_do(values: np.ndarray) -> None:
+    features = torch.from_numpy(values)
+    keys = indexed_keys(features)
+    assert points_of(keys)[:, 0].tolist() == list(range(40))
+    smaller, larger = features[:, None, 0] < features[None, :, 0], keys[:, None, 0] < keys[:, 0]
+    assert larger[smaller].all()
 
 
 def test_the_gradient_through_the_gather_equals_the_dense_one() -> None:
@@ -183,7 +191,7 @@ def test_with_trained_t_nets_only_the_range_of_everything_agrees() -> None:
     assert not torch.allclose(shared[0, 1], paper[0, 1], rtol=1e-3)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**31))
 def test_the_order_of_points_does_not_matter(seed: int) -> None:
     net = trained_tnets(network())
