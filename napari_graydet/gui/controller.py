@@ -49,7 +49,7 @@ class Controller:
     jobs
         Where slow work runs.
     predictor
-        Makes the detectors when they are first needed.
+        Returns the detectors; asked before each detection.
     """
 
     def __init__(self, session: Session, jobs: Jobs, predictor: PredictorFactory) -> None:

@@ -50,13 +50,19 @@ class Desk:
         self.viewer = viewer
         self.session = Session()
         self.jobs = QtJobs()
-        self.controller = Controller(
-            self.session, self.jobs, lambda: Predictor(device=chosen_device())
-        )
+        self._predictors: dict[str, Predictor] = {}
+        self.controller = Controller(self.session, self.jobs, self._predictor)
         self.layers = Layers(viewer, self.controller, lambda _tool: self.tool_changed.emit())
         self.keys = Keys(viewer, self)
         self._watcher: _Watcher | None = None
         self._open = True
+
+    def _predictor(self) -> Predictor:
+        """Return the detectors on the device that Preferences name now."""
+        device = chosen_device()
+        if device not in self._predictors:
+            self._predictors = {device: Predictor(device=device)}
+        return self._predictors[device]
 
     @property
     def tool(self) -> Tool:

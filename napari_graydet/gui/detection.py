@@ -29,21 +29,24 @@ PredictorFactory = Callable[[], Predictor]
 
 
 class Detection:
-    """The detecting half of the controller; the detectors are loaded when first needed."""
+    """The detecting half of the controller.
+
+    Parameters
+    ----------
+    controller
+        The other half.
+    factory
+        Called for each detection; returns the detectors, which load when they are first used.
+    """
 
     def __init__(self, controller: Controller, factory: PredictorFactory) -> None:
         self._controller = controller
         self._factory = factory
-        self._predictor: Predictor | None = None
         self._job: Job | None = None
 
     @property
     def _session(self) -> Session:
         return self._controller.session
-
-    def forget_predictor(self) -> None:
-        """Make new detectors next time (the device was changed)."""
-        self._predictor = None
 
     def cancel(self) -> None:
         """Stop what runs; what is finished is kept."""
@@ -56,7 +59,7 @@ class Detection:
         image, image_id = session.image, session.image_id
         if image is None or image_id is None or self._job is not None:
             return
-        predictor = self._ready()
+        predictor = self._factory()
         self._start(
             JobState("Detecting"),
             lambda _progress, _cancel: predictor.predict(image),
@@ -69,7 +72,7 @@ class Detection:
         image, roi = session.image, session.roi
         if image is None or roi is None or self._job is not None:
             return
-        predictor = self._ready()
+        predictor = self._factory()
         self._start(
             JobState("Looking for the 3D box"),
             lambda _progress, _cancel: _boxes(predictor, image, roi),
@@ -81,18 +84,13 @@ class Detection:
         recorder = self._controller.recorder
         if recorder is None or self._job is not None or not recorder.flush():
             return
-        predictor, store = self._ready(), recorder.store
+        predictor, store = self._factory(), recorder.store
 
         def work(progress: OnProgress, cancel: ShouldCancel) -> PredictReport:
             return predict_project(store, predictor, None, progress, cancel)
 
         state = JobState("Detecting in all images", 0.0, can_cancel=True)
         self._start(state, work, self._all_done, self._one_done)
-
-    def _ready(self) -> Predictor:
-        if self._predictor is None:
-            self._predictor = self._factory()
-        return self._predictor
 
     def _start(
         self,

@@ -91,9 +91,7 @@ def relabel_roi(record: Annotation, roi_id: str, label: str) -> Annotation:
     return _touched(
         record,
         rois=tuple(r.model_copy(update=change) if r.id == roi_id else r for r in record.rois),
-        boxes=tuple(
-            b.model_copy(update=change) if b.roi_id == roi_id else b for b in record.boxes
-        ),
+        boxes=tuple(b.model_copy(update=change) if b.roi_id == roi_id else b for b in record.boxes),
     )
 
 

@@ -109,4 +109,6 @@ def thumbnail_of(image: GrayImage) -> Thumbnail:
     size = tuple(max(1, round(n * shrink)) for n in image.shape)
     step = max(1, int(1 / shrink) // 4)  # thin out first: full-size means would cost 20 times more
     thinned = image.scale.to_unit(image.pixels[::step, ::step])
-    return np.rint(resize_local_mean(thinned, size) * 255).astype(np.uint8)
+    small = np.asarray(resize_local_mean(thinned, size))  # type: ignore[no-untyped-call]
+    out: Thumbnail = np.rint(small * 255).astype(np.uint8)
+    return out

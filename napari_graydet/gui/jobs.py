@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from napari.qt.threading import WorkerBase, WorkerBaseSignals
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 
 from napari_graydet.errors import CancelledError
 from napari_graydet.gui.work import Work
@@ -20,11 +20,11 @@ CLOSE_SECONDS = 5.0
 """How long a closing window waits for work that has been asked to stop."""
 
 
-class _Signals(WorkerBaseSignals):
+class _Signals(WorkerBaseSignals):  # type: ignore[misc]
     progressed = Signal(object)
 
 
-class _Worker(WorkerBase):  # type: ignore[type-arg, misc]
+class _Worker(WorkerBase):  # type: ignore[misc]
     """Runs one piece of work; an exception in it becomes `errored`, never a crash."""
 
     def __init__(self, work: Work[Any]) -> None:

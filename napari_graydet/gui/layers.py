@@ -125,9 +125,11 @@ class Layers:
                 )
                 self._connect_mask(self.mask)
             if self.rois not in self.viewer.layers:
-                text = {"string": "{caption}", "size": 9, "anchor": "upper_left"}
+                text = {"string": "{caption}", "size": 10, "anchor": "upper_left"}
                 nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
-                self.rois = self.viewer.add_shapes(name=ROIS, ndim=2, text=text, features=nothing)
+                self.rois = self.viewer.add_shapes(
+                    name=ROIS, ndim=2, text=text, features=nothing, opacity=1.0
+                )
                 self._connect_rois(self.rois)
                 self._shown = []
         self._show_classes()
@@ -322,12 +324,11 @@ class Layers:
         yield
         preview = Deferred(self._controller.preview_roi)
         while event.type == "mouse_move":
-            session = self._session
-            ids = [roi.id for roi in session.annotation.rois] if session.annotation else []
-            if len(layer.data) == len(ids) and session.roi_id in ids and self.tool is Tool.SELECT:
-                roi = _box_of(layer.data[ids.index(session.roi_id)])
-                if roi is not None and roi != session.annotation.roi(session.roi_id).roi_box:
-                    preview(session.roi_id, roi)
+            chosen, annotation = self._session.roi, self._session.annotation
+            if chosen and annotation and len(layer.data) == len(annotation.rois):
+                roi = _box_of(layer.data[annotation.rois.index(chosen)])
+                if self.tool is Tool.SELECT and roi is not None and roi != chosen.roi_box:
+                    preview(chosen.id, roi)
             yield
         preview.drop()
 

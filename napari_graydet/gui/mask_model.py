@@ -63,7 +63,7 @@ class MaskModel:
     def __init__(self, pixels: npt.NDArray[np.integer], classes: tuple[str, ...]) -> None:
         self.pixels = pixels
         self.classes = classes
-        self.map = np.zeros(pixels.shape, dtype=np.uint8)
+        self.map: npt.NDArray[np.uint8] = np.zeros(pixels.shape, dtype=np.uint8)
         self._record: Annotation | None = None
         self._inside: dict[str, tuple[BoxRecord, _Inside]] = {}
         self._layers: dict[str, _Layer] = {}

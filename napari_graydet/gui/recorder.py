@@ -180,5 +180,7 @@ def _keep_selection(session: Session) -> None:
     if box is None or (session.roi_id is not None and box.roi_id not in (session.roi_id, None)):
         boxes = [b for b in annotation.boxes if b.roi_id == session.roi_id]
         session.box_id = boxes[0].id if boxes else None
+    if session.roi is not None and session.roi.label in session.classes:
+        session.label = session.roi.label
     if (session.roi_id, session.box_id) != before:
         session.selection_changed.emit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import napari
@@ -65,7 +66,7 @@ class _Photographer:
         self._wait(lambda: self.session.image is not None and self.session.job is None)
         for name, image_id in self._chosen():
             self.desk.controller.go_to(image_id)
-            self._wait(lambda wanted=image_id: self.session.image_id == wanted)
+            self._wait(partial(self._shows, image_id))
             if not self.session.annotation or not self.session.annotation.boxes:
                 self.desk.controller.detection.image()
                 self._wait(lambda: self.session.job is None)
@@ -74,6 +75,9 @@ class _Photographer:
         workplace.tabs.setCurrentWidget(workplace.export)
         self._save("export")
         return self.saved
+
+    def _shows(self, image_id: int) -> bool:
+        return self.session.image_id == image_id
 
     def _chosen(self) -> list[tuple[str, int]]:
         entries = self.session.entries

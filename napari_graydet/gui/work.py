@@ -35,5 +35,3 @@ class Jobs(Protocol):
 
     def close(self) -> None:
         """Cancel everything; nothing is called back any more."""
-
-

@@ -34,7 +34,9 @@ class Workplace(Panel):
         self.export = ExportPanel(desk)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.tabBar().setDrawBase(False)
+        bar = self.tabs.tabBar()
+        assert bar is not None
+        bar.setDrawBase(False)
         self.tabs.addTab(self._annotate(), "Annotate")
         self.tabs.addTab(self.export, "Export")
         layout = QVBoxLayout(self)
@@ -72,6 +74,7 @@ def open_workplace(viewer: Viewer) -> Workplace:
 def complete(workplace: Workplace) -> None:
     """Put the strip of images beneath a docked workplace and fold napari's own docks away."""
     desk, window = workplace.desk, workplace.window()
+    assert window is not None
     desk.watch(window)
     if IMAGES not in desk.viewer.window.dock_widgets:
         desk.viewer.window.add_dock_widget(

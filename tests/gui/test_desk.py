@@ -44,7 +44,6 @@ def slow(window: Window) -> SlowRois:
     window.controller.detection._factory = lambda: Predictor(
         roi_detector=rois, box_detector=FakeBoxes()
     )
-    window.controller.detection.forget_predictor()
     return rois
 
 
@@ -178,15 +177,18 @@ def test_nothing_is_called_back_after_closing(qtbot: QtBot) -> None:
     assert told == [] and not jobs._running
 
 
-def test_the_device_is_a_preference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_is_a_preference(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen_device() == "auto"
 
     class Settings:
         class models:  # noqa: N801
             device = "cpu"
 
+    before = window.desk._predictor()
+    assert window.desk._predictor() is before
     monkeypatch.setattr(desk_module, "get_plugin_settings", lambda name: Settings)
     assert chosen_device() == "cpu"
+    assert window.desk._predictor() is not before, "the next detection runs on the new device"
 
 
 def test_a_bad_folder_is_one_line_and_the_window_goes_on(window: Window, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_histogram_cuboid_numbers_and_list_show_one_box(window: Window) -> None:
     assert (box.low.value(), box.high.value()) == (150, 255)
     assert len(box.cloud.handles()) >= 2
     item = objects.list.topLevelItem(0)
-    assert [item.text(i) for i in range(4)] == ["bone", "150 – 255", "0.80", "fake-box"]
+    assert [item.text(i) for i in range(4)] == ["bone", "150 – 255", "0.80", "model"]
     assert "fake-box" in box._facts.text()
 
 
@@ -47,7 +47,7 @@ def test_a_number_typed_changes_all_views(window: Window) -> None:
     assert window.session.box.low == 170
     window.wait(lambda: box.histogram.range() == (170, 255))
     window.wait(lambda: {round(h.value) for h in box.cloud.handles()} >= {170})
-    assert window.workplace.objects.list.topLevelItem(0).text(3) == "you, from fake-box"
+    assert window.workplace.objects.list.topLevelItem(0).text(3) == "you, from model"
 
 
 def test_dragging_in_the_histogram_previews_and_the_release_stores(window: Window) -> None:

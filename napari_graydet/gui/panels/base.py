@@ -49,8 +49,9 @@ class Panel(QWidget):
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
         """Let the desk close with the window that the panel stands in."""
         super().showEvent(event)
-        if self.window() is not self:
-            self.desk.watch(self.window())
+        window = self.window()
+        if window is not None and window is not self:
+            self.desk.watch(window)
 
     def event(self, event: QEvent | None) -> bool:
         """Notice being taken out of a dock that was closed: napari unparents the panel."""

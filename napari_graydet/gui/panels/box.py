@@ -252,9 +252,10 @@ class BoxPanel(Panel):
         parts = []
         if box.source == "model":
             score = "" if box.score is None else f", score {box.score:.2f}"
-            parts.append(f"Proposed by {box.model or 'a model'}{score}.")
+            parts.append(f"Proposed by the model {box.model or 'without a name'}{score}.")
         else:
-            parts.append("Set by hand" + (f", first by {box.model}." if box.model else "."))
+            origin = f", proposed by the model {box.model}" if box.model else ""
+            parts.append(f"Set by hand{origin}.")
         if session.masks is not None and box.label in session.annotation.residual:
             share = session.masks.explained(box.label)
             parts.append(f"Gray explains {share:.1%} of the {box.label} mask, painting the rest.")

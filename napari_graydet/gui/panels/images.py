@@ -100,7 +100,8 @@ class ImagesPanel(Panel):
         self.saved = dim()
         self.name = QElidingLabel()
         self.name.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self.name.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        self.name.setAlignment(right)  # type: ignore[arg-type]  # PyQt5's stubs say int
         self.name.setStyleSheet("font-weight: 600;")
         self.previous = button("◀  Previous", "Previous image", shown(keys.PREVIOUS))
         self.next = button("Next  ▶", "Next image", shown(keys.NEXT))

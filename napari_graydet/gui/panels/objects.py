@@ -55,6 +55,7 @@ class ObjectsPanel(Panel):
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.list.setMinimumHeight(96)
         header = self.list.header()
+        assert header is not None
         header.setStyleSheet(HEADER)
         header.setStretchLastSection(True)
         for column in range(3):
@@ -112,14 +113,14 @@ class ObjectsPanel(Panel):
         gray = box.gray_box().gray if box else None
         best = box or roi
         score = "" if best.score is None else f"{best.score:.2f}"
-        by = "you" if best.source == "human" else (best.model or "model")
+        by = "model" if best.source == "model" else "you"
         if best.source == "human" and best.model:
-            by = f"you, from {best.model}"
+            by = "you, from model"
         text = f"{gray.low} – {gray.high}" if gray else "no range yet"
         item = QTreeWidgetItem([roi.label, text, score, by])
         item.setIcon(0, _swatch(label_color(roi.label, self.session.classes)))
         item.setData(0, Qt.ItemDataRole.UserRole, roi.id)
-        item.setToolTip(3, by)
+        item.setToolTip(3, best.model or by)
         return item
 
     def _chosen(self, item: QTreeWidgetItem | None) -> None:
@@ -136,7 +137,7 @@ class ObjectsPanel(Panel):
             if item is not None and item.data(0, Qt.ItemDataRole.UserRole) == self.session.roi_id:
                 self.list.setCurrentItem(item)
         if self.session.roi_id is None:
-            self.list.setCurrentItem(None)  # type: ignore[arg-type]
+            self.list.setCurrentItem(None)
         self._filling = False
 
 
