@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graydet.core.anchors import AnchorGrid
+from napari_graydet.core.anchors import AnchorGrid, centre_width_of, edges_of
 from napari_graydet.core.ceiling import best_range
+from napari_graydet.core.coder import decode, encode
 from napari_graydet.core.grayscale import LEVELS, GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError
@@ -28,11 +29,13 @@ from napari_graydet.models.box_samples import (
     tone_curve,
 )
 from napari_graydet.models.box_training import (
+    GOOD,
     BoxTraining,
     best_edges,
     box_metrics,
     range_ious,
     shares_of_ceiling,
+    smallest_corrections,
     target_scores,
     train_boxes,
     training_ranges,
@@ -221,6 +224,49 @@ def test_nothing_to_train_on_and_unknown_classes_are_refused() -> None:
         train_boxes([], ("bone",), seed=0)
     with pytest.raises(ModelError, match="parts of the classes bone"):
         train_boxes([disk_sample(np.random.default_rng(0), 1)], ("bone",), seed=0)
+
+
+@given(seed=seeds)
+def test_smallest_corrections_lead_to_good_ranges_and_none_is_smaller_than_needed(
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    roi = draw(disk_sample(rng, int(rng.integers(2))), Disturbance(), seed)
+    grid = AnchorGrid()
+    deltas = smallest_corrections(roi, grid.anchors)
+    corrected = level_ranges(edges_of(decode(grid.anchors, deltas)))
+    assert shares_of_ceiling(roi, corrected).min() > 0.9  # the targets' grid is 4 levels wide
+    direct = encode(grid.anchors, np.broadcast_to(centre_width_of(best_edges(roi)[0]), (96, 2)))
+    assert (deltas**2).sum() <= (direct**2).sum() + 1e-9 or GOOD == 1
+
+
+SHORT = BoxTraining(steps=2, batch=2, points=32, regressor_rois=4, global_width=16, tnet_width=16)
+
+
+def test_training_goes_on_from_a_start_and_leaves_it_alone() -> None:
+    samples = [disk_sample(np.random.default_rng(5))]
+    start = train_boxes(samples, ("a",), seed=0, training=SHORT)
+    before = {name: tensor.clone() for name, tensor in start.network.state_dict().items()}
+    model = train_boxes(samples, ("a",), seed=1, training=SHORT, start=start)
+    after = start.network.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    moved = model.network.state_dict()["scores.weight"] - before["scores.weight"]
+    assert 0 < moved.abs().max() < 0.1
+    with pytest.raises(ModelError, match="knows b, got a"):
+        train_boxes(samples, ("b",), seed=1, training=SHORT, start=start)
+
+
+def test_rois_without_a_near_anchor_do_not_stop_a_training() -> None:
+    rng = np.random.default_rng(6)
+    mask = np.zeros((64, 64), bool)
+    mask[24:40, 24:40] = True  # of middle gray and small: a wide range takes too much else
+    unit = np.where(mask, 0.5, rng.choice([0.2, 0.8], size=mask.shape)).astype(np.float32)
+    thin = BoxSample(unit, mask, RoiBox(2, 2, 62, 62), 0, "thin")
+    wide = AnchorGrid(4, (0.9,))
+    with pytest.raises(ModelError, match="use more anchors"):
+        train_boxes([thin], ("a",), seed=0, training=SHORT, grid=wide)
+    easy = BoxSample(unit, np.ones_like(mask), thin.roi, 0, "easy")
+    assert train_boxes([thin, easy], ("a",), seed=0, training=SHORT, grid=wide)
 
 
 def test_a_training_can_be_stopped() -> None:
