@@ -62,13 +62,18 @@ def drag_histogram(hands: Hands) -> None:
     before = session.box
     assert before is not None and session.masks is not None
     pixels = int((session.masks.map > 0).sum())
-    seen: list[int] = []
-    session.mask_changed.connect(lambda _w: seen.append(int((session.masks.map > 0).sum())))
-    handle = histogram.handle_position("low")
-    shift = 40 if handle.x() < histogram.width() / 2 else -40
-    hands.drag_on(histogram, (handle.x(), handle.y()), (handle.x() + shift, handle.y()))
+    previews: list[int] = []
+
+    def look(_window: object) -> None:
+        if session.preview is not None and session.masks is not None:
+            previews.append(int((session.masks.map > 0).sum()))
+
+    session.mask_changed.connect(look)
+    low, high = (histogram.handle_position(part) for part in ("low", "high"))
+    middle = (low.x() + high.x()) / 2
+    hands.drag_on(histogram, (low.x(), low.y()), (middle, low.y()))
     hands.wait(lambda: session.box is not None and session.box.low != before.low, "the threshold")
-    assert len(seen) > 1 and seen[0] != pixels, "the mask follows the drag"
+    assert any(count != pixels for count in previews), "the mask follows before the release"
     assert hands.workplace.box.low.value() == session.box.low
 
 
