@@ -36,6 +36,9 @@ DEFAULT_ARCHITECTURE = "yolov3-tiny"
 PADDING = 114 / 255
 """Gray of the letterbox, as YOLO is used to."""
 
+_CHECKPOINT_SIZE = 640
+"""Picture size that ultralytics' checkpoints are trained for."""
+
 _CONFIGS = Path(__file__).with_name("configs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ENVIRONMENT = {
@@ -349,6 +352,7 @@ class YoloRoiDetector:
         network: Any = _safe_checkpoint(path)
         names = network.names
         labels = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
+        settings = settings or RoiSettings(image_size=_CHECKPOINT_SIZE)
         return cls(network, labels, name=path.stem, settings=settings, device=device, notice=notice)
 
     @property
