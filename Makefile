@@ -23,7 +23,8 @@ else
 endif
 
 test: $(READY) lint
-	QT_API=pyqt5 $(PYTEST) -q -m "not long"
+	$(PYTEST) -q -n 2 --dist loadfile -m "not long" --ignore tests/gui --ignore tests/e2e
+	QT_API=pyqt5 $(PYTEST) -q -m "not long" tests/gui tests/e2e
 	QT_API=pyqt6 $(PYTEST) -q -m "gui and not long" tests/gui tests/e2e
 
 lint: $(READY)
