@@ -2,7 +2,7 @@
 
 Source: the paper, "Proposal bounding box determination" and "Refinement of proposal bounding box";
 features shared by the anchors: METHOD.md, section 3. Because a range's feature costs next to
-nothing once the point features are there, the refined boxes are scored again and ranked by that.
+nothing once the point features are there, refined boxes are scored again, and ranked by that.
 """
 
 from __future__ import annotations
@@ -266,10 +266,14 @@ def propose(
         chosen = np.concatenate([rows for rows, _ in found])
         classes = np.concatenate([ids for _, ids in found])
         deltas = model.regressor.predict(features[chosen], classes)
-        edges = edges_of(decode(anchors[chosen], deltas))
-        rescored = score(edges)[0][np.arange(len(edges)), classes]
-    kept = nms_3d(_solids(edges), rescored, NMS_IOU, classes)
-    return Candidates(edges[kept], classes[kept], rescored[kept])
+        refined = edges_of(decode(anchors[chosen], deltas))
+        rescored = score(refined)[0][np.arange(len(refined)), classes]
+    before = scores[chosen, classes]
+    better = rescored > before  # a correction that the network likes less is not made
+    edges = np.where(better[:, None], refined, model.grid.edges[chosen])
+    final = np.maximum(rescored, before)
+    kept = nms_3d(_solids(edges), final, NMS_IOU, classes)
+    return Candidates(edges[kept], classes[kept], final[kept])
 
 
 def _best_of_class(scores: Float, anchors: Float, classes: Ints) -> tuple[Ints, Ints]:
