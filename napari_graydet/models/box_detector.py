@@ -121,6 +121,9 @@ class BoxModel:
 
     @classmethod
     def _from_tensors(cls, tensors: dict[str, npt.NDArray[Any]], card: WeightsCard) -> BoxModel:
+        broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+        if broken:
+            raise ValueError(f"{broken[0]} is not finite")
         configuration: dict[str, Any] = dict(card.configuration)
         anchors = configuration["anchors"]
         network = PointNet(PointNetConfig(**configuration["network"]))

@@ -207,9 +207,16 @@ def test_untrained_scores_and_wild_regressors_still_give_valid_boxes(image: Gray
     wild = BoxModel(
         model.network, RidgeRegressor(model.regressor.coef * 1e6), model.grid, model.classes
     )
-    for proposal in BoxDetector(wild, device="cpu").detect(image, RoiBox(0, 0, 70, 90)):
+    roi = RoiBox(0, 0, 70, 90)
+    found = BoxDetector(wild, device="cpu").detect(image, roi)
+    for proposal in found:
         gray = proposal.box.gray
         assert 0 <= gray.low <= gray.high <= 255
+    # A correction is made only where it scores higher, so the best anchor is the least to get.
+    still = BoxModel(
+        model.network, RidgeRegressor(model.regressor.coef * 0), model.grid, model.classes
+    )
+    assert found[0].score >= BoxDetector(still, device="cpu").detect(image, roi)[0].score
 
 
 # --- Memory of the accelerator ---------------------------------------------------------------
@@ -276,6 +283,14 @@ def test_weights_that_do_not_fit_are_refused(saved: Path, changes: dict[str, obj
     with pytest.raises(WeightsError) as caught:
         BoxDetector.load(saved, device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_with_nan_are_refused(tmp_path: Path) -> None:
+    model = small_model()
+    model.regressor.coef[0, 3, 1] = np.nan
+    model.save(tmp_path / "nan.safetensors")
+    with pytest.raises(WeightsError, match=r"regressor\.coef is not finite"):
+        BoxDetector.load(tmp_path / "nan.safetensors", device="cpu")
 
 
 def test_damaged_weights_are_refused(saved: Path) -> None:
