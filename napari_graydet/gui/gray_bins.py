@@ -110,8 +110,12 @@ class GrayBins:
 
         The value is an edge: value v covers ``[v, v + 1)``.
         """
-        share = min(max((value - self.low) / self.span, 0.0), 1.0)
-        return 1.0 - share if self.scale.inverted else share
+        return float(self.shares(np.array(value)))
+
+    def shares(self, values: npt.ArrayLike) -> Float:
+        """Map many stored values as `to_axis` does one; a drag draws hundreds of bars a frame."""
+        share = np.clip((np.asarray(values, dtype=np.float64) - self.low) / self.span, 0.0, 1.0)
+        return np.asarray(1.0 - share if self.scale.inverted else share)
 
     def from_axis(self, share: float) -> float:
         """Map 0..1 along the axis back to a stored value; inverse of `to_axis`."""

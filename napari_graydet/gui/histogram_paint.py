@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import (
     QColor,
@@ -118,11 +119,12 @@ def _paint_bars(
 
 def _outline(layout: HistogramLayout, picture: HistogramPicture) -> QPainterPath:
     bins, plot = layout.bins, layout.plot
+    heights = bins.heights(picture.mode)
+    edges = bins.shares(bins.first + bins.step * np.arange(len(heights) + 1))
+    xs = np.repeat(plot.left() + edges * plot.width(), 2)[1:-1].tolist()
+    ys = np.repeat(plot.bottom() - heights * (plot.height() - 2), 2).tolist()
     points = [QPointF(layout.x_of_edge(bins.low), plot.bottom())]
-    for at, height in enumerate(bins.heights(picture.mode)):
-        y = plot.bottom() - float(height) * (plot.height() - 2)
-        start = bins.first + at * bins.step
-        points += [QPointF(layout.x_of_edge(e), y) for e in (start, start + bins.step)]
+    points += [QPointF(x, y) for x, y in zip(xs, ys, strict=True)]
     points.append(QPointF(layout.x_of_edge(bins.high + 1), plot.bottom()))
     path = QPainterPath()
     path.addPolygon(QPolygonF(points))

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
 from napari_graydet.gui import keys
@@ -30,7 +29,7 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
-CUBOID_PAUSE = 60
+CUBOID_PAUSE = 150
 """Milliseconds: a frame of the cloud costs more than the mask may wait for in a drag."""
 
 CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
@@ -68,8 +67,8 @@ class BoxPanel(Panel):
     def shutdown(self) -> None:
         """Stop following and close the second canvas."""
         super().shutdown()
-        for deferred in (self._show_later, self._show_cuboid, self._drag_range, self._drag_box):
-            deferred.drop()
+        self._show_later.drop()
+        self._show_cuboid.drop()
         self.cloud.close()
 
     def _range_row(self) -> QHBoxLayout:
@@ -130,20 +129,11 @@ class BoxPanel(Panel):
         controller = self.controller
         self._show_later = Deferred(self._show)
         self._show_cuboid = Deferred(self._follow_cuboid, CUBOID_PAUSE)
-        self._drag_range = Deferred(controller.preview_range)
-        self._drag_box = Deferred(controller.preview_box)
-        self.histogram.range_dragged.connect(self._drag_range)
-        self.histogram.range_released.connect(self._range_released)
-        self.cloud.box_dragged.connect(self._drag_box)
-        self.cloud.box_released.connect(self._box_released)
-
-    def _range_released(self, low: int, high: int) -> None:
-        self._drag_range.drop()
-        self.controller.set_range(low, high)
-
-    def _box_released(self, box: GrayBox) -> None:
-        self._drag_box.drop()
-        self.controller.set_box(box)
+        # At once, not deferred: Qt merges mouse moves, and histogram and mask then share one frame.
+        self.histogram.range_dragged.connect(controller.preview_range)
+        self.histogram.range_released.connect(controller.set_range)
+        self.cloud.box_dragged.connect(controller.preview_box)
+        self.cloud.box_released.connect(controller.set_box)
 
     def _typed(self) -> None:
         if self._filling:
