@@ -41,7 +41,8 @@ class ToolsBar(Panel):
         layout.addWidget(self._progress_row())
         layout.addLayout(self._tool_row())
         layout.addWidget(self._brush_row())
-        for signal in (self.session.job_changed, self.session.image_changed):
+        session = self.session
+        for signal in (session.job_changed, session.image_changed, session.entries_changed):
             self.links.add(signal, self._show_job)
         for signal in (self.session.saved_changed, self.session.project_changed):
             self.links.add(signal, self._show_history)
@@ -148,7 +149,7 @@ class ToolsBar(Panel):
         self._progress.setVisible(job is not None)
         ready = job is None and self.session.image is not None
         self.detect.setEnabled(ready)
-        self.detect_all.setEnabled(ready)
+        self.detect_all.setEnabled(job is None and bool(self.session.entries))
         for made in self.tools.values():
             made.setEnabled(self.session.image is not None)
         if job is not None:
