@@ -70,8 +70,8 @@ def drag_histogram(hands: Hands) -> None:
 
     session.mask_changed.connect(look)
     low, high = (histogram.handle_position(part) for part in ("low", "high"))
-    middle = (low.x() + high.x()) / 2
-    hands.drag_on(histogram, (low.x(), low.y()), (middle, low.y()))
+    far = low.x() + 0.75 * (high.x() - low.x())  # into the mass, wherever the detector put it
+    hands.drag_on(histogram, (low.x(), low.y()), (far, low.y()))
     hands.wait(lambda: session.box is not None and session.box.low != before.low, "the threshold")
     assert any(count != pixels for count in previews), "the mask follows before the release"
     assert hands.workplace.box.low.value() == session.box.low

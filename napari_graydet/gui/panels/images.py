@@ -148,7 +148,7 @@ class ImagesPanel(Panel):
         self.progress.setText(f"{session.accepted} of {count} accepted" if count else "")
         position = session.position
         self.name.setText(
-            f"{Path(entry.path).name}   {position + 1} / {count}"
+            f"{Path(entry.path).stem}   {position + 1} / {count}"
             if entry is not None and position is not None
             else ""
         )
