@@ -29,8 +29,7 @@ CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 130, "forearm": 130, "chest": 130}
 HELD_OUT_PHANTOMS = 12
 ROI_EPOCHS = 50.0
-BOX_CYCLES = ((1300, 2e-3), (800, 1e-3))
-"""Steps and peak learning rate of the box detector's training, then of its warm restart."""
+BOX_STEPS = 1300
 
 Which = Literal["roi", "boxes", "all"]
 
@@ -123,42 +122,20 @@ def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> 
 
 
 def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
-    samples, held_out = (box_samples(of(data, cache)) for of in (_training, _held_out))
-    for cycle in range(len(BOX_CYCLES)):
-        metrics = train_box_cycle(cycle, samples, held_out, _sources(data), path, seed)
-        print(f"{path}: {metrics}", flush=True)
-
-
-def train_box_cycle(
-    cycle: int,
-    samples: Sequence[BoxSample],
-    held_out: Sequence[BoxSample],
-    sources: list[str],
-    path: Path,
-    seed: int,
-) -> dict[str, float]:
-    """Train one of `BOX_CYCLES`, from what the cycle before has saved, and save it.
-
-    Returns
-    -------
-    The figures of the card, see `box_metrics`.
-    """
-    from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_training import BoxTraining, box_metrics, train_boxes
 
-    steps, learning_rate = BOX_CYCLES[cycle]
+    samples, held_out = (box_samples(of(data, cache)) for of in (_training, _held_out))
     model = train_boxes(
         samples,
         CLASSES,
-        seed=seed + cycle,
-        training=BoxTraining(steps=steps, learning_rate=learning_rate),
-        start=BoxModel.load(path) if cycle > 0 else None,
-        on_step=lambda step, _, loss: _say(f"boxes {cycle + 1}", step, step / steps, loss),
+        seed=seed,
+        training=BoxTraining(steps=BOX_STEPS),
+        on_step=lambda step, steps, loss: _say("boxes", step, step / steps, loss),
     )
     metrics = box_metrics(model, held_out, seed=seed)
     versions = {name: version(name) for name in ("torch", "numpy")}
-    model.save(path, data=sources, metrics=metrics, seed=seed, versions=versions)
-    return metrics
+    model.save(path, data=_sources(data), metrics=metrics, seed=seed, versions=versions)
+    print(f"{path}: {metrics}")
 
 
 def _say(part: str, step: int, share: float, loss: float) -> None:
