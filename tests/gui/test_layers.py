@@ -208,8 +208,8 @@ def test_random_abuse(make_window: Callable[..., Window]) -> None:
 def test_images_of_other_sizes_follow_each_other(window: Window) -> None:
     from PIL import Image
 
-    Image.fromarray(np.zeros((30, 200), np.uint8)).save(window.folder / "image_1.png")
+    Image.fromarray(np.zeros((30, 200), np.uint8)).save(window.folder / "image_2.png")
     add_roi(window)
-    window.controller.next()
-    window.wait(lambda: window.session.position == 1 and agrees(window))
+    window.controller.go_to(window.session.entries[2].id)
+    window.wait(lambda: window.session.position == 2 and agrees(window))
     assert window.desk.layers.mask.data.shape == (30, 200)
