@@ -28,7 +28,7 @@ from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GraydetError, ModelError, WeightsError
-from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
 from napari_graydet.models.device import choose_device, run_with_fallback
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
@@ -319,14 +319,15 @@ class BoxDetector:
 
     @classmethod
     def load(cls, path: Path, *, device: str = "auto") -> BoxDetector:
-        """Read weights; the file's name becomes the detector's.
+        """Read weights; the detector is named as the ROI detector is: network and digest.
 
         Raises
         ------
         WeightsError
             If the weights are damaged or of another architecture.
         """
-        return cls(BoxModel.load(path), name=path.stem, device=device)
+        model = BoxModel.load(path)
+        return cls(model, name=f"pointnet {read_card(path).sha256[:8]}", device=device)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
+from napari_graydet.io.weights import read_card
 from napari_graydet.models import box_detector
 from napari_graydet.models.box_detector import BoxDetector, BoxModel, RoiInput, level_ranges
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
@@ -255,7 +256,8 @@ def saved(tmp_path: Path) -> Iterator[Path]:
 
 def test_weights_survive_the_round_trip(saved: Path, image: GrayImage) -> None:
     loaded = BoxDetector.load(saved, device="cpu")
-    assert loaded.name == "mine" and loaded.labels == ("bone", "lung")
+    assert loaded.name == f"pointnet {read_card(saved).sha256[:8]}"
+    assert loaded.labels == ("bone", "lung")
     fresh = BoxDetector(small_model(), device="cpu")
     roi = RoiBox(5, 5, 60, 80)
     assert as_rows(loaded.detect(image, roi)) == as_rows(fresh.detect(image, roi))
