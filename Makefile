@@ -43,7 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.accuracy --data $(DATA)
 	$(OFFSCREEN) $(BIN)/python -m benchmarks.drag
 
-# The shipped weights: phantoms and the Montgomery images only. About an hour on two cores.
+# Weights as shipped are made: phantoms and the Montgomery images only. Two hours or so on two cores.
 weights: $(READY)
 	$(BIN)/python -m napari_graydet.workflows.weights --data $(DATA) --darknet $(DARKNET) \
 		--out napari_graydet/weights --part all --seed 0
