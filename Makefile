@@ -42,6 +42,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.accuracy --data $(DATA)
 	$(OFFSCREEN) $(BIN)/python -m benchmarks.drag
+	$(OFFSCREEN) $(BIN)/python -m benchmarks.pauses
 
 # Weights as shipped are made: phantoms and the Montgomery images only. Two hours or so on two cores.
 weights: $(READY)
