@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None
         YoloRoiDetector.from_checkpoint(tmp_path / "x.pt")
 
 
-def test_ultralytics_leaves_the_environment_alone_and_calls_nobody(tmp_path: Path) -> None:
+def test_ultralytics_leaves_the_environment_alone_and_is_kept_offline(tmp_path: Path) -> None:
     code = """
 import os
 os.environ["QT_QPA_FONTDIR"] = "mine"
