@@ -37,6 +37,8 @@ lint: $(READY)
 
 check-long: $(READY)
 	QT_API=pyqt5 $(PYTEST) -q -m long
+	GRAYDET_EXPLORE=1 $(PYTEST) -q -m "not long" --ignore tests/gui --ignore tests/e2e
+	GRAYDET_EXPLORE=1 QT_API=pyqt5 $(PYTEST) -q -m "not long" tests/gui
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed

@@ -18,6 +18,10 @@ Float = npt.NDArray[np.float64]
 UP = (1.0, 0.0, 0.0)
 """The gray axis always points up."""
 
+_FITTED = 1e-3
+"""A camera fits when another step would change its zoom by less than this share, and its centre
+by less than a hundred times as many pixels."""
+
 STEEPEST = 85.0
 """Largest elevation in degrees: from straight above, the gray axis has no length to drag along."""
 
@@ -110,7 +114,7 @@ class Projection:
         """
         out = self
         room = np.maximum(np.asarray(self.size, dtype=np.float64) - 2 * np.asarray(margins), 20.0)
-        for _ in range(12):  # perspective makes centre and zoom depend on each other, weakly
+        for _ in range(60):  # perspective makes centre and zoom depend on each other, weakly
             at = out.to_canvas(points)
             low, high = at.min(axis=0), at.max(axis=0)
             shift = (low + high) / 2 - np.asarray(self.size) / 2
@@ -119,8 +123,15 @@ class Projection:
                 + out.right * shift[0] / out.zoom
                 - np.asarray(out.up) * shift[1] / out.zoom
             )
-            zoom = out.zoom * float(np.min(room / np.maximum(high - low, 1e-9)))
+            grow = float(np.min(room / np.maximum(high - low, 1e-9)))
             out = Projection(
-                tuple(float(v) for v in center), self.view, self.up, zoom, self.fov, self.size
+                tuple(float(v) for v in center),
+                self.view,
+                self.up,
+                out.zoom * grow,
+                self.fov,
+                self.size,
             )
+            if abs(grow - 1) < _FITTED and float(np.abs(shift).max()) < _FITTED * 100:
+                break
         return out
