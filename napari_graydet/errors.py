@@ -54,6 +54,10 @@ class NewerSchemaError(ProjectError):
     """The project was written by a newer version of the program; it was left untouched."""
 
 
+class DatasetError(GraydetError):
+    """Images and masks do not make a set that can be trained or evaluated on."""
+
+
 class ExportError(GraydetError):
     """An export could not be written completely; no half export is left behind."""
 

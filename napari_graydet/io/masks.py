@@ -39,7 +39,37 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
     MaskError
         If the file is missing, damaged, of another type or of another size.
     """
-    path = Path(path)
+    values = _read_values(Path(path), shape)
+    if values.ndim == 2:
+        return np.asarray(values != 0)
+    colours = values[..., :-1] if values.shape[2] in (2, 4) else values
+    return np.asarray((colours != 0).any(axis=2))
+
+
+def read_label_map(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Read a mask of label ids, 0 being the background; otherwise as `read_mask`.
+
+    Returns
+    -------
+    (H, W) uint8
+
+    Raises
+    ------
+    MaskError
+        As `read_mask`, and if it is in colour or holds other numbers than 0 to 255.
+    """
+    values = _read_values(Path(path), shape)
+    if values.ndim != 2 or values.min() < 0 or values.max() > MAX_LABELS:
+        raise MaskError(
+            f"Expected label ids from 0 to {MAX_LABELS} in {Path(path).name}, one a pixel, got "
+            f"{'colours' if values.ndim != 2 else f'{values.min()} to {values.max()}'}; "
+            "save it as 8-bit gray PNG."
+        )
+    return values.astype(np.uint8)
+
+
+def _read_values(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.integer]:
+    """Read the stored values of a mask, (H, W) or (H, W, channels)."""
     data = read_bytes(path, max_bytes=MAX_FILE_BYTES, error=MaskError, limit_error=MaskError)
     try:
         if data.startswith(png.SIGNATURE):
@@ -55,10 +85,7 @@ def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
             f"The mask {path.name} is {values.shape[1]} x {values.shape[0]} pixels, its image "
             f"{shape[1]} x {shape[0]}; take the mask that was made on this image."
         )
-    if values.ndim == 2:
-        return np.asarray(values != 0)
-    colours = values[..., :-1] if values.shape[2] in (2, 4) else values
-    return np.asarray((colours != 0).any(axis=2))
+    return values
 
 
 def write_mask(path: Path, mask: npt.NDArray[np.bool_ | np.integer]) -> None:

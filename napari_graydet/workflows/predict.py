@@ -382,7 +382,12 @@ def _save(
 
 
 def read_entry(store: ProjectStore, entry: ImageEntry) -> GrayImage:
-    """Read an image of a project and make sure that it is still the one that was registered.
+    """Read an image of a project; errors as for `read_unchanged`."""
+    return read_unchanged(store.image_path(entry.id), entry.sha256)
+
+
+def read_unchanged(path: Path, sha256: str) -> GrayImage:
+    """Read an image and make sure that it is still the one of this SHA-256 ("" for any).
 
     Raises
     ------
@@ -391,10 +396,10 @@ def read_entry(store: ProjectStore, entry: ImageEntry) -> GrayImage:
     ProjectError
         If the file's content changed since it was annotated.
     """
-    image = read_image(store.image_path(entry.id))
-    if entry.sha256 and image.sha256 != entry.sha256:
+    image = read_image(path)
+    if sha256 and image.sha256 != sha256:
         raise ProjectError(
-            f"{PurePath(entry.path).name} changed since it was annotated (another SHA-256); "
+            f"{path.name} changed since it was annotated (another SHA-256); "
             "put the original back, or add the new image under another name."
         )
     return image

@@ -189,7 +189,7 @@ def segment(
         "roi": plain_name(helper.roi_detector.name) if roi is None else None,
         "boxes": plain_name(helper.box_detector.name) if gray is None and rois else None,
     }
-    annotation = _with_cleanup(prediction.annotation, cleanup)
+    annotation = with_cleanup(prediction.annotation, cleanup)
     return Segmentation(picture, annotation, models, (*notices, *prediction.notices))
 
 
@@ -275,7 +275,8 @@ def _box(roi: Roi) -> RoiBox:
     return RoiBox(*(float(v) for v in roi))
 
 
-def _with_cleanup(annotation: Annotation, cleanup: CleanUp | Literal["light"] | None) -> Annotation:
+def with_cleanup(annotation: Annotation, cleanup: CleanUp | Literal["light"] | None) -> Annotation:
+    """Return the annotation with a clean-up of every label that it has boxes of."""
     if cleanup is None:
         return annotation
     records = {label: _cleanup_of(annotation, label, cleanup) for label in annotation.labels}

@@ -1,0 +1,275 @@
+"""Training, validation and test images: by patient, seeded, and frozen once they were used.
+
+Patients are ordered by a hash of seed and name and dealt out in that order, so that the split of
+some images says nearly everything about the split of more of them. A project keeps its split in
+`splits.json`: an image that was held out once stays held out, however many images are added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from napari_graydet.errors import (
+    DamagedProjectError,
+    DatasetError,
+    NewerSchemaError,
+    ProjectError,
+)
+from napari_graydet.io.files import atomic_write_text, read_bytes
+from napari_graydet.project.schema import Record
+
+FILE_NAME = "splits.json"
+VALIDATION = 0.15
+"""Share of held-out images unless another is asked for."""
+
+MAX_BYTES = 256 * 2**20
+_VERSION = 1
+
+Side = Literal["train", "validation", "test"]
+_MOST_USED_FIRST: tuple[Side, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the images on each side, sorted, and the seed that the split was drawn with."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    seed: int = 0
+
+    def side(self, name: str) -> tuple[str, ...]:
+        """Return the names of one side, of "all" sides together.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such side, or nothing on it.
+        """
+        sides = {"train": self.train, "validation": self.validation, "test": self.test}
+        if name == "all":
+            return tuple(sorted((*self.train, *self.validation, *self.test)))
+        if name not in sides:
+            raise DatasetError(f"Expected one of {', '.join(sides)} or all, got {name!r}.")
+        if not sides[name]:
+            raise DatasetError(
+                f"The split has no {name} images; ask for another side, or for all of them."
+            )
+        return sides[name]
+
+
+def by_patient(
+    items: Mapping[str, str], *, seed: int, validation: float = VALIDATION, test: float = 0.0
+) -> Split:
+    """Split images so that no patient stands on two sides.
+
+    Parameters
+    ----------
+    items
+        Patient of each image, by name.
+    seed
+        Another seed, another split; the same seed and images, the same split.
+    validation, test
+        Wanted shares of the images, 0 for none. Of each side that is wanted there is at least one
+        patient; the true shares differ from the wanted ones by less than the largest patient.
+
+    Raises
+    ------
+    DatasetError
+        If the shares leave nothing to train on, or there are fewer patients than sides.
+    """
+    _check_shares(validation, test)
+    groups = _groups(items)
+    wanted: dict[Side, float] = {"test": test, "validation": validation}
+    sides: list[Side] = [side for side, share in wanted.items() if share > 0]
+    if len(groups) <= len(sides):
+        raise DatasetError(
+            f"Expected at least {len(sides) + 1} patients to hold some out for "
+            f"{' and '.join(sides) or 'nothing'}, got {len(groups)} with {len(items)} image(s); "
+            "add images of others."
+        )
+    free = sorted(groups, key=lambda patient: _order(seed, patient))
+    taken: dict[str, Side] = {}
+    for place, side in enumerate(sides):
+        later = len(sides) - place  # patients that the sides after this one, and training, need
+        for patient in _draw(free, groups, wanted[side] * len(items), len(free) - later):
+            taken[patient] = side
+            free.remove(patient)
+    return _split({name: taken.get(patient, "train") for name, patient in items.items()}, seed)
+
+
+def _draw(free: list[str], groups: Mapping[str, list[str]], target: float, most: int) -> list[str]:
+    """Return patients, in their order, as long as each brings the number of images nearer."""
+    drawn: list[str] = []
+    count = 0
+    for patient in free:
+        size = len(groups[patient])
+        if len(drawn) < most and abs(count + size - target) < abs(count - target):
+            drawn.append(patient)
+            count += size
+    return drawn or [min(free, key=lambda patient: len(groups[patient]))]
+
+
+def frozen(
+    folder: Path,
+    items: Mapping[str, str],
+    *,
+    seed: int,
+    validation: float = VALIDATION,
+    test: float = 0.0,
+) -> Split:
+    """Return the split of a project: drawn and written down at the first call, then kept.
+
+    Images of known patients join their patient's side. Images of new patients join validation
+    until it has its share, else training; never the test images, which stay what they were. Should
+    a patient turn out to stand on two sides, because it was not known that two images are of one
+    person, all of them go to the side that was used most (training before validation before
+    test), for there they are held out no longer.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    items
+        Patient of each image, by name.
+    seed, validation, test
+        As for `by_patient`; all three count at the first call only.
+
+    Returns
+    -------
+    Split
+        Of the given images only; what else the file knows stays in it.
+
+    Raises
+    ------
+    DatasetError
+        As for `by_patient`, at the first call.
+    DamagedProjectError, NewerSchemaError
+        If `splits.json` cannot be understood; it is left as it is.
+    ProjectError
+        If it cannot be read or written.
+    """
+    path = Path(folder) / FILE_NAME
+    known = _read(path)
+    if known is None:
+        split = by_patient(items, seed=seed, validation=validation, test=test)
+        _write(path, _File.of(split, validation, test))
+        return split
+    sides = _extend(known, items)
+    if sides != known.images:
+        _write(path, known.model_copy(update={"images": sides}))
+    return _split({name: sides[name] for name in items}, known.seed)
+
+
+def saved(folder: Path) -> Split | None:
+    """Return the split that a project has kept, None if it has none yet; errors as `frozen`."""
+    known = _read(Path(folder) / FILE_NAME)
+    return None if known is None else _split(known.images, known.seed)
+
+
+class _File(Record):
+    """`splits.json`; no patient stands in it."""
+
+    version: Annotated[int, Field(ge=1)] = _VERSION
+    seed: int
+    validation: float
+    test: float
+    images: dict[str, Side]
+
+    @classmethod
+    def of(cls, split: Split, validation: float, test: float) -> _File:
+        images = _sides(split)
+        return cls(seed=split.seed, validation=validation, test=test, images=images)
+
+
+def _sides(split: Split) -> dict[str, Side]:
+    named: tuple[tuple[Side, tuple[str, ...]], ...] = (
+        ("train", split.train),
+        ("validation", split.validation),
+        ("test", split.test),
+    )
+    return {name: side for side, names in named for name in names}
+
+
+def _split(sides: Mapping[str, Side], seed: int) -> Split:
+    def names(side: Side) -> tuple[str, ...]:
+        return tuple(sorted(name for name, where in sides.items() if where == side))
+
+    return Split(names("train"), names("validation"), names("test"), seed)
+
+
+def _extend(known: _File, items: Mapping[str, str]) -> dict[str, Side]:
+    """Return the sides of all images, old and new."""
+    sides = dict(known.images)
+    new: dict[str, list[str]] = {}
+    for patient, names in _groups(items).items():
+        before = [sides[name] for name in names if name in sides]
+        if before:
+            side = min(before, key=_MOST_USED_FIRST.index)
+            sides.update(dict.fromkeys(names, side))
+        else:
+            new[patient] = names
+    held = sum(sides.get(name) == "validation" for name in items)
+    total = sum(name in sides for name in items)
+    for patient in sorted(new, key=lambda one: _order(known.seed, one)):
+        size = len(new[patient])
+        total += size
+        target = known.validation * total
+        joins = known.validation > 0 and abs(held + size - target) < abs(held - target)
+        held += size if joins else 0
+        sides.update(dict.fromkeys(new[patient], "validation" if joins else "train"))
+    return sides
+
+
+def _groups(items: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the images of each patient."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name, patient in items.items():
+        groups[patient].append(name)
+    return dict(groups)
+
+
+def _order(seed: int, patient: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{patient}".encode()).digest()
+
+
+def _check_shares(*shares: float) -> None:
+    if not all(0 <= share < 1 for share in shares) or sum(shares) >= 1:
+        raise DatasetError(
+            f"Expected shares of held-out images from 0 to below 1 in sum, got "
+            f"{' and '.join(f'{share:g}' for share in shares)}; leave some images to train on."
+        )
+
+
+def _read(path: Path) -> _File | None:
+    if not path.exists():
+        return None
+    data = read_bytes(
+        path, max_bytes=MAX_BYTES, error=DamagedProjectError, limit_error=ProjectError
+    )
+    try:
+        values = json.loads(data)
+        version = values.get("version") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > _VERSION:
+            raise NewerSchemaError(
+                f"{path.name} has version {version}, this program reads up to {_VERSION}; "
+                "update napari-graydet."
+            )
+        return _File.model_validate(values)
+    except (ValueError, RecursionError, ValidationError):
+        raise DamagedProjectError(
+            f"{path.name} is damaged and was left as it is; put a copy of it back, or move it away "
+            "to draw a new split (then older held-out scores no longer compare)."
+        ) from None
+
+
+def _write(path: Path, file: _File) -> None:
+    atomic_write_text(path, file.model_dump_json(indent=1) + "\n", error=ProjectError)

@@ -1,0 +1,383 @@
+"""Images with true masks, from a pair of folders or from a project: what is trained and scored on.
+
+A dataset is a snapshot: it knows the SHA-256 of every image and mask, and holds the records of a
+project as they were when it was made. Pixels are read when a case is asked for them, so that a
+damaged file befalls its own case only.
+
+Rules for masks: a pixel that is not 0 is true (`io.masks.read_mask`). An empty mask is no error,
+it means "nothing here"; nor is one that covers the whole image, its ROI is the whole image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import DatasetError, MaskError, ProjectError
+from napari_graydet.io.files import sha256_of
+from napari_graydet.io.images import find_images, read_image
+from napari_graydet.io.masks import read_label_map, read_mask
+from napari_graydet.project.schema import Annotation, State
+from napari_graydet.workflows.patients import Patients, patients_of
+from napari_graydet.workflows.predict import UNLABELLED, read_unchanged
+from napari_graydet.workflows.training_data import MARGIN, LabelMap, Sample, connected_parts
+
+if TYPE_CHECKING:
+    from napari_graydet.project.store import ProjectStore
+
+FOLDERS, PROJECT = "folders", "project"
+"""`Sample.kind` of what this module reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedSample(Sample):
+    """A sample whose ROIs a person has drawn: they are the true ones, as they are.
+
+    Parameters
+    ----------
+    drawn
+        ROI of each part, by its id in `parts`.
+    """
+
+    drawn: Mapping[int, RoiBox]
+
+    def part_rois(self, margin: float = MARGIN) -> dict[int, RoiBox]:
+        """Return the drawn ROIs by part id; `margin` is for ROIs that are made of masks."""
+        return dict(self.drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with its truth, read when asked for.
+
+    Parameters
+    ----------
+    name
+        Unique in its dataset: the file's stem, or the path in its project.
+    patient
+        Cases of one patient never stand on both sides of a split.
+    digest
+        SHA-256 over the image's bytes and its labels.
+    load
+        Reads the samples.
+    """
+
+    name: str
+    patient: str
+    digest: str
+    load: Callable[[], list[Sample]]
+
+    def samples(self) -> list[Sample]:
+        """Read image and truth: one sample per class of the dataset, empty masks included.
+
+        Raises
+        ------
+        ImageError, LimitError
+            If the image cannot be read.
+        MaskError
+            If the mask cannot be read, or has another size.
+        ProjectError
+            If the image changed since it was annotated.
+        """
+        return self.load()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Cases in a fixed order, and the classes that are labelled in them.
+
+    Parameters
+    ----------
+    cases
+        The images.
+    classes
+        Names of the classes; every case has a sample of each.
+    notices
+        What the user should know, one line each.
+    """
+
+    cases: tuple[Case, ...]
+    classes: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over images, labels and classes: the same data give the same, in any order."""
+        lines = [*self.classes, *sorted(case.digest for case in self.cases)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Patient of each case by name: what `project.splits` divides."""
+        return {case.name: case.patient for case in self.cases}
+
+    def subset(self, names: Iterable[str]) -> Dataset:
+        """Return the dataset of these cases only, in the order of this one.
+
+        Raises
+        ------
+        DatasetError
+            If there is no case of a name.
+        """
+        wanted = set(names)
+        cases = tuple(case for case in self.cases if case.name in wanted)
+        if missing := sorted(wanted - {case.name for case in cases}):
+            raise DatasetError(
+                f"The dataset of {len(self.cases)} images has none named {missing[0]}; "
+                "it was split before an image was taken away or renamed."
+            )
+        return Dataset(cases, self.classes, self.notices)
+
+
+def require_classes(samples: Iterable[Sample], classes: Sequence[str], what: str) -> None:
+    """Raise `DatasetError` if a class has no true pixel in any of the samples.
+
+    Parameters
+    ----------
+    samples
+        What is to be trained on.
+    classes
+        Which classes must occur.
+    what
+        What the samples are, for the message: "training images".
+    """
+    missing = list(classes)
+    for sample in samples:
+        if sample.label in missing and sample.parts.any():
+            missing.remove(sample.label)
+        if not missing:
+            return
+    if missing:
+        raise DatasetError(
+            f"Expected every class in the {what}, but none of them has {' or '.join(missing)}; "
+            "accept images with it, or leave the class out."
+        )
+
+
+# --- a pair of folders --------------------------------------------------------------------------
+
+
+def from_folders(
+    images: Path,
+    masks: Path,
+    *,
+    label: str = UNLABELLED,
+    classes: Sequence[str] | None = None,
+    patients: Patients = None,
+) -> Dataset:
+    """Make a dataset of a folder of images and a folder of masks with the same stems.
+
+    Every connected part of a mask is an object with an ROI of its own. Images without a mask, and
+    masks without an image, are left out and counted in a notice.
+
+    Parameters
+    ----------
+    images, masks
+        The folders; subfolders are not searched.
+    label
+        Class of the masks.
+    classes
+        Instead of `label`: the masks hold label ids, and id i stands for the i-th class (from 1).
+    patients
+        A CSV file of stem and patient (`Path`), a regular expression with one group that finds the
+        patient in the stem (`str`), or None: each image is a patient of its own, the same bytes
+        under two names being one.
+
+    Raises
+    ------
+    ImageError
+        If a folder cannot be listed or has no image.
+    DatasetError
+        If no mask has the stem of an image, two files share one stem, both folders are the same,
+        or the patients cannot be told.
+    """
+    images, masks = Path(images), Path(masks)
+    if images.resolve() == masks.resolve():
+        raise DatasetError(
+            f"Expected images and masks in two folders, got {images} for both; give the masks' own."
+        )
+    image_files, mask_files = _by_stem(images), _by_stem(masks)
+    stems = [stem for stem in image_files if stem in mask_files]
+    if not stems:
+        raise DatasetError(
+            f"None of the {len(mask_files)} masks in {masks} has the stem of one of the "
+            f"{len(image_files)} images in {images} (such as {next(iter(image_files))}); "
+            "name each mask as its image."
+        )
+    names = tuple(classes or (label,))
+    hashes = {stem: sha256_of(image_files[stem]) for stem in stems}
+    people = patients_of(hashes, patients)
+    cases = []
+    for stem in stems:
+        image, mask = image_files[stem], mask_files[stem]
+        digest = _digest(hashes[stem], sha256_of(mask, error=MaskError))
+        load = partial(_read_pair, stem, image, mask, names, classes is not None)
+        cases.append(Case(stem, people[stem], digest, load))
+    return Dataset(tuple(cases), names, _left_out(image_files, mask_files))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        if path.stem in found:
+            raise DatasetError(
+                f"{found[path.stem].name} and {path.name} in {folder} have the same stem, so "
+                "image and mask cannot be told to belong together; rename one."
+            )
+        found[path.stem] = path
+    return found
+
+
+def _left_out(images: Mapping[str, Path], masks: Mapping[str, Path]) -> tuple[str, ...]:
+    alone = (
+        (sorted(images.keys() - masks.keys()), "images have no mask"),
+        (sorted(masks.keys() - images.keys()), "masks have no image"),
+    )
+    return tuple(
+        f"{len(stems)} {what} and are left out, such as {stems[0]}."
+        for stems, what in alone
+        if stems
+    )
+
+
+def _read_pair(
+    stem: str, image_file: Path, mask_file: Path, classes: Sequence[str], ids: bool
+) -> list[Sample]:
+    image = read_image(image_file)
+    if not ids:
+        mask = read_mask(mask_file, image.shape)
+        return [Sample(image, classes[0], connected_parts(mask), FOLDERS, stem)]
+    labels = read_label_map(mask_file, image.shape)
+    if labels.max() > len(classes):
+        raise MaskError(
+            f"{mask_file.name} has the label id {labels.max()}, expected 0 to {len(classes)} "
+            f"({', '.join(classes)}); name every class."
+        )
+    return [
+        Sample(image, name, connected_parts(labels == number), FOLDERS, stem)
+        for number, name in enumerate(classes, start=1)
+    ]
+
+
+# --- a project ----------------------------------------------------------------------------------
+
+
+def from_project(store: ProjectStore) -> Dataset:
+    """Make a dataset of the accepted images of a project.
+
+    The truth is what was accepted: masks rendered from the records, and the ROIs of the records.
+    Classes are those that occur in an accepted image, in the project's order; an accepted image
+    without one of them says that there is none. Images of unknown patients count as one patient
+    each, the same bytes under two names as one.
+
+    Raises
+    ------
+    DatasetError
+        If nothing is accepted yet, or only images with nothing in them.
+    ProjectError, DamagedProjectError
+        If the project cannot be read.
+    """
+    entries = [entry for entry in store.entries() if entry.state is State.ACCEPTED]
+    if not entries:
+        raise DatasetError(
+            "Expected accepted images in the project, there is none; accept some first."
+        )
+    records = {entry.path: store.annotation(entry.id)[0] for entry in entries}
+    used = {label for record in records.values() for label in _labels(record)}
+    classes = tuple(name for name in store.classes if name in used)
+    if not classes:
+        raise DatasetError(
+            f"Nothing is labelled in any of the {len(entries)} accepted images of the project; "
+            "accept images with objects in them."
+        )
+    known = {entry.path: entry.patient for entry in entries if entry.patient}
+    people = patients_of({entry.path: entry.sha256 for entry in entries}, None) | known
+    cases = []
+    for entry in entries:
+        record = records[entry.path]
+        load = partial(
+            _read_accepted, entry.path, store.image_path(entry.id), entry.sha256, record, classes
+        )
+        digest = _digest(entry.sha256, record.model_dump_json(exclude={"state"}))
+        cases.append(Case(entry.path, people[entry.path], digest, load))
+    absent = [name for name in store.classes if name not in used]
+    notice = f"No accepted image has {' or '.join(absent)}; left out."
+    return Dataset(tuple(cases), classes, (notice,) if absent else ())
+
+
+def _labels(record: Annotation) -> set[str]:
+    return {*record.labels, *(roi.label for roi in record.rois)}
+
+
+def _read_accepted(
+    name: str, path: Path, sha256: str, record: Annotation, classes: Sequence[str]
+) -> list[Sample]:
+    image = read_unchanged(path, sha256)
+    if image.shape != record.shape:
+        raise ProjectError(
+            f"{image.name} is {image.width} x {image.height} pixels, but was annotated at "
+            f"{record.width} x {record.height}; put the original image back."
+        )
+    samples: list[Sample] = []
+    for label in classes:
+        mask = record.mask(image.pixels, label)
+        rois = [roi.roi_box.clip(image.shape) for roi in record.rois if roi.label == label]
+        rois = [roi for roi in rois if mask[roi.slices(image.shape)].any()]
+        if rois:
+            drawn = dict(enumerate(rois, start=1))
+            samples.append(
+                AnnotatedSample(image, label, parts_of_rois(mask, rois), PROJECT, name, drawn)
+            )
+        else:  # painted without any ROI, or nothing at all
+            samples.append(Sample(image, label, connected_parts(mask), PROJECT, name))
+    return samples
+
+
+def parts_of_rois(mask: npt.NDArray[np.bool_], rois: Sequence[RoiBox]) -> LabelMap:
+    """Divide a mask among ROIs, so that every ROI holds one part.
+
+    A pixel belongs to the smallest ROI that it lies in, or else to the nearest one.
+
+    Parameters
+    ----------
+    mask
+        (H, W) bool.
+    rois
+        At least one.
+
+    Returns
+    -------
+    (H, W) uint16
+        0 outside the mask, else 1 + place of the ROI.
+    """
+    shape = (mask.shape[0], mask.shape[1])
+    parts = np.zeros(shape, dtype=np.uint16)
+    for place in sorted(range(len(rois)), key=lambda i: -rois[i].area):
+        parts[rois[place].slices(shape)] = place + 1
+    parts[~mask] = 0
+    rows, cols = np.nonzero(mask & (parts == 0))
+    if rows.size:
+        away = np.stack([_distance(roi, cols + 0.5, rows + 0.5) for roi in rois])
+        parts[rows, cols] = np.argmin(away, axis=0) + 1
+    return parts
+
+
+def _distance(
+    roi: RoiBox, x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Return the distance of points from an ROI, 0 inside, pixels."""
+    dx = np.maximum(np.maximum(roi.x0 - x, x - roi.x1), 0.0)
+    dy = np.maximum(np.maximum(roi.y0 - y, y - roi.y1), 0.0)
+    return np.asarray(np.hypot(dx, dy))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,170 @@
+"""What segments an image, behind one protocol: ours, the simple rivals, the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
+from napari_graydet.project.schema import Annotation, ResidualRecord
+from napari_graydet.workflows.predict import Predictor, plain_name, roi_record
+from napari_graydet.workflows.segment import with_cleanup
+
+Mask = npt.NDArray[np.bool_]
+
+CANDIDATE_SCORE = 0.01
+"""Least score of the ROIs that average precision is computed of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a method says about one image.
+
+    Parameters
+    ----------
+    masks
+        (H, W) bool by label; a label that is not there has an empty mask.
+    rois, boxes
+        The regions and 3D boxes that the masks come from; empty where a method has none.
+    explained
+        By label, the share of the mask that the boxes alone explain; None for methods without
+        boxes.
+    candidates
+        All ROIs that the method could think of, also those of low score: average precision is
+        computed of them. None where it was given ROIs, or has none.
+    """
+
+    masks: Mapping[str, Mask]
+    rois: Sequence[RoiProposal] = ()
+    boxes: Sequence[BoxProposal] = ()
+    explained: Mapping[str, float] | None = None
+    candidates: Sequence[RoiProposal] | None = None
+
+
+class Method(Protocol):
+    """Anything that segments a grayscale image."""
+
+    @property
+    def name(self) -> str:
+        """Name for tables."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes that it knows."""
+
+    def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
+        """Segment an image; `rois` are taken in the place of detected ones."""
+
+
+class Refines(Protocol):
+    """What a method needs of a refiner (models/refiner.py)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for the record."""
+
+    def refine(self, image: GrayImage, boxes: Sequence[BoxProposal]) -> Mapping[str, Residual]:
+        """Return by label what is to be added to and erased from the mask of the boxes."""
+
+
+class GraydetMethod:
+    """ROI detector, 3D box detector and, if wanted, clean-up and refiner.
+
+    Parameters
+    ----------
+    predictor
+        The two detectors.
+    refiner
+        Network that corrects the mask of the boxes; its word is the last one.
+    cleanup
+        Clean-up of the mask of the boxes; "light" as for `workflows.segment.segment`.
+    min_score
+        Least score of detected ROIs; None takes the detector's own.
+    name
+        Name for tables; None makes one of the models' names.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        refiner: Refines | None = None,
+        *,
+        cleanup: CleanUp | Literal["light"] | None = None,
+        min_score: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.predictor, self.refiner = predictor, refiner
+        self._cleanup, self._min_score, self._name = cleanup, min_score, name
+
+    @property
+    def name(self) -> str:
+        """Name for tables: those of the models, joined."""
+        if self._name is not None:
+            return self._name
+        models = [self.predictor.roi_detector.name, self.predictor.box_detector.name]
+        if self.refiner is not None:
+            models.append(self.refiner.name)
+        return " + ".join(plain_name(model) for model in models)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Classes of both detectors, the ROI detector's first; loads the models."""
+        both = (*self.predictor.roi_detector.labels, *self.predictor.box_detector.labels)
+        return tuple(dict.fromkeys(both))
+
+    def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
+        """Segment an image; `rois` are taken in the place of detected ones."""
+        found = self.predictor.rois(image, min_score=self._min_score) if rois is None else rois
+        annotation = self.annotate(image, found)
+        labels = dict.fromkeys((*annotation.labels, *(roi.label for roi in annotation.rois)))
+        masks = {label: annotation.mask(image.pixels, label) for label in labels}
+        return Result(
+            masks=masks,
+            rois=[RoiProposal(r.roi_box, r.label, r.score or 0.0) for r in annotation.rois],
+            boxes=_proposals(annotation),
+            explained={
+                label: float(explained_share(annotation.base_mask(image.pixels, label), mask))
+                for label, mask in masks.items()
+            },
+            candidates=(
+                self.predictor.rois(image, min_score=CANDIDATE_SCORE) if rois is None else None
+            ),
+        )
+
+    def annotate(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Annotation:
+        """Return the record of an image: the given ROIs, their boxes, clean-up, residual."""
+        records = [roi_record(p.roi, p.label, score=p.score, source="model") for p in rois]
+        annotation = self.predictor.propose_boxes(image, records).annotation
+        annotation = with_cleanup(annotation, self._cleanup)
+        if self.refiner is None:
+            return annotation
+        residuals = self.refiner.refine(image, _proposals(annotation))
+        return _with_residuals(annotation, image, residuals, plain_name(self.refiner.name))
+
+
+def _proposals(annotation: Annotation) -> list[BoxProposal]:
+    return [BoxProposal(b.gray_box(), b.label, b.score or 0.0) for b in annotation.boxes]
+
+
+def _with_residuals(
+    annotation: Annotation, image: GrayImage, residuals: Mapping[str, Residual], model: str
+) -> Annotation:
+    """Return the record whose masks are what the refiner means, whatever the clean-up did.
+
+    A refiner speaks of the bare mask of the boxes, a record's residual of the cleaned one.
+    """
+    bare = annotation.model_copy(update={"cleanup": {}})
+    records: dict[str, ResidualRecord] = {}
+    for label, residual in residuals.items():
+        target = residual.apply(bare.base_mask(image.pixels, label))
+        base = annotation.base_mask(image.pixels, label)
+        record = ResidualRecord.of(Residual.between(base, target), "model", model)
+        if record is not None:
+            records[label] = record
+    return annotation.model_copy(update={"residual": records})
