@@ -2,7 +2,7 @@
 
 A verb is a function that returns a `Result` and raises the project's errors. With ``--json``
 standard output carries one JSON document and nothing else: whatever a library prints goes to
-standard error.
+standard error. A long job may tell its events before it (`tell`), then all are of one line each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ class Boundary(TyperGroup):
         arguments = list(sys.argv[1:] if args is None else args)
         as_json, debug = "--json" in arguments, "--debug" in arguments
         stdout = sys.stdout
+        lines = _Lines(stdout if as_json else None)
+        before = _lines.set(lines)
         extra["prog_name"] = _PROGRAM
         quiet = redirect_stdout(sys.stderr) if as_json else nullcontext()
         try:
@@ -66,8 +69,10 @@ class Boundary(TyperGroup):
             if debug:
                 raise
             outcome = _failed(error)
+        finally:
+            _lines.reset(before)
         if isinstance(outcome, Result):
-            _show(outcome, as_json, stdout)
+            _show(outcome, as_json, stdout, None if lines.used else 2)
             sys.exit(outcome.code)
         sys.exit(outcome if isinstance(outcome, int) else OK)
 
@@ -75,6 +80,32 @@ class Boundary(TyperGroup):
 def complain(message: str) -> None:
     """Say one line on standard error."""
     print(f"{_PROGRAM}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+class _Lines:
+    """Standard output with ``--json``, for events that come before the result."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.used = False
+
+
+_lines: ContextVar[_Lines] = ContextVar("_lines")
+
+
+def tell(event: dict[str, Any]) -> bool:
+    """With ``--json``, print an event at once as one line of JSON; return whether it was.
+
+    A reader that has gone away is no reason to stop the job that tells.
+    """
+    lines = _lines.get(None)
+    if lines is None or lines.stream is None:
+        return False
+    lines.used = True
+    with suppress(BrokenPipeError):
+        lines.stream.write(json.dumps(event) + "\n")
+        lines.stream.flush()
+    return True
 
 
 def _warned(message: Warning | str, *_: object, **__: object) -> None:
@@ -106,9 +137,9 @@ def _explain(error: Exception) -> tuple[str, int]:
     return f"unexpected {detail}. Run again with --debug and report what it shows.", UNEXPECTED
 
 
-def _show(result: Result, as_json: bool, stdout: Any) -> None:
+def _show(result: Result, as_json: bool, stdout: Any, indent: int | None) -> None:
     if as_json:
-        stdout.write(json.dumps(result.document, indent=2) + "\n")
+        stdout.write(json.dumps(result.document, indent=indent) + "\n")
         stdout.flush()
     elif result.text is not None:
         from rich.console import Console

@@ -21,13 +21,14 @@ def predict(
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
-    """Propose regions and 3D boxes for its images.
+    """Propose regions and 3D boxes for its images, by the models that it uses.
 
     Human work is never overwritten. A bad image is named, and the others go on.
     """
-    from napari_graydet.workflows.predict import Predictor, predict_project
+    from napari_graydet.workflows.predict import predict_project
+    from napari_graydet.workflows.train import predictor_of
 
-    predictor = Predictor(roi_weights, box_weights, device, notice=complain)
+    predictor = predictor_of(project, roi_weights, box_weights, device, notice=complain)
     with opened(project) as store:
         with progress_bar("Predicting") as show:
             report = predict_project(store, predictor, on_progress=show)

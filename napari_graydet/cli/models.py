@@ -1,0 +1,100 @@
+"""``napari-graydet models list|use|rollback``: the trained models of a project."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_graydet.cli.boundary import Result, complain
+from napari_graydet.cli.options import Debug, Json
+from napari_graydet.errors import ProjectError
+
+if TYPE_CHECKING:
+    from napari_graydet.project.models import ModelRegistry
+
+
+class Action(enum.StrEnum):
+    """What to do with the models."""
+
+    LIST = "list"
+    USE = "use"
+    ROLLBACK = "rollback"
+
+
+def models(
+    action: Annotated[
+        Action,
+        typer.Argument(
+            help="**list** them; **use** one; **rollback** to what was in use before.",
+            show_default=False,
+        ),
+    ],
+    project: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PROJECT", help="Project, or folder that was trained into.", show_default=False
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Number of the model to use.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Use only its **roi** or its **boxes** weights.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Show trained models, choose which one is in use, and go back.
+
+    Nothing is deleted. Without a choice the weights that come with the program are used.
+    """
+    from napari_graydet.project.models import ModelRegistry
+
+    registry = ModelRegistry(project)
+    if (action is Action.USE) != (model is not None):
+        raise ProjectError("Give the number of a model to use; list and rollback take none.")
+    if model is not None:
+        registry.activate(model, None if kind is None else [kind])
+    elif action is Action.ROLLBACK:
+        registry.roll_back()
+    elif not registry.folder.is_dir() and not project.is_dir():
+        raise ProjectError(f"There is no folder {project}; give a project.")
+    return _listed(registry)
+
+
+def _listed(registry: ModelRegistry) -> Result:
+    from rich.table import Table
+
+    active, damaged = registry.choices(), registry.damaged()
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("model", "status", "parts", "preset", "from", "images", "held-out scores"):
+        table.add_column(column, overflow="fold")
+    documents: list[dict[str, Any]] = []
+    for entry in registry.entries():
+        kinds = [kind for kind, run_id in active.items() if run_id == entry.id]
+        documents.append(entry.model_dump(mode="json") | {"active": kinds})
+        scores = (f"{k} {v:.3f}" for figures in entry.scores.values() for k, v in figures.items())
+        table.add_row(
+            f"{entry.id}{' in use: ' + ', '.join(kinds) if kinds else ''}",
+            entry.status,
+            ", ".join(entry.parts),
+            entry.preset,
+            ", ".join(dict.fromkeys(entry.parents.values())),
+            "" if entry.split is None else str(len(entry.split.train)),
+            entry.message or ", ".join(scores),
+        )
+    for run_id, message in damaged.items():
+        complain(f"model {run_id}: {message}")
+    document = {"models": documents, "active": active, "damaged": damaged}
+    return Result(
+        document, table if documents else "No models are trained yet: shipped ones are used."
+    )

@@ -1,0 +1,242 @@
+"""``napari-graydet train``: detectors that learn from a project, or from a pair of folders."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_graydet.cli.boundary import Result, complain, tell
+from napari_graydet.cli.options import Debug, Device, Json
+from napari_graydet.errors import ModelError
+
+if TYPE_CHECKING:
+    from napari_graydet.project.models import ModelEntry
+    from napari_graydet.workflows.training_events import Event, OnEvent
+
+
+class Preset(enum.StrEnum):
+    """How to train."""
+
+    FAST = "fast"
+    PAPER = "paper"
+
+
+_DATA, _HOW, _RUN = "Data: a project, or two folders", "How", "The run"
+
+
+def train(
+    parts: Annotated[
+        str,
+        typer.Argument(
+            metavar="PART",
+            help="**roi**, **boxes**, **regressor** or **all**; with commas between them for some.",
+            show_default=False,
+        ),
+    ],
+    project: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PROJECT]",
+            help="Project whose accepted images are learned from.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
+    ] = None,
+    label: Annotated[
+        str, typer.Option(metavar="CLASS", help="Class of the masks.", rich_help_panel=_DATA)
+    ] = "object",
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|REGEX",
+            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
+            "with one group; default: each image another patient.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS,...",
+            help="Learn these classes only.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            help="**fast**: minutes on a CPU. **paper**: as Ge et al. 2022, hours on a CPU, "
+            "with one deviation: YOLO's head is the anchor-free one of ultralytics.",
+            rich_help_panel=_HOW,
+        ),
+    ] = Preset.FAST,
+    seed: Annotated[
+        int, typer.Option(min=0, rich_help_panel=_HOW, help="Same seed, same weights.")
+    ] = 0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL|FILE",
+            help="A model's number, **shipped**, or a weights file (.safetensors; darknet's "
+            ".weights for roi); default: the model in use, else the shipped weights.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(
+            help="Passes over the training images, for each part; default: the preset's.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time for all parts together instead.", rich_help_panel=_HOW, show_default=False
+        ),
+    ] = None,
+    device: Device = "auto",
+    registry: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            "--registry",
+            metavar="DIR",
+            help="Folder whose *models* gets the new one; default: the project.",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Go on with a model that was stopped or killed, as it was asked for then.",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
+    use: Annotated[
+        bool, typer.Option("--use", help="Put the new model in use.", rich_help_panel=_RUN)
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Train detectors: of a project, or of images with masks.
+
+    Every training is a new model; none is overwritten. Images of one patient never stand both
+    among those that are learned from and those that choose when to stop. With --json every step is
+    a line of JSON. To stop: Ctrl-C; it goes on with --resume.
+    """
+    from napari_graydet.workflows import train as workflow
+    from napari_graydet.workflows import train_process
+    from napari_graydet.workflows.train_request import TrainRequest
+
+    folder = registry or project
+    if folder is None:
+        raise ModelError("Give a project, or --images, --masks and -o DIR for the model.")
+    with train_process.stop_signals() as should_cancel, _shown() as show:
+        if resume is not None:
+            entry = workflow.resume(
+                Path(resume).name, folder, on_event=show, should_cancel=should_cancel, use=use
+            )
+        else:
+            request = TrainRequest.of(
+                parts=parts,
+                preset=preset.value,
+                seed=seed,
+                start=start,
+                epochs=epochs,
+                minutes=minutes,
+                device=device,
+                classes=None if classes is None else tuple(classes.split(",")),
+                project=None if project is None or images else str(project),
+                images=None if images is None else str(images),
+                masks=None if masks is None else str(masks),
+                label=label,
+                patients=patients,
+            )
+            entry = workflow.train(
+                request, folder, on_event=show, should_cancel=should_cancel, use=use
+            )
+    return Result(entry.model_dump(mode="json"), _summary(entry, folder, use))
+
+
+@contextmanager
+def _shown() -> Iterator[OnEvent]:
+    """Give a callback that shows a training's events: lines of JSON, a bar, or lines of text."""
+    if not sys.stderr.isatty():
+        yield _print_event
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    with bar:
+        task = bar.add_task("Reading the images", total=None)
+
+        def show(event: Event) -> None:
+            if event["event"] == "progress":
+                text = f"{event['part']}: loss {event['loss']:.3f}"
+                bar.update(task, completed=event["overall"], total=1.0, description=text)
+            else:
+                _print_event(event)
+
+        yield show
+
+
+def _print_event(event: Event) -> None:
+    """Print an event as JSON, or what people want to know of it to standard error."""
+    if tell(event):
+        return
+    if event["event"] == "start":
+        count = event["images"]
+        complain(
+            f"model {event['run']}: {', '.join(event['parts'])} on {count['train']} images, "
+            f"{count['validation']} held out"
+        )
+    elif event["event"] == "validation":
+        complain(f"{event['part']}, {event['share']:.0%}: {_figures(event['scores'])}")
+    elif event["event"] == "notice":
+        complain(event["message"])
+
+
+def _figures(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+
+
+def _summary(entry: ModelEntry, folder: Path, used: bool) -> str:
+    lines = [f"Model {entry.id} in {folder}, {entry.seconds:.0f} s."]
+    for kind, scores in entry.scores.items():
+        before = entry.parent_scores.get(kind)
+        lines.append(
+            f"{kind}: {_figures(scores)}" + (f" (before: {_figures(before)})" if before else "")
+        )
+    if not used:
+        lines.append(f"Use it: napari-graydet models use {folder} {entry.id}")
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""Everything that can be wrong with a training, found out before there is a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_graydet.errors import DatasetError, ProjectError, WeightsError
+from napari_graydet.io.weights import read_card
+from napari_graydet.project import splits
+from napari_graydet.project.models import SHIPPED, ModelEntry, ModelRegistry
+from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows import dataset
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.events import ShouldCancel
+from napari_graydet.workflows.train_parts import Part, check_data, parts_of
+from napari_graydet.workflows.train_request import TrainRequest
+
+STARTS_KIND = {"roi": "roi", "boxes": "boxes", "pointnet": "boxes", "refiner": "refiner"}
+"""Which kind of weights a card's kind can start."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from, and their name in the entry."""
+
+    path: Path
+    parent: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that can begin: its data read and checked, its starts found."""
+
+    request: TrainRequest
+    parts: tuple[Part, ...]
+    data: Dataset
+    split: splits.Split
+    starts: Mapping[str, Start]
+
+    @property
+    def sides(self) -> tuple[Dataset, Dataset]:
+        """Training and validation images."""
+        return self.data.subset(self.split.train), self.data.subset(self.split.validation)
+
+
+def plan_run(
+    request: TrainRequest,
+    registry: ModelRegistry,
+    should_cancel: ShouldCancel,
+    resumed: ModelEntry | None = None,
+) -> Plan:
+    """Read and check everything that can be wrong before there is a run."""
+    parts = parts_of(request.parts)
+    if resumed is None:
+        starts = {part.kind: _start(part, parts, request.start, registry) for part in parts}
+    else:
+        starts = {part.kind: _start_again(part, resumed, request, registry) for part in parts}
+    data = _chosen(_read_data(request), request.classes)
+    if resumed is not None and data.digest != resumed.data:
+        raise ProjectError(
+            f"The images or labels changed since model {resumed.id} began, so it cannot go on to "
+            "the same weights; start a new training."
+        )
+    plan = Plan(request, parts, data, _split(request, data, resumed), starts)
+    check_data(*plan.sides, should_cancel)
+    return plan
+
+
+def _read_data(request: TrainRequest) -> Dataset:
+    if request.project is not None:
+        with ProjectStore.open(Path(request.project)) as store:
+            return dataset.from_project(store)
+    assert request.images is not None and request.masks is not None  # checked by the request
+    patients = request.patients
+    return dataset.from_folders(
+        Path(request.images),
+        Path(request.masks),
+        label=request.label,
+        patients=Path(patients) if patients and Path(patients).is_file() else patients,
+    )
+
+
+def _chosen(data: Dataset, classes: tuple[str, ...] | None) -> Dataset:
+    if classes is None:
+        return data
+    unknown = [name for name in classes if name not in data.classes]
+    if unknown:
+        raise DatasetError(
+            f"No image is labelled {unknown[0]!r}, only {', '.join(data.classes)}; "
+            "choose among these."
+        )
+    chosen = tuple(name for name in data.classes if name in classes)
+    return Dataset(data.cases, chosen, data.notices)
+
+
+def _split(request: TrainRequest, data: Dataset, resumed: ModelEntry | None) -> splits.Split:
+    if resumed is not None and resumed.split is not None:
+        note = resumed.split
+        return splits.Split(note.train, note.validation, note.test, note.seed)
+    shares = {"seed": request.seed, "validation": request.validation}
+    if request.project is not None:
+        split = splits.frozen(Path(request.project), data.patients, **shares)
+    else:
+        split = splits.by_patient(data.patients, **shares)
+    if not split.train or not split.validation:
+        raise DatasetError(
+            f"Expected images to train on and held-out ones, got {len(split.train)} and "
+            f"{len(split.validation)}; accept more images, of other patients."
+        )
+    return split
+
+
+def _start(
+    part: Part, parts: tuple[Part, ...], start: str | None, registry: ModelRegistry
+) -> Start:
+    """Find the weights that a part starts from."""
+    from napari_graydet.models.registry import shipped
+
+    kind = part.kind
+    if start == SHIPPED:
+        return Start(shipped(kind), SHIPPED)
+    if start is not None and start.isdecimal():
+        entry = registry.entry(start)
+        if kind in entry.weights:
+            return Start(registry.weights_path(entry.id, kind), entry.id)
+        if not any(other.kind in entry.weights for other in parts):
+            raise ProjectError(f"Model {start} has no weights of {kind}; start from another one.")
+    elif start is not None:
+        fits = _kind_of_file(Path(start))
+        if fits == kind:
+            return Start(Path(start), Path(start).name)
+        if all(other.kind != fits for other in parts):
+            raise WeightsError(
+                f"{Path(start).name} can start the training of {fits}, not of {kind}; "
+                "give weights of the part that is trained."
+            )
+    active = registry.active(kind)
+    weights = registry.active_weights(kind)
+    if active is None or weights is None:
+        return Start(shipped(kind), SHIPPED)
+    return Start(weights, active.id)
+
+
+def _start_again(
+    part: Part, entry: ModelEntry, request: TrainRequest, registry: ModelRegistry
+) -> Start:
+    """Find the weights that a part of an earlier run started from."""
+    from napari_graydet.models.registry import shipped
+
+    parent = entry.parents.get(part.kind, SHIPPED)
+    if parent == SHIPPED:
+        return Start(shipped(part.kind), SHIPPED)
+    if parent.isdecimal():
+        return Start(registry.weights_path(parent, part.kind), parent)
+    return Start(Path(request.start or parent), parent)
+
+
+def _kind_of_file(path: Path) -> str:
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}; check its name.")
+    if path.suffix == ".weights":
+        return "roi"
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"A training starts from .safetensors or darknet's .weights, got {path.name}."
+        )
+    return STARTS_KIND[read_card(path).kind]

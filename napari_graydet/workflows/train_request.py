@@ -1,0 +1,96 @@
+"""What can be asked of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_graydet.errors import ModelError
+from napari_graydet.project import splits
+from napari_graydet.workflows.predict import UNLABELLED
+from napari_graydet.workflows.train_parts import Preset
+
+
+class TrainRequest(BaseModel):
+    """What to train, how and on what.
+
+    Parameters
+    ----------
+    parts
+        "all", or names of `train_parts.PARTS` with commas between them.
+    preset
+        "fast" or "paper" (METHOD.md, section 1).
+    seed
+        Of everything random, the split of folders included.
+    start
+        None: the weights in use, else the shipped ones. "shipped"; a run's id; or a weights file,
+        for the part that it fits.
+    epochs
+        Passes over the training images, for each part; None takes the preset's budget.
+    minutes
+        Budget in minutes for all parts together, instead.
+    validation
+        Share of the images held out to choose when to stop; a project keeps its first split.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    classes
+        Labels to learn; None learns all that are labelled.
+    project
+        The project to train on; or
+    images, masks, label, patients
+        a pair of folders, see `dataset.from_folders`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: str = "all"
+    preset: Preset = "fast"
+    seed: int = Field(0, ge=0, lt=2**32)
+    start: str | None = None
+    epochs: float | None = Field(None, gt=0)
+    minutes: float | None = Field(None, gt=0)
+    validation: float = Field(splits.VALIDATION, gt=0, lt=1)
+    device: str = "auto"
+    classes: tuple[str, ...] | None = None
+    project: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    label: str = UNLABELLED
+    patients: str | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> TrainRequest:
+        if (self.project is None) == (self.images is None or self.masks is None):
+            raise ValueError("give a project, or a folder of images and one of masks")
+        if self.epochs is not None and self.minutes is not None:
+            raise ValueError("give epochs or minutes, not both")
+        return self
+
+    @classmethod
+    def of(cls, **values: object) -> TrainRequest:
+        """Make a request.
+
+        Raises
+        ------
+        ModelError
+            If the values don't go together.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = str(first["msg"]).removeprefix("Value error, ")
+            raise ModelError(f"Training: {where + ': ' if where else ''}{reason}.") from error
+
+    def moved(self, change: Callable[[str], str]) -> TrainRequest:
+        """Return the request with every path changed."""
+        paths = ("project", "images", "masks")
+        update = {name: change(getattr(self, name)) for name in paths if getattr(self, name)}
+        for name in ("patients", "start"):  # these can also be something else than a file
+            value = getattr(self, name)
+            if value is not None and any(Path(path).is_file() for path in (value, change(value))):
+                update[name] = change(value)
+        return self.model_copy(update=update)
