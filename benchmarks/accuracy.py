@@ -35,15 +35,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
-from napari_graydet.core.boxes import GrayBox
-from napari_graydet.core.ceiling import best_range
-from napari_graydet.core.grayscale import GrayImage, GrayRange
+from napari_graydet.core.ceiling import ceiling_mask, interval_iou
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.matching import match_rois
 from napari_graydet.core.metrics import dice, iou
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
-from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GraydetError
 from napari_graydet.io.files import atomic_write_text
@@ -58,7 +55,6 @@ HERE = Path(__file__).parent
 TARGETS = {"shenzhen": 0.85, "montgomery": 0.90} | dict.fromkeys(phantoms.KINDS, 0.95)
 ROI_TARGET = 0.80
 
-Mask = npt.NDArray[np.bool_]
 Row = dict[str, Any]
 
 
@@ -141,7 +137,7 @@ def measure(sample: td.Sample, rois: RoiDetector, boxes: BoxDetector) -> Row:
     solids = [p.box for p in ranges if p is not None]
     mask = box_mask(image.pixels, solids)
     cleaned = CleanUp(opening=1, fill_holes=True, keep_largest=len(solids))(mask)
-    matched = _matches(sample.rois, [p.roi for p in found])
+    matched = match_rois(sample.rois, [p.roi for p in found])
     return {
         "parts": len(sample.rois),
         "rois": len(found),
@@ -150,7 +146,8 @@ def measure(sample: td.Sample, rois: RoiDetector, boxes: BoxDetector) -> Row:
             value
             for place, _ in matched
             if place is not None
-            and (value := interval_iou(image, truth, found[place].roi, ranges[place])) is not None
+            and (best := ranges[place]) is not None
+            and (value := interval_iou(image, truth, found[place].roi, best.box.gray)) is not None
         ],
         "dice": dice(mask, truth),
         "iou": iou(mask, truth),
@@ -165,43 +162,6 @@ def _best_box(boxes: BoxDetector, image: GrayImage, roi: RoiProposal) -> BoxProp
     except GraydetError:  # an ROI of a single gray value has no box
         return None
     return proposals[0] if proposals else None
-
-
-def _matches(truth: list[RoiBox], found: list[RoiBox]) -> list[tuple[int | None, float]]:
-    """Return for every true ROI which found one is matched to it, and their IoU (missed: 0)."""
-    matches: list[tuple[int | None, float]] = [(None, 0.0)] * len(truth)
-    if truth and found:
-        overlap = pairwise_iou_2d(truth, found)
-        for row, col in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-            if overlap[row, col] > 0:
-                matches[row] = (int(col), float(overlap[row, col]))
-    return matches
-
-
-def best_in(image: GrayImage, truth: Mask, roi: RoiBox) -> GrayRange | None:
-    """Return the best range for the true pixels inside an ROI, None if there are none."""
-    window = roi.clip(image.shape).slices(image.shape)
-    inside = np.zeros_like(truth)
-    inside[window] = truth[window]
-    return best_range(image, inside, roi).range if inside.any() else None
-
-
-def interval_iou(
-    image: GrayImage, truth: Mask, roi: RoiBox, found: BoxProposal | None
-) -> float | None:
-    """Compare a detected gray range with the best of the same ROI, within its gray values."""
-    best = best_in(image, truth, roi)
-    if best is None or found is None:
-        return None
-    values = image.pixels[roi.clip(image.shape).slices(image.shape)]
-    ends = int(values.min()), int(values.max())
-    return found.box.gray.clip(*ends).iou(best.clip(*ends))
-
-
-def ceiling_mask(image: GrayImage, truth: Mask, rois: list[RoiBox]) -> Mask:
-    """Return the union of the best ranges of all true ROIs."""
-    ranges = [(roi, best_in(image, truth, roi)) for roi in rois]
-    return box_mask(image.pixels, [GrayBox.flat(roi, best) for roi, best in ranges if best])
 
 
 def summary(rows: list[Row]) -> dict[str, float]:

@@ -8,16 +8,20 @@ minima of a cumulative sum, O(levels) a step, and a handful of steps suffice (ME
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import MaskError
 
 Counts = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,44 @@ def best_range(image: GrayImage, mask: npt.NDArray[np.bool_], roi: RoiBox) -> Ce
     missed = int(np.count_nonzero(mask)) - int(np.count_nonzero(inside))
     low, high, iou = best_range_of_counts(true, other, missed)
     return Ceiling(GrayRange(low + first, high + first), iou)
+
+
+def best_range_inside(image: GrayImage, truth: Mask, roi: RoiBox) -> GrayRange | None:
+    """Return the best range for the true pixels inside an ROI alone, None if there are none.
+
+    Parameters
+    ----------
+    image
+        The radiograph.
+    truth
+        (H, W) bool; what lies outside the ROI is another ROI's business and counts for nothing.
+    roi
+        Where the range is to hold.
+    """
+    window = roi.clip(image.shape).slices(image.shape)
+    inside = np.zeros_like(truth)
+    inside[window] = truth[window]
+    return best_range(image, inside, roi).range if inside.any() else None
+
+
+def ceiling_mask(image: GrayImage, truth: Mask, rois: Iterable[RoiBox]) -> Mask:
+    """Return the (H, W) union of the best ranges of all ROIs: what flat boxes in them can reach."""
+    ranges = [(roi, best_range_inside(image, truth, roi)) for roi in rois]
+    return box_mask(image.pixels, [GrayBox.flat(roi, best) for roi, best in ranges if best])
+
+
+def interval_iou(image: GrayImage, truth: Mask, roi: RoiBox, found: GrayRange) -> float | None:
+    """Compare a gray range with the best one of the same ROI, within the gray values there.
+
+    Returns
+    -------
+    float
+        IoU of the two ranges as closed intervals of integers, 0..1; None if the ROI has no true
+        pixel, so that no range is best.
+    """
+    best = best_range_inside(image, truth, roi)
+    if best is None:
+        return None
+    values = image.pixels[roi.clip(image.shape).slices(image.shape)]
+    ends = int(values.min()), int(values.max())
+    return found.clip(*ends).iou(best.clip(*ends))

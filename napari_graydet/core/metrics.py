@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import MaskError
 
 Mask = npt.NDArray[np.bool_]
@@ -65,7 +66,10 @@ def hd95(mask: Mask, truth: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> 
     _counts(mask, truth)
     if not mask.any() or not truth.any():
         return 0.0 if mask.any() == truth.any() else float("inf")
-    edges = [m & ~ndimage.binary_erosion(m) for m in (mask, truth)]
+    window = RoiBox.of_mask(mask | truth).slices(
+        (mask.shape[0], mask.shape[1])
+    )  # no edge lies outside, and distances need no more
+    edges = [m & ~ndimage.binary_erosion(m) for m in (mask[window], truth[window])]
     distances = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
     return float(
         max(np.percentile(distances[1][edges[0]], 95), np.percentile(distances[0][edges[1]], 95))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -35,16 +35,12 @@ class Result:
     explained
         By label, the share of the mask that the boxes alone explain; None for methods without
         boxes.
-    candidates
-        All ROIs that the method could think of, also those of low score: average precision is
-        computed of them. None where it was given ROIs, or has none.
     """
 
     masks: Mapping[str, Mask]
     rois: Sequence[RoiProposal] = ()
     boxes: Sequence[BoxProposal] = ()
     explained: Mapping[str, float] | None = None
-    candidates: Sequence[RoiProposal] | None = None
 
 
 class Method(Protocol):
@@ -60,6 +56,14 @@ class Method(Protocol):
 
     def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
         """Segment an image; `rois` are taken in the place of detected ones."""
+
+
+@runtime_checkable
+class FindsRois(Protocol):
+    """A method that looks for ROIs first, so that its average precision can be told."""
+
+    def candidates(self, image: GrayImage) -> Sequence[RoiProposal]:
+        """Return all ROIs that it could think of, also those of low score."""
 
 
 class Refines(Protocol):
@@ -132,10 +136,11 @@ class GraydetMethod:
                 label: float(explained_share(annotation.base_mask(image.pixels, label), mask))
                 for label, mask in masks.items()
             },
-            candidates=(
-                self.predictor.rois(image, min_score=CANDIDATE_SCORE) if rois is None else None
-            ),
         )
+
+    def candidates(self, image: GrayImage) -> list[RoiProposal]:
+        """Return the ROIs down to `CANDIDATE_SCORE`, best first."""
+        return self.predictor.rois(image, min_score=CANDIDATE_SCORE)
 
     def annotate(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Annotation:
         """Return the record of an image: the given ROIs, their boxes, clean-up, residual."""

@@ -1,0 +1,224 @@
+"""The report of an evaluation: rows, means, and their tables as Markdown, CSV and JSON.
+
+Means are over the images in which a figure is defined, and say over how many. ROI and interval
+IoU are means over parts, the missed share is one of all true parts, IoU / ceiling is the ratio of
+the means, and mAP50 the mean of the classes' average precision. Images with an error are counted
+and are in no mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from napari_graydet.errors import ExportError
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.workflows.scoring import Row
+
+HEADINGS = {
+    "iou": "IoU",
+    "dice": "DSC",
+    "fn": "FN",
+    "fp": "FP",
+    "hd95": "HD95 px",
+    "ceiling": "ceiling",
+    "iou_over_ceiling": "IoU / ceiling",
+    "interval_iou": "interval IoU",
+    "explained": "explained",
+    "roi_iou": "ROI IoU",
+    "loss_roi": "loss: ROI",
+    "loss_range": "range",
+    "loss_representation": "representation",
+    "loss_refinement": "refinement",
+    "seconds": "s",
+}
+"""Figures of a row, in the order of tables, and what they are called there."""
+
+SUMMARY_HEADINGS = HEADINGS | {"missed": "missed", "map50": "mAP50"}
+
+_COUNTS = {"parts": "parts", "rois": "ROIs", "missed": "missed"}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean, None if nothing is defined, and the number of images or parts in it."""
+
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Parameters
+    ----------
+    method
+        Name of what was evaluated.
+    data
+        Digest of the dataset.
+    split
+        Which side of a split it is.
+    true_rois
+        Whether the method was given the true ROIs.
+    rows
+        One per image and label.
+    average_precision
+        AP50 of the ROIs by label; empty if the method finds none, None without a true ROI.
+    """
+
+    method: str
+    data: str
+    split: str
+    true_rois: bool
+    rows: tuple[Row, ...]
+    average_precision: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the dataset."""
+        return tuple(dict.fromkeys(row.label for row in self.rows))
+
+    @property
+    def failed(self) -> tuple[Row, ...]:
+        """One row per image that could not be read or segmented."""
+        return tuple({row.image: row for row in self.rows if row.error is not None}.values())
+
+    @property
+    def images(self) -> int:
+        """Number of images, the failed ones included."""
+        return len({row.image for row in self.rows})
+
+    def means(self, label: str | None = None) -> dict[str, Mean]:
+        """Return the means of a label, or of all labels together, by figure."""
+        rows = [r for r in self.rows if r.error is None and label in (None, r.label)]
+        figures = {name: _mean([getattr(row, name) for row in rows]) for name in HEADINGS}
+        ceiling, iou = figures["ceiling"].value, figures["iou"].value
+        if ceiling and iou is not None:
+            figures["iou_over_ceiling"] = Mean(iou / ceiling, len(rows))
+        overlaps = [value for row in rows for value in row.roi_ious]
+        figures["roi_iou"] = _mean(overlaps)
+        figures["interval_iou"] = _mean([value for row in rows for value in row.interval_ious])
+        missed = sum(row.missed for row in rows)
+        figures["missed"] = Mean(missed / len(overlaps) if overlaps else None, len(overlaps))
+        figures["map50"] = _mean(
+            [v for name, v in self.average_precision.items() if label in (None, name)]
+        )
+        return figures
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as plain JSON types."""
+        return {
+            "kind": "napari-graydet evaluation",
+            "method": self.method,
+            "data": self.data,
+            "split": self.split,
+            "true_rois": self.true_rois,
+            "images": self.images,
+            "failed": [{"image": row.image, "error": row.error} for row in self.failed],
+            "labels": {label: _plain(self.means(label)) for label in self.labels},
+            "all": _plain(self.means()),
+            "rows": [_values(row) for row in self.rows],
+        }
+
+    def json(self) -> str:
+        """Return the report as JSON text."""
+        return json.dumps(self.document(), indent=1) + "\n"
+
+    def csv(self) -> str:
+        """Return the rows as CSV text, figures rounded to 6 places; undefined ones are empty."""
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, ["image", "label", *_COUNTS, *HEADINGS, "error"])
+        writer.writeheader()
+        writer.writerows({**_values(row), "error": row.error or ""} for row in self.rows)
+        return stream.getvalue().replace("\r\n", "\n")
+
+    def markdown(self, *, rows: bool = True) -> str:
+        """Return the means, and the rows worst first, as Markdown tables."""
+        labels: list[str | None] = [*self.labels]
+        if len(labels) > 1:
+            labels.append(None)
+        table = [
+            [label or "all", str(self.images - len(self.failed)), *self._cells(label)]
+            for label in labels
+        ]
+        text = f"{self.title()}\n\n" + markdown_table(
+            ["label", "images", *SUMMARY_HEADINGS.values()], table
+        )
+        if not rows:
+            return text
+        worst = [
+            [row.image, row.label, *(_text(getattr(row, n)) for n in HEADINGS), row.error or ""]
+            for row in sorted(self.rows, key=lambda row: -1.0 if row.iou is None else row.iou)
+        ]
+        return f"{text}\n" + markdown_table(["image", "label", *HEADINGS.values(), "error"], worst)
+
+    def title(self) -> str:
+        """Return one line that says what was evaluated on what."""
+        where = "true ROIs" if self.true_rois else "detected ROIs"
+        failed = f", {len(self.failed)} of them failed" if self.failed else ""
+        return (
+            f"{self.method}, {where}, {self.split}: {self.images} images{failed}, "
+            f"data {self.data[:12]}."
+        )
+
+    def _cells(self, label: str | None) -> list[str]:
+        means = self.means(label)
+        return [_text(means[name].value) for name in SUMMARY_HEADINGS]
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write a report as JSON, CSV or Markdown, as the file's ending says, completely or not at all.
+
+    Raises
+    ------
+    ExportError
+        If the ending is another, or the file cannot be written.
+    """
+    writers: dict[str, Callable[[], str]] = {
+        ".json": report.json,
+        ".csv": report.csv,
+        ".md": report.markdown,
+    }
+    path = Path(path)
+    if path.suffix.lower() not in writers:
+        raise ExportError(
+            f"Expected a file ending in {', '.join(writers)}, got {path.name}; rename it."
+        )
+    atomic_write_text(path, writers[path.suffix.lower()]())
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def _mean(values: Sequence[float | None]) -> Mean:
+    defined = [value for value in values if value is not None]
+    return Mean(sum(defined) / len(defined) if defined else None, len(defined))
+
+
+def _plain(means: Mapping[str, Mean]) -> dict[str, Any]:
+    return {name: {"mean": _rounded(mean.value), "n": mean.n} for name, mean in means.items()}
+
+
+def _values(row: Row) -> dict[str, Any]:
+    head = {"image": row.image, "label": row.label}
+    counts = {name: getattr(row, name) for name in _COUNTS}
+    figures = {name: _rounded(getattr(row, name)) for name in HEADINGS}
+    return {**head, **counts, **figures, "error": row.error}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
