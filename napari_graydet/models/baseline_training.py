@@ -1,0 +1,355 @@
+"""Training and use of the whole-image baselines (models/baselines.py): one loop for all of them.
+
+They get what the program's own networks get: the same images, tone curves and noise
+(`box_samples.disturb_gray`), mirror images, small turns and scales; soft Dice and cross entropy;
+AdamW on one cycle; bfloat16 where the machine has it. Budgets are iterations or minutes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.errors import ModelError
+from napari_graydet.models.baselines import DIVISOR, build_baseline, parameters_of
+from napari_graydet.models.box_samples import Disturbance, disturb_gray
+from napari_graydet.models.device import choose_device, has_bfloat16, is_out_of_memory
+
+Mask = npt.NDArray[np.bool_]
+OnStep = Callable[[int, float, float], None]
+"""Called with step, share of the budget and loss; may raise to stop."""
+
+_SMOOTH = 1.0
+"""Pixels added to both halves of the soft Dice, so that an empty class has a gradient."""
+
+
+class MaskedImage(Protocol):
+    """What training needs to know about one label of an image."""
+
+    @property
+    def image(self) -> GrayImage:
+        """The image."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """Class of the mask."""
+        ...
+
+    @property
+    def mask(self) -> Mask:
+        """The true (H, W) mask."""
+        ...
+
+
+@dataclass(frozen=True)
+class BaselineTraining:
+    """How a baseline is trained.
+
+    Parameters
+    ----------
+    iterations, minutes
+        Budget; exactly one of the two.
+    size
+        Side of the square that every image is fitted into, pixels.
+    batch
+        Images a step.
+    learning_rate
+        Peak of the one-cycle schedule.
+    weight_decay
+        Of AdamW.
+    turn, scale, shift
+        Largest turn in degrees, largest change of scale as a factor, largest shift as a share of
+        the image.
+    gray
+        Tone curves and noise; the same as the program's own networks get.
+    """
+
+    iterations: int | None = None
+    minutes: float | None = None
+    size: int = 256
+    batch: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    turn: float = 12.0
+    scale: float = 1.2
+    shift: float = 0.06
+    gray: Disturbance = field(default_factory=Disturbance)
+
+    def __post_init__(self) -> None:
+        if (self.iterations is None) == (self.minutes is None):
+            raise ModelError("A baseline's training needs a budget: either iterations or minutes.")
+        if (self.iterations or self.minutes or 0) <= 0:
+            raise ModelError("A baseline's training needs a budget of more than nothing.")
+        if self.size < 2 * DIVISOR or self.size % DIVISOR:  # instance norm needs two pixels
+            raise ModelError(
+                f"A baseline's size is a multiple of {DIVISOR} from {2 * DIVISOR} on, got "
+                f"{self.size}."
+            )
+
+
+# --- Whole images as squares ------------------------------------------------------------------
+
+
+def fit_square(layers: Tensor, size: int) -> Tensor:
+    """Scale (C, H, W) layers so that the longer side is `size`, and pad at the right and bottom.
+
+    Returns
+    -------
+    (C, size, size) float32
+        Averaged where it gets smaller; 0 outside the image.
+    """
+    height, width = layers.shape[1:]
+    new = _fitted((height, width), size)
+    scaled = functional.interpolate(layers[None], new, mode="bilinear", antialias=True)[0]
+    return functional.pad(scaled, (0, size - new[1], 0, size - new[0]))
+
+
+def _fitted(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    scale = size / max(shape)
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as a baseline learns from it.
+
+    Parameters
+    ----------
+    gray
+        (S, S) float32 unit gray.
+    masks
+        (K, S, S) float32, share of each class, 0..1.
+    valid
+        (S, S) float32, 1 inside the image.
+    """
+
+    gray: Tensor
+    masks: Tensor
+    valid: Tensor
+
+    @classmethod
+    def of(cls, samples: Sequence[MaskedImage], classes: Sequence[str], size: int) -> Picture:
+        """Fit an image with the masks of its labels into a square; a label not given is empty."""
+        image = samples[0].image
+        layers = np.zeros((len(classes) + 2, *image.shape), dtype=np.float32)
+        layers[0], layers[1] = image.unit(), 1
+        for sample in samples:
+            if sample.label not in classes:
+                raise ModelError(
+                    f"A sample is labelled {sample.label!r}; expected {', '.join(classes)}."
+                )
+            layers[2 + list(classes).index(sample.label)] = sample.mask
+        fitted = fit_square(torch.from_numpy(layers), size)
+        return cls(fitted[0], fitted[2:], fitted[1])
+
+
+def augment(
+    picture: Picture, training: BaselineTraining, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return a varied (1, S, S) picture and its (K, S, S) masks."""
+    layers = torch.cat([picture.gray[None], picture.valid[None], picture.masks])
+    turned = functional.grid_sample(
+        layers[None], _grid(training, rng), padding_mode="zeros", align_corners=False
+    )[0]
+    gray = disturb_gray(turned[0].numpy(), training.gray, rng)
+    return torch.from_numpy(gray)[None] * turned[1:2], turned[2:]
+
+
+def _grid(training: BaselineTraining, rng: np.random.Generator) -> Tensor:
+    """Return the (1, S, S, 2) places that a mirrored, turned, scaled, shifted picture reads."""
+    angle = math.radians(rng.uniform(-training.turn, training.turn))
+    zoom = math.exp(rng.uniform(-1, 1) * math.log(training.scale))
+    cos, sin = math.cos(angle) * zoom, math.sin(angle) * zoom
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    dx, dy = rng.uniform(-1, 1, 2) * 2 * training.shift
+    affine = torch.tensor(
+        [[[cos * mirror, -sin, dx], [sin * mirror, cos, dy]]], dtype=torch.float32
+    )
+    return functional.affine_grid(affine, [1, 1, training.size, training.size], align_corners=False)
+
+
+# --- Training ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """A trained baseline.
+
+    Parameters
+    ----------
+    name
+        One of `baselines.BASELINES`.
+    network
+        In evaluation mode, on `device`.
+    classes
+        Class of each channel.
+    size
+        Side of the square that images are fitted into.
+    device
+        Where it computes.
+    steps
+        Optimiser steps that it was trained for.
+    """
+
+    name: str
+    network: nn.Module
+    classes: tuple[str, ...]
+    size: int
+    device: torch.device
+    steps: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return parameters_of(self.network)
+
+    def probability(self, image: GrayImage) -> npt.NDArray[np.float32]:
+        """Return the (K, H, W) probability of each class at the image's own resolution."""
+        square = fit_square(torch.from_numpy(image.unit())[None], self.size)[None]
+        with torch.inference_mode():
+            logits = self.network(square.to(self.device)).float().cpu()
+        height, width = _fitted(image.shape, self.size)
+        scaled = functional.interpolate(
+            logits[:, :, :height, :width].sigmoid(), image.shape, mode="bilinear"
+        )
+        return np.asarray(scaled[0].numpy(), dtype=np.float32)
+
+    def segment(self, image: GrayImage) -> dict[str, Mask]:
+        """Return the (H, W) mask of every class."""
+        masks = self.probability(image) >= 0.5
+        return dict(zip(self.classes, masks, strict=True))
+
+
+def train_baseline(
+    name: str,
+    images: Sequence[Sequence[MaskedImage]],
+    classes: Sequence[str],
+    *,
+    seed: int,
+    training: BaselineTraining,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+) -> Baseline:
+    """Train a baseline on whole images; the same seed gives the same weights on the CPU.
+
+    Parameters
+    ----------
+    name
+        One of `baselines.BASELINES`.
+    images
+        For each image its samples, one a label.
+    classes
+        Class names, a channel each.
+    seed
+        Of initialisation, order and augmentation.
+    training
+        Budget and settings.
+    device
+        See `choose_device`.
+    on_step
+        Told of the progress; stops the training by raising.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to train on, the name is unknown, MONAI is missing, memory runs out, or
+        the loss is no number any more.
+    """
+    if not images:
+        raise ModelError("There is nothing to train a baseline on: no image was given.")
+    where = choose_device(device)
+    torch.manual_seed(seed)
+    network = build_baseline(name, len(classes)).to(where).train()
+    pictures = [Picture.of(samples, classes, training.size) for samples in images]
+    try:
+        steps = _train(network, pictures, training, where, np.random.default_rng(seed), on_step)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(f"Out of memory on {where.type}; train on the CPU.") from error
+    return Baseline(name, network.eval(), tuple(classes), training.size, where, steps)
+
+
+def _train(
+    network: nn.Module,
+    pictures: Sequence[Picture],
+    training: BaselineTraining,
+    device: torch.device,
+    rng: np.random.Generator,
+    on_step: OnStep | None,
+) -> int:
+    """Train until the budget is used up; return the number of steps."""
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=training.weight_decay)
+    began, step = time.monotonic(), 0
+    order: list[int] = []
+    while (share := _share(training, step, time.monotonic() - began)) < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = training.learning_rate * one_cycle(share)
+        while len(order) < training.batch:
+            order += rng.permutation(len(pictures)).tolist()
+        chosen, order = order[: training.batch], order[training.batch :]
+        loss = _loss(network, [augment(pictures[i], training, rng) for i in chosen], device)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        step += 1
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(f"The loss is {value} at step {step}; lower the learning rate.")
+        if on_step is not None:
+            on_step(step, share, value)
+    return step
+
+
+def _share(training: BaselineTraining, step: int, seconds: float) -> float:
+    """Return how much of the budget is used."""
+    if training.iterations is not None:
+        return step / training.iterations
+    return seconds / (60 * (training.minutes or 1.0))
+
+
+def one_cycle(share: float, warm_up: float = 0.1) -> float:
+    """Return the learning rate at a share of the budget, as a share of its peak.
+
+    Up and down by half cosines (Smith and Topin, "Super-convergence", 2018); a function of the
+    share, because the number of steps of a budget in minutes is not known before.
+    """
+    if share < warm_up:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * share / warm_up)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up)))) / 2
+
+
+def _loss(
+    network: nn.Module, drawn: Sequence[tuple[Tensor, Tensor]], device: torch.device
+) -> Tensor:
+    pictures, masks = (torch.stack(part).to(device) for part in zip(*drawn, strict=True))
+    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        logits = network(pictures)
+    return dice_and_cross_entropy(logits.float(), masks)
+
+
+def dice_and_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return 1 - soft Dice, a mean over classes of the whole batch, plus binary cross entropy.
+
+    Parameters
+    ----------
+    logits, masks
+        (B, K, S, S); masks are shares, 0..1.
+    """
+    probability = logits.sigmoid()
+    over = (0, 2, 3)
+    common = (probability * masks).sum(over)
+    both = probability.sum(over) + masks.sum(over)
+    dice = (2 * common + _SMOOTH) / (both + _SMOOTH)
+    return 1 - dice.mean() + functional.binary_cross_entropy_with_logits(logits, masks)

@@ -1,0 +1,179 @@
+"""Training of the baselines: learns, repeats, keeps its budget, maps back to the image's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.metrics import dice
+from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.models import baseline_training as bt
+from napari_graydet.models.baseline_training import Baseline, BaselineTraining, Picture
+from napari_graydet.models.box_samples import Disturbance
+
+TINY = BaselineTraining(iterations=2, size=32, batch=2)
+AS_IT_IS = Disturbance(gamma=0, straightness=np.inf, window=0, noise=0)
+
+
+@dataclass
+class Masked:
+    image: GrayImage
+    mask: np.ndarray
+    label: str = "disk"
+
+
+def disk(seed: int, shape: tuple[int, int] = (40, 56)) -> Masked:
+    """A bright disk on darker noise."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.indices(shape)
+    row, col = rng.uniform(14, 26), rng.uniform(16, 40)
+    mask = np.hypot(rows - row, cols - col) < 10
+    pixels = rng.integers(0, 90, shape) + 120 * mask
+    return Masked(GrayImage(pixels.astype(np.uint8), GrayScale.of_bits(8)), mask)
+
+
+def disks(count: int) -> list[list[Masked]]:
+    return [[disk(seed)] for seed in range(count)]
+
+
+def test_it_learns_disks() -> None:
+    training = BaselineTraining(iterations=30, size=32, batch=4, learning_rate=5e-3)
+    model = bt.train_baseline("unet", disks(6), ["disk"], seed=0, training=training)
+    unseen = disk(99)
+    assert dice(model.segment(unseen.image)["disk"], unseen.mask) > 0.85
+    assert model.steps == 30
+
+
+def test_same_seed_same_weights() -> None:
+    runs = [
+        bt.train_baseline("unet", disks(3), ["disk"], seed=seed, training=TINY, device="cpu")
+        for seed in (3, 3, 4)
+    ]
+    first, again, other = (list(run.network.state_dict().values()) for run in runs)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_budget_in_minutes_ends_in_time() -> None:
+    told: list[tuple[int, float]] = []
+    training = BaselineTraining(minutes=0.4 / 60, size=32, batch=1)
+    model = bt.train_baseline(
+        "unet",
+        disks(1),
+        ["disk"],
+        seed=0,
+        training=training,
+        on_step=lambda step, share, loss: told.append((step, share)),
+    )
+    assert [step for step, _ in told] == list(range(1, model.steps + 1))
+    assert all(share < 1 for _, share in told)
+
+
+def test_a_callback_stops_it() -> None:
+    def stop(step: int, share: float, loss: float) -> None:
+        raise CancelledError("stop")
+
+    with pytest.raises(CancelledError):
+        bt.train_baseline("unet", disks(1), ["disk"], seed=0, training=TINY, on_step=stop)
+
+
+def test_a_loss_that_is_no_number_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        bt, "dice_and_cross_entropy", lambda logits, masks: logits.sum() * float("nan")
+    )
+    with pytest.raises(ModelError, match="nan at step 1"):
+        bt.train_baseline("unet", disks(1), ["disk"], seed=0, training=TINY)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"iterations": 1, "minutes": 1.0},
+        {"iterations": 0},
+        {"iterations": 1, "size": 50},
+        {"iterations": 1, "size": 16},
+    ],
+)
+def test_bad_settings(settings: dict[str, float]) -> None:
+    with pytest.raises(ModelError):
+        BaselineTraining(**settings)  # type: ignore[arg-type]
+
+
+def test_bad_data() -> None:
+    with pytest.raises(ModelError, match="nothing to train"):
+        bt.train_baseline("unet", [], ["disk"], seed=0, training=TINY)
+    with pytest.raises(ModelError, match="labelled 'disk'"):
+        bt.train_baseline("unet", disks(1), ["bone"], seed=0, training=TINY)
+
+
+class Echo(torch.nn.Module):
+    """Says that bright is mask."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return (pictures - 0.4) * 50
+
+
+@pytest.mark.parametrize("shape", [(40, 56), (120, 31), (64, 64), (300, 200)])
+def test_masks_lie_where_the_image_has_them(shape: tuple[int, int]) -> None:
+    """A network that thresholds gives the disk back: scaling, padding and cropping keep places."""
+    sample = disk(5, shape)
+    smooth = ndimage.gaussian_filter(np.where(sample.mask, 200.0, 30.0), 1)
+    image = GrayImage(smooth.astype(np.uint8), GrayScale.of_bits(8))
+    model = Baseline("echo", Echo(), ("disk",), 64, torch.device("cpu"), 0)
+    mask = model.segment(image)["disk"]
+    assert mask.shape == shape
+    centre = [ndimage.center_of_mass(m) for m in (mask, sample.mask)]
+    pixel = max(shape) / 64
+    assert np.hypot(*np.subtract(*centre)) < 0.25 * pixel + 0.1
+    assert dice(mask, sample.mask) > 0.9 - 0.03 * pixel
+
+
+def test_gray_and_masks_move_together() -> None:
+    sample = disk(1)
+    clear = GrayImage(np.where(sample.mask, 255, 60).astype(np.uint8), GrayScale.of_bits(8))
+    picture = Picture.of([Masked(clear, sample.mask)], ["other", "disk"], 64)
+    training = replace(TINY, size=64, gray=AS_IT_IS, iterations=1)
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(8):
+        gray, masks = bt.augment(picture, training, rng)
+        assert gray.shape == (1, 64, 64)
+        assert masks.shape == (2, 64, 64)
+        assert not masks[0].any()
+        overlap = dice((gray[0] > 0.62).numpy(), (masks[1] > 0.5).numpy())
+        assert overlap > 0.95
+        seen.add(round(ndimage.center_of_mass(masks[1].numpy())[1]))
+    assert len(seen) > 3
+
+
+def test_tone_curves_leave_the_padding_black() -> None:
+    picture = Picture.of([disk(2)], ["disk"], 64)
+    gray, _ = bt.augment(picture, replace(TINY, size=64, shift=0, turn=0), np.random.default_rng(1))
+    assert not gray[0, 60:].any()
+
+
+def test_loss_is_what_its_formula_says() -> None:
+    rng = np.random.default_rng(0)
+    logits, masks = rng.normal(size=(2, 3, 5, 5)), (rng.random((2, 3, 5, 5)) < 0.4) * 1.0
+    p = 1 / (1 + np.exp(-logits))
+    cross = -(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()
+    soft = [
+        (2 * (p[:, k] * masks[:, k]).sum() + 1) / (p[:, k].sum() + masks[:, k].sum() + 1)
+        for k in range(3)
+    ]
+    loss = bt.dice_and_cross_entropy(torch.from_numpy(logits), torch.from_numpy(masks))
+    assert float(loss) == pytest.approx(1 - np.mean(soft) + cross)
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [bt.one_cycle(share) for share in np.linspace(0, 1, 101)]
+    assert rates[10] == pytest.approx(1)
+    assert np.all(np.diff(rates[:11]) > 0)
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert (rates[0], rates[-1]) == (pytest.approx(0.04), pytest.approx(0))
