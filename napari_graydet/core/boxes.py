@@ -164,11 +164,11 @@ def bilinear(net: Float, v: Float, u: Float) -> Float:
     k = net.shape[0]
     if k == 1:
         return np.full((len(v), len(u)), net[0, 0])
-    weights = [_hat_weights(np.asarray(t, dtype=np.float64), k) for t in (v, u)]
+    weights = [hat_weights(np.asarray(t, dtype=np.float64), k) for t in (v, u)]
     return np.asarray(weights[0] @ net @ weights[1].T)
 
 
-def _hat_weights(t: Float, k: int) -> Float:
+def hat_weights(t: Float, k: int) -> Float:
     """Return the (len(t), K) weights of linear interpolation between K equally spaced knots."""
     position = np.clip(t, 0.0, 1.0) * (k - 1)
     return np.clip(1.0 - np.abs(position[:, None] - np.arange(k)), 0.0, None)
