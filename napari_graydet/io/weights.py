@@ -36,7 +36,7 @@ class WeightsCard(BaseModel):
     Parameters
     ----------
     kind
-        "roi" (2D detector) or "boxes" (detector of gray ranges).
+        "roi" (2D detector), "boxes" (detector of gray ranges) or "refiner" (their residual).
     architecture
         Name of the network.
     configuration
@@ -57,7 +57,7 @@ class WeightsCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["roi", "boxes"]
+    kind: Literal["roi", "boxes", "refiner"]
     architecture: Annotated[str, Field(min_length=1)]
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     classes: Annotated[list[str], Field(min_length=1)]

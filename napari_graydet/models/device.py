@@ -46,11 +46,21 @@ def choose_device(preference: str = "auto") -> torch.device:
     return torch.device(preference)
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 in hardware (twice as fast in training)."""
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that an accelerator's memory is full."""
-    if isinstance(error, torch.OutOfMemoryError):
+    """Tell whether an error means that memory is full, an accelerator's or the machine's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in said or "can't allocate memory" in said
+    )
 
 
 def run_with_fallback(

@@ -1,0 +1,175 @@
+"""Refiners: what no gray range can reach, as a residual on top of the boxes.
+
+A refiner looks at the surroundings of an ROI and at its box, and gives every pixel a probability.
+The mask stays boxes + residual, so the share that the gray range explains stays a number
+(METHOD.md, section 2, "Refine").
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Residual, box_mask
+from napari_graydet.errors import ModelError
+from napari_graydet.io.weights import read_card
+from napari_graydet.models.device import Notice, choose_device, run_with_fallback
+from napari_graydet.models.refiner_model import RefinerModel, average_logits, looks_of
+from napari_graydet.models.refiner_patch import Float32, Mask, on_pixels, painted, patch_of
+
+__all__ = ["Refiner", "RefinerModel"]
+
+
+class Refiner:
+    """Refines the masks of boxes; may be used from several threads at once.
+
+    Parameters
+    ----------
+    model
+        What was trained.
+    name
+        For records and the window.
+    device
+        "auto", "cuda", "mps" or "cpu". When an accelerator's memory is full, the CPU takes over.
+    notice
+        Told when that happens.
+    """
+
+    def __init__(
+        self,
+        model: RefinerModel,
+        *,
+        name: str = "refiner",
+        device: str = "auto",
+        notice: Notice | None = None,
+    ) -> None:
+        self.model = model
+        self.name = name
+        self._notice = notice
+        self._lock = threading.Lock()
+        self._device = choose_device(device)
+        for network in model.networks.values():
+            network.to(self._device)
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "auto", notice: Notice | None = None) -> Refiner:
+        """Read weights; the refiner is named as detectors are: network and digest.
+
+        Raises
+        ------
+        WeightsError
+            If the weights are damaged or of another kind.
+        """
+        model = RefinerModel.load(path)
+        name = f"{model.kind} refiner {read_card(path).sha256[:8]}"
+        return cls(model, name=name, device=device, notice=notice)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes it knows."""
+        return self.model.classes
+
+    def probability(
+        self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None = None
+    ) -> Float32:
+        """Return the probability that a pixel belongs to the label.
+
+        Parameters
+        ----------
+        image, roi
+            Where; the ROI is clipped to the image.
+        label
+            A class that it knows.
+        box
+            The box to refine; None if there is none.
+
+        Returns
+        -------
+        (h, w) float32, 0..1, over the ROI's pixels.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        ModelError
+            If the label is unknown.
+        """
+        rows, cols = roi.clip(image.shape).slices(image.shape)
+        patch = self._logits(image, roi, label, box)
+        (top, left), logits = on_pixels(patch, roi.clip(image.shape), self.model.frame, image.shape)
+        inner = logits[
+            rows.start - top.start : rows.stop - top.start,
+            cols.start - left.start : cols.stop - left.start,
+        ]
+        return _sigmoid(inner)
+
+    def masks(self, image: GrayImage, boxes: Sequence[BoxProposal]) -> dict[str, Mask]:
+        """Return the refined (H, W) mask of every label that it knows and that has a box.
+
+        Pixels just outside an ROI can be added. Where ROIs of a label overlap, each counts by how
+        far inside of its own patch the pixel lies.
+        """
+        refined = {}
+        for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
+            own = [b.box for b in boxes if b.label == label]
+            pieces = [(box.roi, self._logits(image, box.roi, label, box)) for box in own]
+            refined[label] = painted(pieces, self.model.frame, image.shape)
+        return refined
+
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, Mask] | None = None,
+    ) -> dict[str, Residual]:
+        """Return for every label that it knows what to add to and erase from the boxes' mask.
+
+        Parameters
+        ----------
+        image, boxes
+            What was detected.
+        bases
+            (H, W) masks by label that the residual will lie on, where they were cleaned up; None
+            for the plain masks of the boxes.
+        """
+        residuals = {}
+        for label, mask in self.masks(image, boxes).items():
+            if bases is not None:
+                base = bases[label]
+            else:
+                base = box_mask(image.pixels, [b.box for b in boxes if b.label == label])
+            residuals[label] = Residual.between(base, mask)
+        return residuals
+
+    def _logits(self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None) -> Tensor:
+        """Return the (1, S, S) logits of the patch."""
+        if label not in self.labels:
+            raise ModelError(
+                f"The refiner {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
+                "train it on this class."
+            )
+        patch = torch.from_numpy(patch_of(image, roi, box, self.model.frame))[None]
+        class_ids = torch.tensor([self.labels.index(label)])
+
+        def run(device: torch.device) -> Tensor:
+            with self._lock, torch.inference_mode():
+                for network in self.model.networks.values():
+                    network.to(device)
+                looks = looks_of(self.model, patch.to(device), class_ids.to(device))
+                return average_logits(list(looks.values())).cpu()
+
+        logits, self._device = run_with_fallback(run, self._device, self._notice)
+        return logits
+
+
+def _sigmoid(logits: Float32) -> Float32:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), dtype=np.float32)

@@ -1,0 +1,126 @@
+"""Which refiner to use: chosen on held-out images, and no refiner is a candidate as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+import torch
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.metrics import dice
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.segmentation import box_mask
+from napari_graydet.errors import ModelError
+from napari_graydet.models.refiner_model import Kind, RefinerModel, average_logits, looks_of
+from napari_graydet.models.refiner_patch import Mask, painted, patch_of
+
+NONE, AVERAGE, FLIPS = "none", "average", " + flips"
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A held-out image with what was detected in it.
+
+    Parameters
+    ----------
+    image, boxes
+        The image and its detected boxes.
+    label, mask
+        The true (H, W) mask of a label.
+    """
+
+    image: GrayImage
+    boxes: tuple[BoxProposal, ...]
+    label: str
+    mask: Mask
+
+
+def choose_refiner(
+    models: Sequence[RefinerModel], held_out: Sequence[HeldOut]
+) -> tuple[RefinerModel | None, dict[str, float]]:
+    """Choose among no refiner, each model and their average, by mean DSC on held-out images.
+
+    Each is tried without and with mirror images. Of equals the simplest is taken.
+
+    Parameters
+    ----------
+    models
+        Trained refiners of one network each, of different kinds.
+    held_out
+        Images that none of them was trained on, nor any that are used for testing.
+
+    Returns
+    -------
+    chosen
+        None if no refiner beats the boxes.
+    table
+        Mean DSC by candidate: "none", the kinds, "average", and each with " + flips".
+
+    Raises
+    ------
+    ModelError
+        If there is no held-out image, or the models do not go together.
+    """
+    table = compare_refiners(models, held_out)
+    best = max(table, key=lambda name: table[name])
+    if best == NONE:
+        return None, table
+    kinds, flips = _candidates(_joined(models))[best]
+    whole = _joined(models)
+    chosen = replace(whole, networks={k: whole.networks[k] for k in kinds}, flips=flips)
+    return chosen, table
+
+
+def compare_refiners(
+    models: Sequence[RefinerModel], held_out: Sequence[HeldOut]
+) -> dict[str, float]:
+    """Return the mean DSC of every candidate of `choose_refiner`, the simplest first.
+
+    Raises
+    ------
+    ModelError
+        If there is no image, or the models do not go together.
+    """
+    if not held_out:
+        raise ModelError("Expected held-out images to choose a refiner on, got none.")
+    model = _joined(models)
+    scores = [_scores(model, case) for case in held_out]
+    return {name: round(float(np.mean([s[name] for s in scores])), 4) for name in scores[0]}
+
+
+def _joined(models: Sequence[RefinerModel]) -> RefinerModel:
+    """Return all networks as one model that looks at mirror images too."""
+    if not models:
+        raise ModelError("Expected at least one trained refiner, got none.")
+    return replace(reduce(lambda a, b: a.joined(b), models), flips=True)
+
+
+def _candidates(model: RefinerModel) -> dict[str, tuple[tuple[Kind, ...], bool]]:
+    """Return kinds and use of mirror images by the candidate's name."""
+    sets: dict[str, tuple[Kind, ...]] = {kind: (kind,) for kind in model.networks}
+    if len(model.networks) > 1:
+        sets[AVERAGE] = tuple(model.networks)
+    plain = {name: (kinds, False) for name, kinds in sets.items()}
+    return plain | {name + FLIPS: (kinds, True) for name, kinds in sets.items()}
+
+
+def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
+    """Return the DSC of every candidate on one image; every network looks once."""
+    image, boxes = case.image, [b.box for b in case.boxes if b.label == case.label]
+    base = box_mask(image.pixels, boxes)
+    scores = {NONE: dice(base, case.mask)}
+    if case.label not in model.classes or not boxes:
+        return scores | dict.fromkeys(_candidates(model), scores[NONE])
+    patches = np.stack([patch_of(image, box.roi, box, model.frame) for box in boxes])
+    class_ids = torch.full((len(boxes),), model.classes.index(case.label))
+    with torch.inference_mode():
+        looks = looks_of(model, torch.from_numpy(patches), class_ids)
+    for name, (kinds, flips) in _candidates(model).items():
+        used = [v for (kind, flip), v in looks.items() if kind in kinds and flip <= flips]
+        logits = average_logits(used)
+        pieces = [(box.roi, logits[i : i + 1]) for i, box in enumerate(boxes)]
+        scores[name] = dice(painted(pieces, model.frame, image.shape), case.mask)
+    return scores

@@ -1,0 +1,218 @@
+"""The networks of a refiner and their weights file.
+
+Two networks can refine, a U-Net (roi_unet.py) and PointNet's segmentation head (point_head.py), or
+their average; which one is used was chosen on held-out images and stands in the card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from napari_graydet.errors import GraydetError, ModelError, WeightsError
+from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.models.point_head import PointHead, PointHeadConfig
+from napari_graydet.models.refiner_patch import Frame, X
+from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
+
+Kind = Literal["unet", "points"]
+
+ARCHITECTURE = "refiner-1"
+"""Changes whenever older weights no longer fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class RefinerModel:
+    """Networks, how they look at an image, and how they are used: what a weights file holds.
+
+    Parameters
+    ----------
+    networks
+        One or two networks by kind, in inference mode; their probabilities are averaged.
+    frame
+        The grid of their patches.
+    classes
+        Class names by id.
+    flips
+        Whether the mirror image is looked at as well, and the two are averaged.
+    """
+
+    networks: Mapping[Kind, nn.Module]
+    frame: Frame
+    classes: tuple[str, ...]
+    flips: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Name of what is used: "unet", "points" or "average"."""
+        return "average" if len(self.networks) > 1 else next(iter(self.networks))
+
+    def with_flips(self, flips: bool) -> RefinerModel:
+        """Return the same networks, with or without the mirror image."""
+        return replace(self, flips=flips)
+
+    def joined(self, other: RefinerModel) -> RefinerModel:
+        """Return the average of this model and another one of the same frame and classes.
+
+        Raises
+        ------
+        ModelError
+            If they do not go together.
+        """
+        if self.frame != other.frame or self.classes != other.classes:
+            raise ModelError("Two refiners can be averaged if they share patches and classes.")
+        return replace(self, networks={**self.networks, **other.networks})
+
+    def save(self, path: Path, **card: Any) -> None:
+        """Write weights (half precision) and card; `card` holds data, metrics, seed, versions.
+
+        Raises
+        ------
+        WeightsError
+            If the files cannot be written.
+        """
+        tensors = {
+            f"{kind}.{name}": _half(value.detach().cpu().numpy())
+            for kind, network in self.networks.items()
+            for name, value in network.state_dict().items()
+        }
+        configuration = {
+            "networks": {k: asdict(_config(network)) for k, network in self.networks.items()},
+            "frame": asdict(self.frame),
+            "flips": self.flips,
+        }
+        full = WeightsCard(
+            kind="refiner",
+            architecture=ARCHITECTURE,
+            configuration=_plain(configuration),
+            classes=list(self.classes),
+            **card,
+        )
+        save_weights(path, tensors, full)
+
+    @classmethod
+    def load(cls, path: Path) -> RefinerModel:
+        """Read weights.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged, of another kind or architecture, or its tensors do not fit.
+        """
+        tensors, card = load_weights(path)
+        if card.kind != "refiner" or card.architecture != ARCHITECTURE:
+            raise WeightsError(
+                f"Expected weights of a refiner ({ARCHITECTURE}) in {path.name}, got "
+                f"{card.kind!r} ({card.architecture}); choose another file."
+            )
+        try:
+            return cls._from_tensors(tensors, card)
+        except (KeyError, TypeError, ValueError, RuntimeError, GraydetError) as cause:
+            reason = str(cause).splitlines()[0]
+            raise WeightsError(
+                f"The tensors of {path.name} do not fit its card ({reason}); "
+                "train again or choose another file."
+            ) from cause
+
+    @classmethod
+    def _from_tensors(cls, tensors: dict[str, npt.NDArray[Any]], card: WeightsCard) -> RefinerModel:
+        broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+        if broken:
+            raise ValueError(f"{broken[0]} is not finite")
+        configuration: dict[str, Any] = dict(card.configuration)
+        frame = Frame(**configuration["frame"])
+        networks: dict[Kind, nn.Module] = {}
+        for kind, sizes in configuration["networks"].items():
+            network = build(kind, len(card.classes), sizes)
+            check_frame(frame, network)
+            prefix = f"{kind}."
+            network.load_state_dict(
+                {
+                    name.removeprefix(prefix): torch.from_numpy(np.array(array))
+                    for name, array in tensors.items()
+                    if name.startswith(prefix)
+                }
+            )
+            networks[kind] = network.eval()
+        if not networks:
+            raise ValueError("no network")
+        return cls(networks, frame, tuple(card.classes), bool(configuration["flips"]))
+
+
+def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) -> nn.Module:
+    """Build a network with random weights.
+
+    Raises
+    ------
+    ModelError
+        If the kind is unknown, or the sizes are those of other classes.
+    """
+    given = {**(sizes or {}), "n_classes": n_classes}
+    if sizes is not None and sizes.get("n_classes", n_classes) != n_classes:
+        raise ModelError(f"{n_classes} classes, but a network of {sizes['n_classes']}")
+    if kind == "unet":
+        if "widths" in given:
+            given["widths"] = tuple(given["widths"])
+        return RoiUNet(RoiUNetConfig(**given))
+    if kind == "points":
+        return PointHead(PointHeadConfig(**given))
+    raise ModelError(f"Expected a refiner of kind 'unet' or 'points', got {kind!r}.")
+
+
+def check_frame(frame: Frame, network: nn.Module) -> None:
+    """Raise `ModelError` unless patches of this frame go through a network."""
+    multiple: Any = network.multiple
+    if frame.size < multiple or frame.size % multiple or frame.margin < 0:
+        raise ModelError(
+            f"Expected patches of a multiple of {multiple} pixels and a margin of 0 or more, got "
+            f"{frame.size} and {frame.margin}."
+        )
+
+
+def _config(network: nn.Module) -> Any:
+    return network.config
+
+
+def _plain(value: Any) -> Any:
+    """Turn tuples into lists, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return array.astype(np.float16) if array.dtype == np.float32 else array
+
+
+def looks_of(
+    model: RefinerModel, patches: Tensor, class_ids: Tensor
+) -> dict[tuple[Kind, bool], Tensor]:
+    """Return (B, S, S) logits by network, and by whether it looked at the mirror image."""
+    seen = [(False, patches)]
+    if model.flips:
+        mirrored = patches.flip(-1)
+        mirrored[:, X] = patches[:, X]  # coordinates stay, what they look at is mirrored
+        seen.append((True, mirrored))
+    return {
+        (kind, flip): _unflipped(network(shown, class_ids).float(), flip)
+        for kind, network in model.networks.items()
+        for flip, shown in seen
+    }
+
+
+def _unflipped(logits: Tensor, flip: bool) -> Tensor:
+    return logits.flip(-1) if flip else logits
+
+
+def average_logits(looks: Sequence[Tensor]) -> Tensor:
+    """Return the logits of the averaged probability."""
+    if len(looks) == 1:
+        return looks[0]
+    return torch.logit(torch.stack(list(looks)).sigmoid().mean(dim=0), eps=1e-6)

@@ -1,0 +1,244 @@
+"""What a refiner sees: the surroundings of an ROI on a fixed grid, with its box; and the way back.
+
+A patch covers the ROI grown by a margin, so that what a detected ROI cut off can be added. It is
+stretched to a square: its coordinates are the ROI's (edges at -1 and 1), those of the point cloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_graydet.core.boxes import GrayBox, bilinear
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.roi import RoiBox
+
+Floats = npt.NDArray[np.floating]
+Float32 = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Window = tuple[slice, slice]
+Edges = tuple[Floats, Floats]
+"""Bottom and top of a box in unit gray, each broadcastable to the patch."""
+
+CHANNELS = 7
+"""Gray, gray windowed per ROI, depth in the box, inside the box, inside the image, x, y."""
+
+GRAY, WINDOWED, DEPTH, INSIDE, VALID, X, Y = range(CHANNELS)
+
+_DEPTH_UNIT = 0.15
+"""Unit gray from a box's face at which the depth channel saturates."""
+
+_OVERSAMPLING = 1.25
+"""Pixels of a cut per pixel of the patch at most: enough for sharp edges after the warp."""
+
+_CUT_SLACK = 0.05
+"""How much more than the patch is read, so that its border pixels have neighbours."""
+
+_SURE = 8.0
+"""Logits beyond this count as this, where patches overlap."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The grid of a patch.
+
+    Parameters
+    ----------
+    size
+        Pixels per side of the patch.
+    margin
+        By how much the patch exceeds the ROI on each side, as a share of the ROI's size.
+    """
+
+    size: int = 128
+    margin: float = 0.15
+
+    @property
+    def reach(self) -> float:
+        """Edge of the patch in coordinates of the ROI."""
+        return 1 + 2 * self.margin
+
+    def grid(self) -> tuple[Float32, Float32]:
+        """Return x and y of the patch's pixel centres in coordinates of the ROI; (size, size)."""
+        at = ((np.arange(self.size) + 0.5) / self.size * 2 - 1) * self.reach
+        x, y = np.meshgrid(at, at)
+        return x.astype(np.float32), y.astype(np.float32)
+
+
+# --- Cutting patches out of images ----------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A window of an image, shrunk where the patch has fewer pixels.
+
+    Parameters
+    ----------
+    layers
+        (C, h, w) float32: unit gray, and in training the mask.
+    origin, step
+        (x, y) image coordinates of the window's corner, and image pixels per pixel of the cut.
+    """
+
+    layers: torch.Tensor
+    origin: tuple[float, float]
+    step: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels of the cut."""
+        return self.layers.shape[1], self.layers.shape[2]
+
+
+def cut_out(
+    image: GrayImage, roi: RoiBox, frame: Frame, surround: float, mask: Mask | None = None
+) -> Cut:
+    """Cut an ROI with its surroundings out of an image.
+
+    Raises
+    ------
+    GeometryError
+        If the ROI covers no pixel.
+    """
+    rows, cols = roi.clip(image.shape).grow(surround, image.shape).slices(image.shape)
+    layers = [image.scale.to_unit(image.pixels[rows, cols])]
+    if mask is not None:
+        layers.append(mask[rows, cols].astype(np.float64))
+    full = torch.from_numpy(np.stack(layers).astype(np.float32))
+    h, w = full.shape[1:]
+    shrunk = tuple(
+        max(1, min(n, round(_OVERSAMPLING * frame.size * n / extent / frame.reach)))
+        for n, extent in ((h, roi.height), (w, roi.width))
+    )
+    if shrunk != (h, w):
+        full = functional.interpolate(full[None], shrunk, mode="bilinear", antialias=True)[0]
+    step = (w / shrunk[1], h / shrunk[0])
+    return Cut(full, (float(cols.start), float(rows.start)), step)
+
+
+def look(cut: Cut, x: Floats, y: Floats) -> tuple[Float32, Mask]:
+    """Read a cut at image coordinates.
+
+    Parameters
+    ----------
+    cut
+        Where to read.
+    x, y
+        (S, S) continuous image coordinates.
+
+    Returns
+    -------
+    layers
+        (C, S, S) float32, bilinear; beyond the cut its border goes on.
+    valid
+        (S, S) which of the points lie inside the cut.
+    """
+    h, w = cut.shape
+    u = (x - cut.origin[0]) / cut.step[0] / w * 2 - 1
+    v = (y - cut.origin[1]) / cut.step[1] / h * 2 - 1
+    grid = torch.from_numpy(np.stack([u, v], axis=-1).astype(np.float32))[None]
+    read = functional.grid_sample(
+        cut.layers[None].float(), grid, padding_mode="border", align_corners=False
+    )
+    valid = (np.abs(u) <= 1) & (np.abs(v) <= 1)
+    return read[0].numpy(), valid
+
+
+def channels(
+    gray: Float32, valid: Mask, edges: Edges | None, grid: tuple[Float32, Float32]
+) -> Float32:
+    """Return the (CHANNELS, S, S) float32 input of a network.
+
+    Parameters
+    ----------
+    gray
+        (S, S) unit gray.
+    valid
+        (S, S) which pixels lie inside the image.
+    edges
+        The box; None if there is none: depth and inside are 0 then.
+    grid
+        x and y in coordinates of the ROI.
+    """
+    x, y = grid
+    in_roi = (np.abs(x) <= 1) & (np.abs(y) <= 1)
+    seen = gray[in_roi & valid] if (in_roi & valid).any() else gray.ravel()
+    dark, middle, bright = np.quantile(seen, (0.05, 0.5, 0.95))
+    out = np.zeros((CHANNELS, *gray.shape), dtype=np.float32)
+    out[GRAY] = gray * 2 - 1
+    out[WINDOWED] = np.clip((gray - middle) / (bright - dark + 0.02) * 2, -2, 2)
+    if edges is not None:
+        depth = np.minimum(gray - edges[0], edges[1] - gray)
+        out[DEPTH] = np.clip(depth / _DEPTH_UNIT, -1, 1)
+        out[INSIDE] = (depth >= 0) & in_roi
+    out[:VALID] *= valid
+    out[VALID], out[X], out[Y] = valid, x, y
+    return out
+
+
+def edges_on(grid: tuple[Float32, Float32], image: GrayImage, roi: RoiBox, box: GrayBox) -> Edges:
+    """Return the faces of a box in unit gray at the points of a patch around an ROI."""
+    (x, y), net = grid, box.roi
+    cx, cy = (roi.x0 + roi.x1) / 2, (roi.y0 + roi.y1) / 2
+    u = (cx + x[0] * roi.width / 2 - net.x0) / net.width
+    v = (cy + y[:, 0] * roi.height / 2 - net.y0) / net.height
+    low, high = bilinear(box.low, v, u), bilinear(box.high, v, u)
+    ends = (high, low - 1) if image.scale.inverted else (low, high + 1)
+    return image.scale.to_unit(ends[0]), image.scale.to_unit(ends[1])
+
+
+# --- Whole patches, and the way back to pixels ------------------------------------------------
+
+
+def patch_of(image: GrayImage, roi: RoiBox, box: GrayBox | None, frame: Frame) -> Float32:
+    """Return the (CHANNELS, S, S) input for an ROI, clipped to the image, and its box."""
+    roi, grid = roi.clip(image.shape), frame.grid()
+    x = (roi.x0 + roi.x1 + grid[0] * roi.width) / 2
+    y = (roi.y0 + roi.y1 + grid[1] * roi.height) / 2
+    cut = cut_out(image, roi, frame, frame.margin + _CUT_SLACK)
+    (gray,), valid = look(cut, x, y)
+    edges = None if box is None else edges_on(grid, image, roi, box)
+    return channels(gray, valid, edges, grid)
+
+
+def painted(pieces: Iterable[tuple[RoiBox, Tensor]], frame: Frame, shape: tuple[int, int]) -> Mask:
+    """Return the (H, W) mask of ROIs and the (1, S, S) logits of their patches.
+
+    Where patches overlap, each counts by how far inside of it the pixel lies.
+    """
+    total, weight = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    for roi, patch in pieces:
+        inside = roi.clip(shape)
+        window, logits = on_pixels(patch, inside, frame, shape)
+        taper = _taper(inside, window, frame)
+        total[window] += taper * np.clip(logits, -_SURE, _SURE)
+        weight[window] += taper
+    return np.asarray((weight > 0) & (total > 0))
+
+
+def on_pixels(
+    logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]
+) -> tuple[Window, Float32]:
+    """Read (1, S, S) logits at the centres of the image's pixels under the patch."""
+    rows, cols = roi.grow(frame.margin, shape).slices(shape)
+    x = ((np.arange(cols.start, cols.stop) + 0.5 - roi.x0) / roi.width * 2 - 1) / frame.reach
+    y = ((np.arange(rows.start, rows.stop) + 0.5 - roi.y0) / roi.height * 2 - 1) / frame.reach
+    grid = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32))[None]
+    read = functional.grid_sample(logits[None], grid, padding_mode="border", align_corners=False)
+    return (rows, cols), read[0, 0].numpy()
+
+
+def _taper(roi: RoiBox, window: Window, frame: Frame) -> Float32:
+    """Return weights of the window's pixels: 1 in the middle of the patch, small at its edge."""
+    rows, cols = window
+    across = []
+    for span, start, extent in ((rows, roi.y0, roi.height), (cols, roi.x0, roi.width)):
+        at = ((np.arange(span.start, span.stop) + 0.5 - start) / extent * 2 - 1) / frame.reach
+        across.append(np.clip(1.05 - np.abs(at), 0.05, 1))
+    return np.asarray(np.outer(*across), dtype=np.float32)
