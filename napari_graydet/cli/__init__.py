@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 import napari_graydet
-from napari_graydet.cli import demo, doctor, export, init, models, predict, render, segment, train
+from napari_graydet.cli import (
+    demo,
+    doctor,
+    evaluate,
+    export,
+    init,
+    models,
+    predict,
+    render,
+    segment,
+    train,
+)
 from napari_graydet.cli import open as open_
 from napari_graydet.cli.boundary import Boundary, Result
 
@@ -30,7 +41,11 @@ _PANELS: dict[str, dict[str, Callable[..., Result]]] = {
     "The window": {"demo": demo.demo, "open": open_.open_path},
     "Files, without a project": {"segment": segment.segment, "render": render.render},
     "A project": {"init": init.init, "predict": predict.predict, "export": export.export},
-    "Models that learn": {"train": train.train, "models": models.models},
+    "Models that learn": {
+        "train": train.train,
+        "evaluate": evaluate.evaluate,
+        "models": models.models,
+    },
     "This installation": {"doctor": doctor.doctor},
 }
 for _panel, _verbs in _PANELS.items():

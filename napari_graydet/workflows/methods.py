@@ -73,8 +73,13 @@ class Refines(Protocol):
     def name(self) -> str:
         """Name of the model, for the record."""
 
-    def refine(self, image: GrayImage, boxes: Sequence[BoxProposal]) -> Mapping[str, Residual]:
-        """Return by label what is to be added to and erased from the mask of the boxes."""
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, Mask] | None = None,
+    ) -> Mapping[str, Residual]:
+        """Return by label what to add to and erase from `bases`, the (cleaned) masks of boxes."""
 
 
 class GraydetMethod:
@@ -144,32 +149,19 @@ class GraydetMethod:
 
     def annotate(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Annotation:
         """Return the record of an image: the given ROIs, their boxes, clean-up, residual."""
-        records = [roi_record(p.roi, p.label, score=p.score, source="model") for p in rois]
-        annotation = self.predictor.propose_boxes(image, records).annotation
+        found = [roi_record(p.roi, p.label, score=p.score, source="model") for p in rois]
+        annotation = self.predictor.propose_boxes(image, found).annotation
         annotation = with_cleanup(annotation, self._cleanup)
         if self.refiner is None:
             return annotation
-        residuals = self.refiner.refine(image, _proposals(annotation))
-        return _with_residuals(annotation, image, residuals, plain_name(self.refiner.name))
+        bases = {label: annotation.base_mask(image.pixels, label) for label in annotation.labels}
+        residuals = self.refiner.refine(image, _proposals(annotation), bases)
+        model = plain_name(self.refiner.name)
+        records = {k: ResidualRecord.of(v, "model", model) for k, v in residuals.items()}
+        return annotation.model_copy(
+            update={"residual": {label: r for label, r in records.items() if r is not None}}
+        )
 
 
 def _proposals(annotation: Annotation) -> list[BoxProposal]:
     return [BoxProposal(b.gray_box(), b.label, b.score or 0.0) for b in annotation.boxes]
-
-
-def _with_residuals(
-    annotation: Annotation, image: GrayImage, residuals: Mapping[str, Residual], model: str
-) -> Annotation:
-    """Return the record whose masks are what the refiner means, whatever the clean-up did.
-
-    A refiner speaks of the bare mask of the boxes, a record's residual of the cleaned one.
-    """
-    bare = annotation.model_copy(update={"cleanup": {}})
-    records: dict[str, ResidualRecord] = {}
-    for label, residual in residuals.items():
-        target = residual.apply(bare.base_mask(image.pixels, label))
-        base = annotation.base_mask(image.pixels, label)
-        record = ResidualRecord.of(Residual.between(base, target), "model", model)
-        if record is not None:
-            records[label] = record
-    return annotation.model_copy(update={"residual": records})

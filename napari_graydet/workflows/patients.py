@@ -16,6 +16,12 @@ Patients = Path | str | None
 """A CSV file of name and patient, a regular expression with one group, or nothing known."""
 
 
+def patients_option(text: str | None) -> Patients:
+    """Return what a person wrote as `Patients`: a file, or else an expression."""
+    is_file = text is not None and (text.lower().endswith(".csv") or Path(text).is_file())
+    return Path(text) if text is not None and is_file else text
+
+
 def patients_of(hashes: Mapping[str, str], patients: Patients) -> dict[str, str]:
     """Return the patient of every image.
 

@@ -153,7 +153,7 @@ class Report:
         if not rows:
             return text
         worst = [
-            [row.image, row.label, *(_text(getattr(row, n)) for n in HEADINGS), row.error or ""]
+            [row.image, row.label, *(shown(getattr(row, n)) for n in HEADINGS), row.error or ""]
             for row in sorted(self.rows, key=lambda row: -1.0 if row.iou is None else row.iou)
         ]
         return f"{text}\n" + markdown_table(["image", "label", *HEADINGS.values(), "error"], worst)
@@ -169,7 +169,7 @@ class Report:
 
     def _cells(self, label: str | None) -> list[str]:
         means = self.means(label)
-        return [_text(means[name].value) for name in SUMMARY_HEADINGS]
+        return [shown(means[name].value) for name in SUMMARY_HEADINGS]
 
 
 def write_report(report: Report, path: Path) -> None:
@@ -180,17 +180,24 @@ def write_report(report: Report, path: Path) -> None:
     ExportError
         If the ending is another, or the file cannot be written.
     """
-    writers: dict[str, Callable[[], str]] = {
-        ".json": report.json,
-        ".csv": report.csv,
-        ".md": report.markdown,
-    }
-    path = Path(path)
-    if path.suffix.lower() not in writers:
+    atomic_write_text(Path(path), _WRITERS[check_ending(path)](report))
+
+
+def check_ending(path: Path) -> str:
+    """Return a report file's ending, ".json", ".csv" or ".md"; raise `ExportError` for another."""
+    ending = Path(path).suffix.lower()
+    if ending not in _WRITERS:
         raise ExportError(
-            f"Expected a file ending in {', '.join(writers)}, got {path.name}; rename it."
+            f"Expected a file ending in {', '.join(_WRITERS)}, got {Path(path).name}; rename it."
         )
-    atomic_write_text(path, writers[path.suffix.lower()]())
+    return ending
+
+
+_WRITERS: dict[str, Callable[[Report], str]] = {
+    ".json": Report.json,
+    ".csv": Report.csv,
+    ".md": Report.markdown,
+}
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -220,5 +227,6 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-def _text(value: float | None) -> str:
+def shown(value: float | None) -> str:
+    """Return a figure as tables show it."""
     return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,242 @@
+"""``napari-graydet evaluate``: how good the masks are, and where the loss arises."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain
+from napari_graydet.cli.options import BoxWeights, Debug, Device, Json, RoiWeights, numbers
+from napari_graydet.cli.progress import progress_bar
+from napari_graydet.cli.project import opened
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from napari_graydet.workflows.dataset import Dataset
+    from napari_graydet.workflows.report import Report
+
+
+class Side(enum.StrEnum):
+    """Which images to score."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    ALL = "all"
+
+
+_DATA, _MODELS, _HOW = "Data: a project, or two folders", "Models", "How"
+
+
+def evaluate(
+    project: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PROJECT]",
+            help="Project whose accepted images are the truth.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
+    ] = None,
+    label: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS",
+            help="Class of the masks; **object**: whatever is found counts.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "object",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS,...",
+            help="The masks hold label ids; these are their classes, from id 1.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|REGEX",
+            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
+            "with one group; default: each image another patient.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        Side | None,
+        typer.Option(
+            help="Which images; default: validation where the project has a split, else all.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    shares: Annotated[
+        str,
+        typer.Option(
+            metavar="VALIDATION,TEST",
+            help="Of two folders, shares of the images on these sides.",
+            rich_help_panel=_DATA,
+        ),
+    ] = "0.15,0",
+    seed: Annotated[
+        int, typer.Option(help="Of the split of two folders.", rich_help_panel=_DATA)
+    ] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Only the first so many images.", rich_help_panel=_DATA, show_default=False
+        ),
+    ] = None,
+    true_rois: Annotated[
+        bool,
+        typer.Option("--true-rois", help="Give the method the true regions.", rich_help_panel=_HOW),
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Number of a trained model of the project; default: those in use.",
+            rich_help_panel=_MODELS,
+            show_default=False,
+        ),
+    ] = None,
+    roi_weights: RoiWeights = None,
+    box_weights: BoxWeights = None,
+    refiner: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of a refiner.",
+            rich_help_panel=_MODELS,
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write the table of all images: .csv, .md or .json.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Score masks against the truth: of a project, or of images with masks.
+
+    Beside IoU, DSC and distances stand the ceiling (the best that gray ranges can give) and where
+    the loss arises: region, range, or what no range can reach. A bad image is named, and the others
+    go on.
+    """
+    from napari_graydet.workflows.evaluate import evaluate as run
+    from napari_graydet.workflows.project_method import method_of
+    from napari_graydet.workflows.report import check_ending, write_report
+
+    if out is not None:
+        check_ending(out)
+    if project is not None and images is None and masks is None:
+        data, side = _of_project(project, split)
+    elif images is not None and masks is not None and project is None:
+        data, side = _of_folders(
+            images, masks, label, classes, patients, split or Side.ALL, shares, seed
+        )
+    else:
+        raise typer.BadParameter("expected PROJECT, or --images DIR and --masks DIR.")
+    if limit is not None:
+        data = data.subset([case.name for case in data.cases[:limit]])
+    for notice in data.notices:
+        complain(notice)
+    method = method_of(
+        project,
+        model=model,
+        roi_source=roi_weights,
+        box_source=box_weights,
+        refiner_source=refiner,
+        device=device,
+        notice=complain,
+    )
+    with progress_bar("Evaluating") as show:
+        report = run(method, data, true_rois=true_rois, split=side, on_progress=show)
+    for row in report.failed:
+        complain(f"{row.image}: {row.error}")
+    if out is not None:
+        write_report(report, out)
+    return Result(report.document(), _text(report), BAD_INPUT if report.failed else OK)
+
+
+def _of_project(project: Path, split: Side | None) -> tuple[Dataset, str]:
+    from napari_graydet.project import splits
+    from napari_graydet.workflows.dataset import from_project
+    from napari_graydet.workflows.project_method import side_of_project
+
+    with opened(project) as store:
+        data = from_project(store)
+    if split is None:
+        split = Side.ALL if splits.saved(project) is None else Side.VALIDATION
+    return side_of_project(data, project, split.value), split.value
+
+
+def _of_folders(
+    images: Path,
+    masks: Path,
+    label: str,
+    classes: str | None,
+    patients: str | None,
+    split: Side,
+    shares: str,
+    seed: int,
+) -> tuple[Dataset, str]:
+    from napari_graydet.project import splits
+    from napari_graydet.workflows.dataset import from_folders
+    from napari_graydet.workflows.patients import patients_option
+
+    data = from_folders(
+        images,
+        masks,
+        label=label,
+        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+        patients=patients_option(patients),
+    )
+    if split is Side.ALL:
+        return data, split.value
+    validation, test = numbers(shares, 2, "--shares VALIDATION,TEST")
+    drawn = splits.by_patient(data.patients, seed=seed, validation=validation, test=test)
+    return data.subset(drawn.side(split.value)), split.value
+
+
+def _text(report: Report) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+
+    from napari_graydet.workflows.report import SUMMARY_HEADINGS, shown
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    labels: list[str | None] = [*report.labels]
+    if len(labels) > 1:
+        labels.append(None)
+    table.add_column("mean over images")
+    for label in labels:
+        table.add_column(label or "all", justify="right")
+        table.add_column("n", justify="right", style="dim")
+    means = [report.means(label) for label in labels]
+    for name, heading in SUMMARY_HEADINGS.items():
+        cells = [cell for m in means for cell in (shown(m[name].value), str(m[name].n))]
+        table.add_row(heading, *cells)
+    return Group(report.title(), "", table)
