@@ -12,11 +12,21 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.jobs import QtJobs
 from napari_graydet.gui.keys import Keys
 from napari_graydet.gui.layers import Layers, Tool
 from napari_graydet.gui.session import Session
+from napari_graydet.workflows.detector_process import (
+    DetectorProcess,
+    DetectorSettings,
+    ProcessPredictor,
+)
 from napari_graydet.workflows.predict import Predictor
+
+WARM_UP_PAUSE = 800
+"""Milliseconds from the first image to the start of the detectors' process: the window is drawn
+first, and the person has not looked at the image yet."""
 
 PLUGIN = "napari-graydet"
 
@@ -50,19 +60,32 @@ class Desk:
         self.viewer = viewer
         self.session = Session()
         self.jobs = QtJobs()
-        self._predictors: dict[str, Predictor] = {}
+        self._detectors: tuple[DetectorSettings, DetectorProcess, Predictor] | None = None
         self.controller = Controller(self.session, self.jobs, self._predictor)
         self.layers = Layers(viewer, self.controller, lambda _tool: self.tool_changed.emit())
         self.keys = Keys(viewer, self)
         self._watcher: _Watcher | None = None
         self._open = True
+        self._warm_up = Deferred(self.controller.detection.warm_up, WARM_UP_PAUSE)
+        self.session.image_changed.connect(self._first_image)
+
+    def _first_image(self) -> None:
+        self.session.image_changed.disconnect(self._first_image)
+        self._warm_up()
 
     def _predictor(self) -> Predictor:
         """Return the detectors on the device that Preferences name now."""
-        device = chosen_device()
-        if device not in self._predictors:
-            self._predictors = {device: Predictor(device=device)}
-        return self._predictors[device]
+        settings = DetectorSettings(device=chosen_device())
+        if self._detectors is None or self._detectors[0] != settings:
+            self._close_detectors()
+            process = DetectorProcess(settings)
+            self._detectors = settings, process, ProcessPredictor(process)
+        return self._detectors[2]
+
+    def _close_detectors(self) -> None:
+        if self._detectors is not None:
+            self._detectors[1].close()
+            self._detectors = None
 
     @property
     def tool(self) -> Tool:
@@ -83,6 +106,8 @@ class Desk:
             self._watcher.forget()
             self._watcher = None
         _desks.pop(id(self.viewer), None)
+        self._warm_up.drop()
+        self._close_detectors()  # a detection that waits for them ends at once
         self.keys.close()
         self.layers.close()
         self.closed.emit()

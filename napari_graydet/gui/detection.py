@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
-from napari_graydet.errors import GraydetError
+from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.gui import edits
 from napari_graydet.gui.session import JobState, Session
 from napari_graydet.gui.work import Job
 from napari_graydet.project.schema import BoxRecord, RoiRecord
-from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel
+from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
 from napari_graydet.workflows.predict import (
     Prediction,
     Predictor,
@@ -48,6 +48,13 @@ class Detection:
     def _session(self) -> Session:
         return self._controller.session
 
+    def warm_up(self) -> None:
+        """Let the detectors load before they are asked for, where that disturbs nobody."""
+        try:
+            self._factory().warm_up()
+        except GraydetError as error:
+            self._controller.fail(error)
+
     def cancel(self) -> None:
         """Stop what runs; what is finished is kept."""
         if self._job is not None:
@@ -61,8 +68,8 @@ class Detection:
             return
         predictor = self._factory()
         self._start(
-            JobState("Detecting"),
-            lambda _progress, _cancel: predictor.predict(image),
+            JobState("Detecting", can_cancel=True),
+            lambda _progress, cancel: predictor.for_job(cancel).predict(image),
             lambda found: self._merge(image_id, found),
         )
 
@@ -74,8 +81,8 @@ class Detection:
             return
         predictor = self._factory()
         self._start(
-            JobState("Looking for the 3D box"),
-            lambda _progress, _cancel: _boxes(predictor, image, roi),
+            JobState("Looking for the 3D box", can_cancel=True),
+            lambda _progress, cancel: _boxes(predictor.for_job(cancel), image, roi),
             lambda found: self._put_boxes(roi, found),
         )
 
@@ -104,12 +111,18 @@ class Detection:
         job = self._controller.jobs.run(
             work,
             done=done,
-            failed=self._controller.fail,
+            failed=self._failed,
             progress=progress,
             finished=self._finished,
         )
         if self._job is _PENDING:
             self._job = job
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, CancelledError):
+            self._controller.say(one_line(error))
+        else:
+            self._controller.fail(error)
 
     def _finished(self) -> None:
         self._job = None
@@ -130,6 +143,9 @@ class Detection:
         controller.commit(merged, "detect", "model")
         for roi in merged.rois:
             session.alternatives.pop(roi.id, None)
+            if roi.id in found.alternatives:
+                session.alternatives[roi.id] = found.alternatives[roi.id]
+        session.alternatives_changed.emit()
         if found.notices:
             controller.say(" ".join(found.notices), "warning")
         elif not found.annotation.rois:

@@ -7,7 +7,7 @@ box of its class, whose bottom and top are the two thresholds.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import (
+    CancelledError,
     ConflictError,
     DamagedProjectError,
     GraydetError,
@@ -36,6 +37,7 @@ from napari_graydet.workflows.events import (
     OnProgress,
     Progress,
     ShouldCancel,
+    check_cancelled,
     ignore_progress,
     never_cancel,
     one_line,
@@ -43,6 +45,9 @@ from napari_graydet.workflows.events import (
 
 if TYPE_CHECKING:
     from napari_graydet.project.store import ProjectStore
+
+ALTERNATIVES = 5
+"""How many boxes besides the best one are kept for an ROI, for somebody to choose from."""
 
 UNLABELLED = "object"
 """Class of a hand-given ROI when neither the user nor a detector names one."""
@@ -82,10 +87,15 @@ class BoxDetects(Protocol):
 
 @dataclass(frozen=True)
 class Prediction:
-    """A proposal for one image, and what the user should know about it."""
+    """A proposal for one image, and what the user should know about it.
+
+    `alternatives` maps the ids of ROIs to the boxes found there, the best one among them, best
+    first. They are no part of the record.
+    """
 
     annotation: Annotation
     notices: tuple[str, ...] = ()
+    alternatives: Mapping[str, tuple[BoxRecord, ...]] = field(default_factory=dict)
 
 
 class Predictor:
@@ -146,6 +156,17 @@ class Predictor:
                 self._box_detector = registry.load_box_detector(self._box_source, self._device)
             return self._box_detector
 
+    def for_job(self, should_cancel: ShouldCancel) -> Predictor:
+        """Return the predictor of one job, which waits no longer than the job does.
+
+        Detectors of this process always end by themselves, so that is this predictor; see
+        `detector_process.ProcessPredictor` for the others.
+        """
+        return self
+
+    def warm_up(self) -> None:
+        """Load ahead of time what disturbs nobody by it: nothing, in this process."""
+
     def rois(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
         """Detect regions of interest, best first, clipped to the image."""
         with self._lock:
@@ -153,7 +174,12 @@ class Predictor:
         return [RoiProposal(p.roi.clip(image.shape), p.label, p.score) for p in found]
 
     def boxes(
-        self, image: GrayImage, roi: RoiBox, label: str | None = None, *, alternatives: int = 5
+        self,
+        image: GrayImage,
+        roi: RoiBox,
+        label: str | None = None,
+        *,
+        alternatives: int = ALTERNATIVES,
     ) -> list[BoxProposal]:
         """Detect the 3D boxes of one ROI, best first; `label` None takes any class."""
         with self._lock:
@@ -184,6 +210,8 @@ class Predictor:
         for number, roi in enumerate(rois, start=1):
             try:
                 self._propose(image, roi, found)
+            except CancelledError:
+                raise
             except GraydetError as error:
                 found.rois.append(roi)
                 notices.append(f"ROI {number} ({roi.label}): no box, {one_line(error)}")
@@ -194,7 +222,7 @@ class Predictor:
             rois=tuple(found.rois),
             boxes=tuple(found.boxes),
         )
-        return Prediction(annotation, (*image.notes, *notices))
+        return Prediction(annotation, (*image.notes, *notices), found.alternatives)
 
     def _propose(self, image: GrayImage, roi: RoiRecord, found: _Found) -> None:
         rows, cols = roi.roi_box.clip(image.shape).slices(image.shape)
@@ -202,23 +230,24 @@ class Predictor:
         if window.min() == window.max():
             raise GraydetError(f"all its pixels have the gray value {window.min()}")
         known = roi.label if roi.label in self.box_detector.labels else None
-        proposals = self.boxes(image, roi.roi_box, known, alternatives=0)
+        proposals = self.boxes(image, roi.roi_box, known)
         if not proposals:
             raise GraydetError("the detector found none")
-        best = proposals[0]
-        label = best.label if roi.label == UNLABELLED else roi.label
-        found.rois.append(roi.model_copy(update={"label": label}))
-        found.boxes.append(
-            box_record(
-                best, label, roi_id=roi.id, source="model", model=plain_name(self.box_detector.name)
-            )
+        label = proposals[0].label if roi.label == UNLABELLED else roi.label
+        model = plain_name(self.box_detector.name)
+        boxes = tuple(
+            box_record(p, label, roi_id=roi.id, source="model", model=model) for p in proposals
         )
+        found.rois.append(roi.model_copy(update={"label": label}))
+        found.boxes.append(boxes[0])
+        found.alternatives[roi.id] = boxes
 
 
 @dataclass
 class _Found:
     rois: list[RoiRecord] = field(default_factory=list)
     boxes: list[BoxRecord] = field(default_factory=list)
+    alternatives: dict[str, tuple[BoxRecord, ...]] = field(default_factory=dict)
 
 
 def plain_name(name: str) -> str:
@@ -308,15 +337,17 @@ def predict_project(
     """
     entries = _entries(store, ids)
     report = PredictReport()
-    if entries:  # a broken model fails once, not once per image
-        _ = predictor.roi_detector, predictor.box_detector
-    for done, entry in enumerate(entries, start=1):
-        if should_cancel():
-            report.cancelled = True
-            break
-        message = _predict_entry(store, predictor, entry, report)
-        name = PurePath(entry.path).name
-        on_progress(Progress(done, len(entries), name, message, entry.id))
+    predictor = predictor.for_job(should_cancel)
+    try:
+        if entries:  # a broken model fails once, not once per image
+            _ = predictor.roi_detector.labels, predictor.box_detector.labels
+        for done, entry in enumerate(entries, start=1):
+            check_cancelled(should_cancel)
+            message = _predict_entry(store, predictor, entry, report)
+            name = PurePath(entry.path).name
+            on_progress(Progress(done, len(entries), name, message, entry.id))
+    except CancelledError:
+        report.cancelled = True
     return report
 
 
@@ -333,6 +364,8 @@ def _predict_entry(
         if _human_work(store, entry):
             return _skipped(entry, report)
         prediction = predictor.predict(read_entry(store, entry))
+    except CancelledError:
+        raise
     except IMAGE_ERRORS as error:
         return _failed(entry, error, report)
     try:
