@@ -3,7 +3,7 @@
 # Xvfb for machines without a display. Installs them through apt where it may, else prints the command.
 set -euo pipefail
 
-packages=(python3-venv xvfb libgl1 libegl1 libgl1-mesa-dri libxkbcommon-x11-0 libdbus-1-3
+packages=(python3-venv xvfb xauth libgl1 libegl1 libgl1-mesa-dri libxkbcommon-x11-0 libdbus-1-3
     libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-xinerama0 libxcb-shape0
     libxcb-cursor0)
 
