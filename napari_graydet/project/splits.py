@@ -78,8 +78,8 @@ def by_patient(
     seed
         Another seed, another split; the same seed and images, the same split.
     validation, test
-        Wanted shares of the images, 0 for none. Of each side that is wanted there is at least one
-        patient; the true shares differ from the wanted ones by less than the largest patient.
+        Wanted shares of the images, 0 for none. Each side that is wanted gets at least one
+        patient, and else what comes near its share with whole patients.
 
     Raises
     ------

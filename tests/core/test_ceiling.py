@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_graydet.core.boxes import GrayBox
-from napari_graydet.core.ceiling import best_range, best_range_of_counts
+from napari_graydet.core.ceiling import (
+    best_range,
+    best_range_inside,
+    best_range_of_counts,
+    ceiling_mask,
+    interval_iou,
+)
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.metrics import dice, iou
 from napari_graydet.core.roi import RoiBox
@@ -66,3 +72,48 @@ def test_bad_masks_are_refused() -> None:
         best_range(image, np.zeros((3, 3), bool), RoiBox(0, 0, 2, 2))
     with pytest.raises(MaskError, match="true pixel"):
         best_range(image, np.zeros((4, 4), bool), RoiBox(0, 0, 2, 2))
+
+
+def two_parts() -> tuple[GrayImage, np.ndarray, list[RoiBox]]:
+    """Two objects of different gray, each with its ROI, whose ranges do for the own one only."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 50)).astype(np.uint8)
+    mask = np.zeros(pixels.shape, dtype=bool)
+    mask[2:28, 2:20], mask[5:25, 28:48] = pixels[2:28, 2:20] < 90, pixels[5:25, 28:48] > 120
+    return (
+        GrayImage(pixels, GrayScale.of_bits(8)),
+        mask,
+        [RoiBox(2, 2, 20, 28), RoiBox(28, 5, 48, 25)],
+    )
+
+
+def test_each_part_has_a_range_of_its_own() -> None:
+    image, mask, rois = two_parts()
+    np.testing.assert_array_equal(ceiling_mask(image, mask, rois), mask)
+    assert best_range(image, mask, RoiBox.of_image(image.shape)).iou < 0.6
+    # pixels of the other part, outside of an ROI, say nothing about its range
+    left = mask.copy()
+    left[:, 25:] = False
+    assert best_range_inside(image, mask, rois[0]) == best_range_inside(image, left, rois[0])
+
+
+def test_without_true_pixels_there_is_no_best_range() -> None:
+    image, mask, rois = two_parts()
+    nothing = np.zeros_like(mask)
+    assert best_range_inside(image, nothing, rois[0]) is None
+    assert interval_iou(image, nothing, rois[0], GrayRange(0, 9)) is None
+    assert not ceiling_mask(image, nothing, rois).any()
+    assert not ceiling_mask(image, mask, []).any()
+
+
+@given(st.integers(-50, 300), st.integers(0, 300))
+def test_intervals_are_compared_within_the_gray_values_of_the_roi(low: int, width: int) -> None:
+    image, mask, rois = two_parts()
+    best = best_range_inside(image, mask, rois[1])
+    assert best is not None
+    window = image.pixels[rois[1].slices(image.shape)]
+    there = range(int(window.min()), int(window.max()) + 1)
+    a = {v for v in there if low <= v <= low + width} or {there[0 if low < 0 else -1]}
+    b = {v for v in there if best.low <= v <= best.high}
+    found = interval_iou(image, mask, rois[1], GrayRange(low, low + width))
+    assert found == pytest.approx(len(a & b) / len(a | b))

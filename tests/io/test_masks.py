@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_graydet.errors import ExportError, MaskError
-from napari_graydet.io.masks import read_mask, write_mask
+from napari_graydet.io.masks import read_label_map, read_mask, write_mask
 from tests.io.helpers import pillow_bytes, tiff
 
 MASK = np.indices((9, 12)).sum(axis=0) % 3 == 0
@@ -129,3 +129,28 @@ def test_real_masks_are_read(shared_data: Path) -> None:
     for path in sorted((shared_data / "limb" / "masks").iterdir())[:5]:
         expected = np.asarray(Image.open(path)) > 0
         np.testing.assert_array_equal(read_mask(path, expected.shape), expected)
+
+
+def test_label_maps_keep_their_ids(tmp_path: Path) -> None:
+    ids = (np.indices((9, 12)).sum(axis=0) * 7).astype(np.uint8)
+    write_mask(tmp_path / "a.png", ids)
+    Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "b.tif")
+    for name in ("a.png", "b.tif"):
+        read = read_label_map(tmp_path / name, ids.shape)
+        assert read.dtype == np.uint8
+        np.testing.assert_array_equal(read, ids)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.fromarray(MASK * np.uint8(255)).convert("RGB"), "colours"),
+        (Image.fromarray(MASK.astype("uint16") * 300), "0 to 300"),
+        (Image.fromarray(MASK[:, 1:]), "11 x 9"),
+    ],
+)
+def test_what_is_no_label_map(tmp_path: Path, image: Image.Image, message: str) -> None:
+    image.save(tmp_path / "a.png")
+    with pytest.raises(MaskError, match=message) as error:
+        read_label_map(tmp_path / "a.png", MASK.shape)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,202 @@
+"""No patient on two sides, the same split again, and old images that stay where they are."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_graydet.errors import DamagedProjectError, DatasetError, NewerSchemaError
+from napari_graydet.project import splits
+from napari_graydet.project.splits import Split, by_patient, frozen, saved
+
+shares = st.sampled_from([0.0, 0.1, 0.15, 0.2, 0.3])
+seeds = st.integers(0, 2**31)
+
+
+def people(sizes: list[int], start: int = 0) -> dict[str, str]:
+    """Images by patient: the i-th patient has sizes[i] of them."""
+    return {
+        f"p{number}-{image}": f"p{number}"
+        for number, size in enumerate(sizes, start=start)
+        for image in range(size)
+    }
+
+
+items = st.lists(st.integers(1, 6), min_size=6, max_size=40).map(people)
+
+
+def side_of(split: Split) -> dict[str, str]:
+    named = {"train": split.train, "validation": split.validation, "test": split.test}
+    return {name: side for side, names in named.items() for name in names}
+
+
+def assert_whole(split: Split, images: dict[str, str]) -> None:
+    """Every image on one side, every patient on one side."""
+    listed = [*split.train, *split.validation, *split.test]
+    assert sorted(listed) == sorted(images)
+    where = side_of(split)
+    assert len({(images[name], side) for name, side in where.items()}) == len(set(images.values()))
+
+
+@given(items, seeds, shares, shares)
+def test_sides(images: dict[str, str], seed: int, validation: float, test: float) -> None:
+    split = by_patient(images, seed=seed, validation=validation, test=test)
+    assert_whole(split, images)
+    largest = max(Counter(images.values()).values())
+    assert split.train
+    for names, share in ((split.validation, validation), (split.test, test)):
+        assert bool(names) == (share > 0)
+        assert abs(len(names) - share * len(images)) <= largest
+
+
+@given(items, seeds)
+def test_the_same_seed_gives_the_same_split_in_any_order(images: dict[str, str], seed: int) -> None:
+    split = by_patient(images, seed=seed, validation=0.2, test=0.2)
+    turned = dict(reversed(images.items()))
+    assert by_patient(turned, seed=seed, validation=0.2, test=0.2) == split
+
+
+def test_another_seed_gives_another_split() -> None:
+    found = {by_patient(people([1] * 30), seed=seed).validation for seed in range(20)}
+    assert len(found) > 15
+
+
+def test_every_image_is_held_out_by_some_seed() -> None:
+    images = people([1] * 10)
+    held = {n for seed in range(60) for n in by_patient(images, seed=seed).validation}
+    assert held == set(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "validation", "test"),
+    [
+        ({"a": "x"}, 0.15, 0.0),
+        ({"a": "x", "b": "x", "c": "x"}, 0.15, 0.0),
+        ({"a": "x", "b": "y"}, 0.15, 0.2),
+        ({}, 0.15, 0.0),
+        ({"a": "x", "b": "y"}, 0.5, 0.5),
+        ({"a": "x", "b": "y"}, -0.1, 0.0),
+        ({"a": "x", "b": "y"}, float("nan"), 0.0),
+    ],
+)
+def test_what_cannot_be_split(images: dict[str, str], validation: float, test: float) -> None:
+    with pytest.raises(DatasetError) as error:
+        by_patient(images, seed=0, validation=validation, test=test)
+    assert "\n" not in str(error.value)
+
+
+def test_one_image_is_enough_to_train_on_alone() -> None:
+    assert by_patient({"a": "x"}, seed=0, validation=0.0).train == ("a",)
+
+
+def test_sides_by_name() -> None:
+    split = by_patient(people([1] * 10), seed=0)
+    assert split.side("all") == tuple(sorted(people([1] * 10)))
+    assert split.side("validation") == split.validation
+    for side in ("test", "tset"):
+        with pytest.raises(DatasetError):
+            split.side(side)
+
+
+# --- frozen -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(
+    items,
+    st.lists(st.lists(st.integers(1, 6), max_size=10), max_size=3),
+    st.data(),
+)
+def test_old_images_never_move(
+    tmp_path_factory: pytest.TempPathFactory,
+    images: dict[str, str],
+    later: list[list[int]],
+    data: st.DataObject,
+) -> None:
+    folder = tmp_path_factory.mktemp("project")
+    before = frozen(folder, images, seed=3, validation=0.2, test=0.2)
+    assert before == by_patient(images, seed=3, validation=0.2, test=0.2) == saved(folder)
+    start = 100
+    for sizes in later:
+        known = sorted(set(images.values()))
+        more = (
+            {f"again-{start}": data.draw(st.sampled_from(known))}
+            if data.draw(st.booleans())
+            else {}
+        )
+        images = images | people(sizes, start) | more
+        start += 100
+        split = frozen(folder, images, seed=99, validation=0.5, test=0.0)  # asked for too late
+        assert_whole(split, images)
+        assert split.seed == 3
+        now, then = side_of(split), side_of(before)
+        assert {name: now[name] for name in then} == then
+        new_patients = {images[name] for name in split.test} - {images[n] for n in before.test}
+        assert not new_patients
+        assert saved(folder) == split
+        before = split
+
+
+def test_new_images_join_validation_by_its_share(tmp_path: Path) -> None:
+    frozen(tmp_path, people([1] * 10), seed=0, validation=0.2)
+    split = frozen(tmp_path, people([1] * 200), seed=0, validation=0.2)
+    assert len(split.validation) == 40
+
+
+def test_images_that_are_gone_keep_their_side(tmp_path: Path) -> None:
+    images = people([1] * 20)
+    first = frozen(tmp_path, images, seed=0)
+    some = {name: images[name] for name in first.train[:5]}
+    assert frozen(tmp_path, some, seed=0).train == tuple(sorted(some))
+    assert frozen(tmp_path, images, seed=0) == first
+
+
+def test_a_patient_found_on_two_sides_is_held_out_no_longer(tmp_path: Path) -> None:
+    images = people([1] * 20)
+    first = frozen(tmp_path, images, seed=0, validation=0.2, test=0.2)
+    same = {first.train[0]: "one", first.validation[0]: "one", first.test[0]: "one"}
+    two = {first.validation[1]: "two", first.test[1]: "two"}
+    split = frozen(tmp_path, images | same | two, seed=0)
+    assert set(same) <= set(split.train)
+    assert set(two) <= set(split.validation)
+    assert_whole(split, images | same | two)
+
+
+def test_nothing_is_written_down_of_what_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError):
+        frozen(tmp_path, {"a": "x"}, seed=0)
+    assert list(tmp_path.iterdir()) == []
+    assert saved(tmp_path) is None
+
+
+def test_no_patient_stands_in_the_file(tmp_path: Path) -> None:
+    frozen(tmp_path, {f"i{n}": f"canary{n}" for n in range(10)}, seed=0)
+    assert "canary" not in (tmp_path / splits.FILE_NAME).read_text()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"version": 1}', '{"version": true}', "[" * 5000]
+)
+def test_a_damaged_file_is_named_and_kept(tmp_path: Path, content: str) -> None:
+    path = tmp_path / splits.FILE_NAME
+    path.write_text(content)
+    for read in (lambda: frozen(tmp_path, people([1] * 9), seed=0), lambda: saved(tmp_path)):
+        with pytest.raises(DamagedProjectError, match=splits.FILE_NAME) as error:
+            read()
+        assert "\n" not in str(error.value)
+    assert path.read_text() == content
+
+
+def test_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
+    frozen(tmp_path, people([1] * 9), seed=0)
+    path = tmp_path / splits.FILE_NAME
+    newer = json.dumps(json.loads(path.read_text()) | {"version": 2, "more": 1})
+    path.write_text(newer)
+    with pytest.raises(NewerSchemaError):
+        frozen(tmp_path, people([1] * 9), seed=0)
+    assert path.read_text() == newer
