@@ -69,6 +69,11 @@ def best_range_of_counts(
         (low, high), ratio = candidate, better
 
 
+def iou_of_levels(inside: Counts, outside: Counts, low: int, high: int, missed: int = 0) -> float:
+    """Return the IoU that the closed range of levels gives; arguments as above."""
+    return _ratio(inside, outside, int(inside.sum()) + missed, low, high)
+
+
 def _ratio(hits: Counts, false: Counts, total: int, low: int, high: int) -> float:
     return float(hits[low : high + 1].sum() / (total + false[low : high + 1].sum()))
 

@@ -65,6 +65,21 @@ class RidgeRegressor:
         return cls(coef)
 
     @classmethod
+    def fit_standardised(
+        cls, features: Float, classes: Ints, targets: Float, n_classes: int, alpha: float = 1.0
+    ) -> RidgeRegressor:
+        """Solve as `fit` does on features of mean 0 and deviation 1, which lambda weighs alike.
+
+        The scale goes into the map, which takes features as they are.
+        """
+        features, targets = _checked(features, classes, targets)
+        centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
+        fitted = cls.fit((features - centre) / scale, classes, targets, n_classes, alpha)
+        weights = fitted.coef[:, :-1] / scale[:, None]
+        constant = fitted.coef[:, -1:] - np.einsum("d,kdt->kt", centre, weights)[:, None]
+        return cls(np.concatenate([weights, constant], axis=1))
+
+    @classmethod
     def fit_sgd(
         cls,
         features: Float,

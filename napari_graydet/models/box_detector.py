@@ -23,6 +23,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.coder import decode
 from napari_graydet.core.grayscale import LEVELS, GrayImage
+from napari_graydet.core.histogram import level_counts
 from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.ridge import RidgeRegressor
@@ -185,16 +186,8 @@ class RoiInput:
             If all its pixels have the same gray.
         """
         cloud = PixelCloud.of_roi(image, roi, limit=POINTS)
-        window = image.pixels[roi.clip(image.shape).slices(image.shape)]
-        first = int(window.min())
-        counts = np.bincount(window.ravel().astype(np.int64) - first)
-        if len(counts) < 2:
-            raise ModelError(
-                f"Expected an ROI with different grays, got {first} in all its {window.size} "
-                "pixels; draw it around an object."
-            )
-        at = image.scale.to_levels(np.arange(first, first + len(counts)))
-        histogram = np.bincount(at, weights=counts, minlength=LEVELS) / window.size
+        counts = level_counts(image, roi)
+        histogram = counts / counts.sum()
         levels = image.scale.to_levels(cloud.values)
         return cls(cloud.points, levels.astype(np.int64), histogram.astype(np.float32))
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.io.weights import read_card
 
 if TYPE_CHECKING:
     from napari_graydet.models.box_detector import BoxDetector
     from napari_graydet.models.device import Notice
+    from napari_graydet.models.interval import IntervalDetector
     from napari_graydet.models.roi_detector import RoiDetector
 
 Kind = Literal["roi", "boxes"]
@@ -78,8 +80,18 @@ def load_roi_detector(
     return YoloRoiDetector.from_checkpoint(path, device=device, notice=notice)
 
 
-def load_box_detector(source: str | Path | None = None, device: str = "auto") -> BoxDetector:
-    """Load a 3D box detector: the shipped weights, or a `.safetensors` file.
+def load_box_detector(
+    source: str | Path | None = None, device: str = "auto"
+) -> BoxDetector | IntervalDetector:
+    """Load a 3D box detector.
+
+    Parameters
+    ----------
+    source
+        None: the shipped weights. "otsu" or "multi-otsu": those, without training. Anything else: a
+        `.safetensors` file, of the network or of a simple rival as its card says.
+    device
+        "auto", "cuda", "mps" or "cpu", for the network.
 
     Raises
     ------
@@ -88,7 +100,14 @@ def load_box_detector(source: str | Path | None = None, device: str = "auto") ->
     ModelError
         If there is no such device here.
     """
+    from napari_graydet.models import interval
+
+    for kind in interval.UNTRAINED:
+        if source == kind:
+            return interval.IntervalDetector.untrained(kind)
+    path = shipped("boxes") if source is None else Path(source)
+    if interval.is_interval(read_card(path).architecture):
+        return interval.IntervalDetector.load(path)
     from napari_graydet.models.box_detector import BoxDetector
 
-    path = shipped("boxes") if source is None else Path(source)
     return BoxDetector.load(path, device=device)

@@ -1,0 +1,282 @@
+"""The simple rivals as box detectors: a gray range from the ROI's histogram, without a network.
+
+They are used like `BoxDetector`, saved as safetensors with a card, and loaded by its architecture;
+"otsu" and "multi-otsu" need no training and can be asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import LEVELS, GrayImage
+from napari_graydet.core.histogram import level_counts
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.ridge import RidgeRegressor
+from napari_graydet.core.rivals import (
+    ConstantRange,
+    CountedRoi,
+    HistogramRidge,
+    IntervalMethod,
+    Otsu,
+    separability,
+)
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GraydetError, ModelError, WeightsError
+from napari_graydet.io.weights import Tensors, WeightsCard, load_weights, read_card, save_weights
+
+if TYPE_CHECKING:
+    from napari_graydet.models.box_samples import BoxSample
+
+Kind = Literal["otsu", "multi-otsu", "constant", "ridge"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+UNTRAINED: tuple[Kind, ...] = ("otsu", "multi-otsu")
+"""Kinds that work without training: they take the brightest band."""
+
+ANY_CLASS = "object"
+"""The one class of an untrained method; the ROI's label is used in its place."""
+
+DRAWS = 4
+"""Disturbed ROIs of each sample that a method learns from."""
+
+_PREFIX, _VERSION = "interval-", 1
+_BANDS = {"otsu": 2, "multi-otsu": 3}
+
+
+def architecture_of(kind: Kind) -> str:
+    """Return the architecture that stands on the card of a kind's weights."""
+    return f"{_PREFIX}{kind}-{_VERSION}"
+
+
+def is_interval(architecture: str) -> bool:
+    """Tell whether a card's architecture is one of these methods, of whatever version."""
+    return architecture.startswith(_PREFIX)
+
+
+@dataclass(frozen=True, eq=False)
+class IntervalModel:
+    """A fitted rival and its class names: what a weights file holds."""
+
+    kind: Kind
+    method: IntervalMethod
+    classes: tuple[str, ...]
+
+    def save(self, path: Path, **card: Any) -> None:
+        """Write tensors and card; `card` holds data, metrics, seed, versions.
+
+        Raises
+        ------
+        WeightsError
+            If the files cannot be written.
+        """
+        full = WeightsCard(
+            kind="boxes",
+            architecture=architecture_of(self.kind),
+            classes=list(self.classes),
+            **card,
+        )
+        save_weights(path, _tensors_of(self.method), full)
+
+    @classmethod
+    def load(cls, path: Path) -> IntervalModel:
+        """Read weights.
+
+        Raises
+        ------
+        WeightsError
+            If the file is damaged, of another kind or architecture, or its tensors do not fit.
+        """
+        tensors, card = load_weights(path)
+        kinds = {architecture_of(kind): kind for kind in KINDS}
+        if card.kind != "boxes" or card.architecture not in kinds:
+            raise WeightsError(
+                f"Expected weights of an interval method ({', '.join(KINDS)}) in {path.name}, got "
+                f"{card.kind!r} ({card.architecture}); choose another file."
+            )
+        kind = kinds[card.architecture]
+        try:
+            method = _method_of(kind, tensors, len(card.classes))
+        except (LookupError, TypeError, ValueError, GraydetError) as cause:
+            raise WeightsError(
+                f"The tensors of {path.name} do not fit its card ({cause}); "
+                "train again or choose another file."
+            ) from cause
+        return cls(kind, method, tuple(card.classes))
+
+
+def _tensors_of(method: IntervalMethod) -> Tensors:
+    if isinstance(method, Otsu):
+        return {"ranking": np.array(method.ranking, dtype=np.int64)}
+    if isinstance(method, ConstantRange):
+        return {"edges": method.edges}
+    if isinstance(method, HistogramRidge):
+        in_quantiles = np.array(method.in_quantiles)
+        return {"coef": method.regressor.coef, "in_quantiles": in_quantiles}
+    raise ModelError(f"{type(method).__name__} cannot be saved.")
+
+
+def _method_of(kind: Kind, tensors: Tensors, n_classes: int) -> IntervalMethod:
+    method: IntervalMethod
+    if kind in _BANDS:
+        ranking = tensors["ranking"].tolist()
+        method = Otsu(_BANDS[kind], tuple(tuple((a, b) for a, b in runs) for runs in ranking))
+        size = len(ranking)
+    elif kind == "constant":
+        edges = _finite(tensors["edges"])
+        method, size = ConstantRange(edges), len(edges)
+    else:
+        coef, in_quantiles = _finite(tensors["coef"]), tuple(tensors["in_quantiles"].tolist())
+        method, size = HistogramRidge(RidgeRegressor(coef), in_quantiles), len(coef)
+    if size != n_classes:
+        raise ValueError(f"made for {size} classes, expected {n_classes}")
+    # a wrong shape or a band that is not there shows here, not in the middle of a folder
+    for class_id in range(n_classes):
+        method.ranges_of(np.ones(LEVELS, dtype=np.int64), class_id)
+    return method
+
+
+def _finite(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    if not np.isfinite(array).all():
+        raise ValueError("a number is not finite")
+    return np.asarray(array, dtype=np.float64)
+
+
+def fit_interval(
+    kind: Kind, samples: Sequence[BoxSample], classes: Sequence[str], seed: int
+) -> IntervalModel:
+    """Fit a rival to the ROIs that the box detector learns from, disturbed in the same way.
+
+    Parameters
+    ----------
+    kind
+        "otsu", "multi-otsu", "constant" or "ridge".
+    samples
+        Parts to learn from.
+    classes
+        Class names by id.
+    seed
+        Of the disturbances.
+
+    Raises
+    ------
+    ModelError
+        If the kind is unknown, or a class has no sample.
+    """
+    if kind not in KINDS:
+        raise ModelError(f"Expected an interval method out of {', '.join(KINDS)}, got {kind!r}.")
+    rois = _drawn(samples, np.random.default_rng(seed))
+    return IntervalModel(kind, _fitted(kind, rois, len(classes)), tuple(classes))
+
+
+def _fitted(kind: Kind, rois: Sequence[CountedRoi], n_classes: int) -> IntervalMethod:
+    if kind in _BANDS:
+        return Otsu.fit(rois, n_classes, _BANDS[kind])
+    if kind == "constant":
+        return ConstantRange.fit(rois, n_classes)
+    return HistogramRidge.fit(rois, n_classes)
+
+
+def _drawn(samples: Sequence[BoxSample], rng: np.random.Generator) -> list[CountedRoi]:
+    """Draw every sample equally often, half of the draws with its grays as they are."""
+    from napari_graydet.models.box_samples import Disturbance, draw_roi
+
+    disturbances = (Disturbance.of_roi_only(), Disturbance())
+    drawn = [
+        draw_roi(sample, 1, disturbances[number % 2], rng)
+        for sample in samples
+        for number in range(DRAWS)
+    ]
+    return [roi for roi in drawn if roi is not None]
+
+
+class IntervalDetector:
+    """Finds flat boxes in ROIs as `BoxDetector` does, from the histogram alone.
+
+    Parameters
+    ----------
+    model
+        What was fitted.
+    name
+        For records and the window.
+    """
+
+    def __init__(self, model: IntervalModel, *, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    @classmethod
+    def load(cls, path: Path) -> IntervalDetector:
+        """Read weights; errors as for `IntervalModel.load`."""
+        model = IntervalModel.load(path)
+        return cls(model, name=f"{model.kind} {read_card(path).sha256[:8]}")
+
+    @classmethod
+    def untrained(cls, kind: Kind) -> IntervalDetector:
+        """Return Otsu or multi-Otsu as it is, with the brightest band first.
+
+        Raises
+        ------
+        ModelError
+            If the kind needs training.
+        """
+        if kind not in UNTRAINED:
+            raise ModelError(f"{kind!r} has to be trained; choose out of {', '.join(UNTRAINED)}.")
+        model = IntervalModel(kind, Otsu.untrained(_BANDS[kind]), (ANY_CLASS,))
+        return cls(model, name=kind)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes it knows."""
+        return self.model.classes
+
+    def detect(
+        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
+    ) -> list[BoxProposal]:
+        """Propose 3D boxes in an ROI.
+
+        Parameters
+        ----------
+        image, roi
+            Where; the ROI is clipped to the image.
+        label
+            Look for this class only; None for all.
+        alternatives
+            How many more boxes than the best one to return at most.
+
+        Returns
+        -------
+        Flat boxes over the ROI in stored units, the best of every class before the second best.
+        The score is the share of the ROI's gray variance that the range explains (Otsu's eta):
+        these methods don't know how sure they are.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        ModelError
+            If the ROI has one gray only, or the label is unknown.
+        """
+        if label is not None and label not in self.labels:
+            raise ModelError(
+                f"The box detector {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
+                "train it on this class or leave the label open."
+            )
+        extent = roi.clip(image.shape)
+        counts = level_counts(image, extent)
+        found: list[tuple[int, float, BoxProposal]] = []
+        for class_id, name in enumerate(self.labels):
+            if label in (None, name):
+                for rank, gray in enumerate(self.model.method.ranges_of(counts, class_id)):
+                    score = separability(counts, gray)
+                    bottom, top = (edge / LEVELS for edge in gray.edges)
+                    box = GrayBox.flat(extent, image.scale.range_from_unit(bottom, top))
+                    found.append((rank, -score, BoxProposal(box, name, score)))
+        found.sort(key=lambda row: row[:2])
+        return [proposal for _, _, proposal in found[: alternatives + 1]]
