@@ -33,7 +33,7 @@ RoiWeights = Annotated[
 BoxWeights = Annotated[
     str | None,
     typer.Option(
-        help="3D box detector: a weights file, **otsu** or **multi-otsu**, instead of the shipped one.",
+        help="3D box detector instead of the shipped one: weights, **otsu** or **multi-otsu**.",
         rich_help_panel=_MODELS,
         metavar="FILE",
         show_default=False,
