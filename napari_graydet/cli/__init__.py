@@ -13,6 +13,7 @@ import typer
 
 import napari_graydet
 from napari_graydet.cli import (
+    compare,
     demo,
     doctor,
     evaluate,
@@ -44,6 +45,7 @@ _PANELS: dict[str, dict[str, Callable[..., Result]]] = {
     "Models that learn": {
         "train": train.train,
         "evaluate": evaluate.evaluate,
+        "compare": compare.compare,
         "models": models.models,
     },
     "This installation": {"doctor": doctor.doctor},

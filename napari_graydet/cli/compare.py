@@ -1,0 +1,210 @@
+"""``napari-graydet compare``: methods against each other on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_graydet.cli.boundary import Result, complain
+from napari_graydet.cli.options import Debug, Device, Json
+from napari_graydet.cli.progress import progress_bar
+from napari_graydet.cli.project import opened
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Group
+
+    from napari_graydet.workflows.compare import OnJob
+    from napari_graydet.workflows.compare_summary import Table
+    from napari_graydet.workflows.dataset import Dataset
+    from napari_graydet.workflows.events import OnProgress
+
+_DATA, _HOW = "Data: a project, or two folders", "How"
+_DEFAULT = "graydet+refiner,graydet,unet,ridge,otsu"
+_TRAINED, _TESTED, _PICTURE = "train", "test", "cases.png"
+
+
+def compare(
+    project: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PROJECT]",
+            help="Project whose accepted images are the truth.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
+    ] = None,
+    label: Annotated[
+        str, typer.Option(metavar="CLASS", help="Class of the masks.", rich_help_panel=_DATA)
+    ] = "object",
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|REGEX",
+            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
+            "with one group; default: each image another patient.",
+            rich_help_panel=_DATA,
+            show_default=False,
+        ),
+    ] = None,
+    test: Annotated[
+        float,
+        typer.Option(
+            help="Share of the images to test on, the same for all methods, by patient.",
+            rich_help_panel=_DATA,
+            metavar="0..1",
+        ),
+    ] = 0.3,
+    methods: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="**fcn**, **unet**, **res-unet**, **unet++**, **attention-unet**: networks on "
+            "whole images; **graydet**, **graydet+refiner**, **paper**; **otsu**, **multi-otsu**, "
+            "**constant**, **ridge**: simple rules.",
+            rich_help_panel=_HOW,
+        ),
+    ] = _DEFAULT,
+    n: Annotated[
+        str | None,
+        typer.Option(
+            "--n",
+            metavar="N,...",
+            help="Numbers of training images; default: all that are not tested on.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How often to train each.", rich_help_panel=_HOW)
+    ] = 2,
+    iterations: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps of the whole-image networks; default: 1000. Ours have their own.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time to train each method, instead.", rich_help_panel=_HOW, show_default=False
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Method that the others are tested against; default: graydet+refiner, if it is "
+            "there, or graydet.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for results and tables.")
+    ] = Path("comparison"),
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Compare methods: train each on the same images, score all on the same others.
+
+    Writes DIR/comparison.md and .json (means with 95 % intervals by patient, paired tests),
+    scores.csv (every image) and cases.png. What is computed stays in DIR/results: run it again to
+    go on, or with more methods. `--minutes` gives every method the same time.
+    """
+    from napari_graydet.workflows import compare as workflow
+    from napari_graydet.workflows.compare_picture import write_picture
+    from napari_graydet.workflows.compare_summary import summarise
+    from napari_graydet.workflows.compare_tables import document, write_tables
+
+    data = _dataset(project, images, masks, label, patients)
+    for notice in data.notices:
+        complain(notice)
+    pool, tested = workflow.divided(data, test)
+    jobs = workflow.jobs_of(
+        [name.strip() for name in methods.split(",")],
+        train=_TRAINED,
+        numbers=_counts(n) if n is not None else [len(pool.cases)],
+        seeds=range(seeds),
+        iterations=iterations,
+        minutes=minutes,
+    )
+    series = workflow.Series(_TRAINED, pool, {_TESTED: tested}, out, device)
+    with progress_bar("Comparing") as show:
+        workflow.run_jobs(series, jobs, on_job=_shown(show))
+    results = series.finished()
+    tables = summarise(results, reference)
+    written = write_tables(tables, results, out)
+    if write_picture(out / _PICTURE, _TESTED, tested, results):
+        written.append(out / _PICTURE)
+    files = {"files": [str(path) for path in written]}
+    return Result(document(tables) | files, _text(tables))
+
+
+def _dataset(
+    project: Path | None, images: Path | None, masks: Path | None, label: str, patients: str | None
+) -> Dataset:
+    from napari_graydet.workflows.dataset import from_folders, from_project
+    from napari_graydet.workflows.patients import patients_option
+
+    if project is not None and images is None and masks is None:
+        with opened(project) as store:
+            return from_project(store)
+    if images is None or masks is None or project is not None:
+        raise typer.BadParameter("expected PROJECT, or --images DIR and --masks DIR.")
+    return from_folders(images, masks, label=label, patients=patients_option(patients))
+
+
+def _counts(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"expected --n N,... with whole numbers from 1, got {text!r}.")
+    return [int(part) for part in parts]
+
+
+def _shown(show: OnProgress) -> OnJob:
+    from napari_graydet.workflows.events import Progress
+
+    def told(done: int, jobs: int, what: str, share: float) -> None:
+        show(Progress(done, jobs, f"{what} {share:.0%}" if share else what))
+
+    return told
+
+
+def _text(tables: Sequence[Table]) -> Group:
+    from rich.console import Group
+    from rich.table import Table as Printed
+
+    from napari_graydet.workflows.compare_tables import NOTHING, shown_interval
+
+    printed = []
+    for table in tables:
+        page = Printed(box=None, header_style="dim", pad_edge=False, title=table.title)
+        page.title_justify, page.title_style = "left", "none"
+        for heading in ("method", "DSC [95 %]", "IoU [95 %]", "gain [95 %]", "p", "training s"):
+            page.add_column(heading)
+        for line in table.lines:
+            page.add_row(
+                line.method,
+                shown_interval(line.dice),
+                shown_interval(line.iou),
+                NOTHING if line.gain is None else shown_interval(line.gain.gain, signed=True),
+                NOTHING if line.p is None else f"{line.p:.3f}",
+                f"{line.train_seconds:.0f}",
+            )
+        printed.append(page)
+    return Group(*printed)

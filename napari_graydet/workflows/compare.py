@@ -1,0 +1,339 @@
+"""Methods against each other: trained on the same images, scored on the same others.
+
+A comparison is a series of small jobs (method, seed, number of training images, budget). The result
+of each is one JSON file, written when the job is done; a job whose file is there is not done again,
+so that a long series can be computed in pieces, stopped, and gone on with. Training images for a
+smaller number are among those for a larger one of the same seed, whole patients first; test images
+are the same for all jobs, and never of a patient that anything is trained on.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from napari_graydet.core.segmentation import Runs, encode_runs
+from napari_graydet.errors import DatasetError, ExportError, ModelError
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.project import splits
+from napari_graydet.workflows.compare_results import (
+    RESULTS,
+    Job,
+    JobResult,
+    Score,
+    read_result,
+    read_results,
+)
+from napari_graydet.workflows.contest_task import Task, Tell
+from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, chosen
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.evaluate import evaluate
+from napari_graydet.workflows.events import (
+    IMAGE_ERRORS,
+    Progress,
+    ShouldCancel,
+    check_cancelled,
+    never_cancel,
+)
+from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.methods import Method
+
+PICTURED = 6
+"""Test images of each set whose masks are kept for the picture."""
+
+ITERATIONS = 1000
+"""Steps of a whole-image network unless told otherwise."""
+
+PARTS_FOLDER = "parts"
+
+OnJob = Callable[[int, int, str, float], None]
+"""Called with finished jobs, all jobs, what is being done, and the share of it that is done."""
+
+
+def _ignore(done: int, jobs: int, what: str, share: float) -> None:
+    """Take progress and do nothing."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A training set, its test sets, and where results are kept.
+
+    Parameters
+    ----------
+    name
+        Of the training set.
+    pool
+        Images to train on; the jobs say how many.
+    tests
+        Test sets by name.
+    folder
+        Gets ``results/*.json``, and ``parts`` with trained networks.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    starts
+        As in `Task`.
+
+    Raises
+    ------
+    DatasetError
+        If a patient is on both sides, or there is nothing on one.
+    """
+
+    name: str
+    pool: Dataset
+    tests: Mapping[str, Dataset]
+    folder: Path
+    device: str = "auto"
+    starts: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        learned = {case.patient for case in self.pool.cases}
+        for name, test in self.tests.items():
+            if not test.cases or not self.pool.cases:
+                raise DatasetError(
+                    f"Expected images to train on and to test on ({name}), got none."
+                )
+            both = sorted(learned & {case.patient for case in test.cases})
+            if both:
+                raise DatasetError(
+                    f"Patient {both[0]} is among the training and the test images ({name}); "
+                    "split by patient."
+                )
+
+    def training_names(self, n: int, seed: int) -> tuple[str, ...]:
+        """Return the first `n` images in the order of patients that a seed gives.
+
+        Raises
+        ------
+        DatasetError
+            If there are not so many.
+        """
+        if not 1 <= n <= len(self.pool.cases):
+            raise DatasetError(
+                f"Expected between 1 and {len(self.pool.cases)} training images, got {n}."
+            )
+        ordered = sorted(
+            self.pool.cases,
+            key=lambda case: (
+                hashlib.sha256(f"{seed}:{case.patient}".encode()).digest(),
+                case.name,
+            ),
+        )
+        return tuple(case.name for case in ordered[:n])
+
+    def finished(self) -> list[JobResult]:
+        """Return the results in the folder that are of this training set and these test sets."""
+        digests = {name: test.digest for name, test in self.tests.items()}
+        return [
+            result
+            for result in read_results(self.folder)
+            if result.job.train == self.name
+            and {name: result.data.get(name) for name in result.scores} == digests
+        ]
+
+    def result_path(self, job: Job) -> Path:
+        """Return where the result of a job is kept."""
+        return self.folder / RESULTS / f"{job.key}.json"
+
+
+def divided(data: Dataset, test: float) -> tuple[Dataset, Dataset]:
+    """Divide a dataset into images to train on and to test on, by patient, always in the same way.
+
+    Raises
+    ------
+    DatasetError
+        If the share is not between 0 and 1, or there are too few patients.
+    """
+    split = splits.by_patient(data.patients, seed=0, validation=0.0, test=test)
+    return data.subset(split.train), data.subset(split.side("test"))
+
+
+def jobs_of(
+    methods: Sequence[str],
+    *,
+    train: str,
+    numbers: Sequence[int],
+    seeds: Sequence[int],
+    iterations: int | None = None,
+    minutes: float | None = None,
+) -> list[Job]:
+    """Return the jobs of all methods, numbers of training images and seeds.
+
+    Parameters
+    ----------
+    methods, train, numbers, seeds
+        What to do; see `Job`.
+    iterations, minutes
+        Budget: iterations for the whole-image networks (`ITERATIONS` if neither is given), or
+        minutes for every method.
+
+    Raises
+    ------
+    ModelError
+        If there is no such method, or both budgets are given.
+    """
+    if iterations is not None and minutes is not None:
+        raise ModelError("Expected a budget of either iterations or minutes, got both.")
+    if iterations is None and minutes is None:
+        iterations = ITERATIONS
+    return [
+        Job(
+            method=name,
+            train=train,
+            n=n,
+            seed=seed,
+            iterations=iterations if CONTESTANTS[name].whole_image else None,
+            minutes=minutes,
+        )
+        for n in numbers
+        for seed in seeds
+        for name in chosen(methods)
+    ]
+
+
+# --- Doing jobs ---------------------------------------------------------------------------------
+
+
+def run_jobs(
+    series: Series,
+    jobs: Sequence[Job],
+    *,
+    contestants: Mapping[str, Contestant] = CONTESTANTS,
+    on_job: OnJob = _ignore,
+    should_cancel: ShouldCancel = never_cancel,
+) -> list[JobResult]:
+    """Do the jobs that are not done yet, and return the results of all.
+
+    Parameters
+    ----------
+    series, jobs
+        What to do.
+    contestants
+        Methods by name.
+    on_job
+        Told of the progress.
+    should_cancel
+        Asked between steps; what is finished is kept.
+
+    Raises
+    ------
+    DatasetError
+        If results of other images lie in the folder, or there are too few images.
+    ModelError
+        If a method cannot be trained.
+    ExportError
+        If a result cannot be written.
+    CancelledError
+        If the user stopped.
+    """
+    for job in jobs:  # too few images are found out before anything is trained
+        series.training_names(job.n, job.seed)
+    results = []
+    for done, job in enumerate(jobs):
+        check_cancelled(should_cancel)
+
+        def tell(what: str, share: float, done: int = done, key: str = job.key) -> None:
+            on_job(done, len(jobs), f"{key}: {what}", share)
+
+        result = read_result(series.result_path(job))
+        if result is None:
+            result = _run(series, job, contestants[job.method], tell, should_cancel)
+            text = result.model_dump_json() + "\n"
+            atomic_write_text(series.result_path(job), text, error=ExportError)
+        elif result.data != _digests(series, job):
+            raise DatasetError(
+                f"{series.result_path(job)} is the result of other images or masks; "
+                "choose another folder, or delete it."
+            )
+        results.append(result)
+        on_job(done + 1, len(jobs), job.key, 0.0)
+    return results
+
+
+def _digests(series: Series, job: Job) -> dict[str, str]:
+    learned = series.pool.subset(series.training_names(job.n, job.seed))
+    return {"train": learned.digest, **{name: d.digest for name, d in series.tests.items()}}
+
+
+def _run(
+    series: Series,
+    job: Job,
+    contestant: Contestant,
+    tell: Tell,
+    should_cancel: ShouldCancel,
+) -> JobResult:
+    from napari_graydet.models.device import choose_device
+
+    data, names = _digests(series, job), series.training_names(job.n, job.seed)
+    task = Task(
+        train=series.pool.subset(names),
+        seed=job.seed,
+        folder=series.folder / PARTS_FOLDER / _parts_name(job, data["train"]),
+        iterations=job.iterations,
+        minutes=job.minutes,
+        device=series.device,
+        starts=series.starts,
+        tell=tell,
+        should_cancel=should_cancel,
+    )
+    trained = contestant.train(task)
+    scores, inference = {}, {}
+    for name, test in series.tests.items():
+        scores[name], inference[name] = _tested(trained.method, name, test, task)
+    return JobResult(
+        job=job,
+        data=data,
+        images=list(names),
+        scores=scores,
+        masks={name: _masks(trained.method, test) for name, test in series.tests.items()},
+        weights=trained.weights,
+        steps=dict(trained.steps),
+        training=trained.cost,
+        inference=inference,
+        device=choose_device(series.device).type,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        versions={name: version(name) for name in ("napari-graydet", "torch", "numpy")},
+    )
+
+
+def _parts_name(job: Job, digest: str) -> str:
+    """Name the folder of trained parts: of the same images, seed and time."""
+    minutes = "" if job.minutes is None else f"-{job.minutes:g}min"
+    return f"{job.train}-n{job.n}-s{job.seed}{minutes}-{digest[:8]}"
+
+
+def _tested(method: Method, name: str, test: Dataset, task: Task) -> tuple[list[Score], Cost]:
+    def told(at: Progress) -> None:
+        task.tell(f"testing on {name}", at.done / at.total)
+
+    with measured() as cost:
+        report = evaluate(
+            method, test, split="test", on_progress=told, should_cancel=task.should_cancel
+        )
+    patients = test.patients
+    return [Score.of(row, patients[row.image]) for row in report.rows], cost
+
+
+def pictured(test: Dataset) -> Dataset:
+    """Return the test images whose masks are kept: at equal distances in the order of names."""
+    names = sorted(case.name for case in test.cases)
+    places = np.linspace(0, len(names) - 1, min(PICTURED, len(names)))
+    return test.subset([names[round(float(place))] for place in places])
+
+
+def _masks(method: Method, test: Dataset) -> dict[str, dict[str, Runs]]:
+    """Return the masks of the pictured images by image and label, without those that fail."""
+    kept: dict[str, dict[str, Runs]] = {}
+    for case in pictured(test).cases:
+        try:
+            found = method.segment(case.samples()[0].image).masks
+        except IMAGE_ERRORS:
+            continue
+        kept[case.name] = {label: encode_runs(mask) for label, mask in found.items()}
+    return kept

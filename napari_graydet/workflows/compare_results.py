@@ -1,0 +1,128 @@
+"""Jobs of a comparison and their results, as they are kept: one JSON file a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_graydet.core.segmentation import Runs
+from napari_graydet.workflows.measuring import Cost
+from napari_graydet.workflows.scoring import Row
+
+RESULTS = "results"
+"""Folder of the result files."""
+
+
+class Score(BaseModel):
+    """Figures of one test image and label (see `workflows.scoring`); None is undefined."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str
+    patient: str
+    label: str
+    error: str | None = None
+    iou: float | None = None
+    dice: float | None = None
+    fn: float | None = None
+    fp: float | None = None
+    hd95: float | None = None
+    ceiling: float | None = None
+    explained: float | None = None
+    roi_iou: float | None = None
+    interval_iou: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of(cls, row: Row, patient: str) -> Score:
+        """Take over what a report says."""
+        names = set(cls.model_fields) - {"patient"}
+        return cls(patient=patient, **{name: getattr(row, name) for name in names})
+
+
+class Job(BaseModel):
+    """What is trained on what.
+
+    Parameters
+    ----------
+    method
+        Name among `CONTESTANTS`.
+    train
+        Name of the training set.
+    n
+        Number of training images.
+    seed
+        Which images they are, and of the training.
+    iterations, minutes
+        Budget, as in `Task`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    train: str
+    n: int
+    seed: int
+    iterations: int | None = None
+    minutes: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of its result file."""
+        return f"{self.train}-n{self.n}-s{self.seed}-{self.title.replace(' ', '-')}"
+
+    @property
+    def title(self) -> str:
+        """Method and budget; a method's own budget is not named."""
+        if self.iterations is not None:
+            return f"{self.method} {self.iterations}it"
+        return self.method if self.minutes is None else f"{self.method} {self.minutes:g}min"
+
+
+class JobResult(BaseModel):
+    """What came of a job.
+
+    Parameters
+    ----------
+    job, data, images
+        What was trained on: the job, digests of the training images and of each test set, names of
+        the training images.
+    scores
+        Per test set, one per image and label.
+    masks
+        Of some images of each test set, by image and label: run lengths of the (H, W) mask.
+    weights, steps, training, inference
+        As in `Trained`; memory and time of all test images.
+    device, date, versions
+        Of the run.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: Job
+    data: dict[str, str]
+    images: list[str]
+    scores: dict[str, list[Score]]
+    masks: dict[str, dict[str, dict[str, Runs]]]
+    weights: int | None
+    steps: dict[str, int]
+    training: Cost
+    inference: dict[str, Cost]
+    device: str
+    date: str
+    versions: dict[str, str]
+
+
+def read_result(path: Path) -> JobResult | None:
+    """Return a result, None if there is none or its file is damaged."""
+    try:
+        return JobResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+def read_results(folder: Path) -> list[JobResult]:
+    """Return all results of a folder, by the names of their files."""
+    found = (read_result(path) for path in sorted((folder / RESULTS).glob("*.json")))
+    return [result for result in found if result is not None]

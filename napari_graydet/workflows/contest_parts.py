@@ -1,0 +1,220 @@
+"""Training of what finds ROIs first: ours, and the simple rivals in our ROIs.
+
+The parts are those of ``napari-graydet train``. A trained part is kept in the task's folder and
+found again by the next method that needs it; what it took is written beside it and counts for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from napari_graydet.errors import ExportError
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.io.weights import load_weights, read_card
+from napari_graydet.project import splits
+from napari_graydet.workflows.contest_task import Task, Trained
+from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.methods import GraydetMethod
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.train_parts import PARTS, PartJob, PartResult, Preset
+from napari_graydet.workflows.weights import box_samples
+
+if TYPE_CHECKING:
+    from napari_graydet.models.interval import Kind
+    from napari_graydet.models.refiner import Refiner
+    from napari_graydet.models.refiner_choice import HeldOut
+
+_EFFORT = {"roi": 3.0, "boxes": 1.0, "refiner": 3.0}
+"""How a budget in minutes is divided among the parts that are trained."""
+
+
+class PartNote(BaseModel):
+    """What the training of a part took.
+
+    Parameters
+    ----------
+    cost, steps
+        Time and memory; optimiser steps.
+    weights
+        Number of weights.
+    """
+
+    cost: Cost
+    steps: int
+    weights: int
+
+
+def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
+    """Train ROI detector and box detector, and if wanted the refiner.
+
+    A seventh of the images is held out for choices (when to stop, which refiner), by patient; they
+    count among the images that the method learns from.
+    """
+    names = ("roi", "boxes", "refiner") if refine else ("roi", "boxes")
+    notes = {name: _part(name, preset, names, task) for name in names}
+    predictor = _predictor(_file("roi", preset, task).parent, task.device)
+    refiner = _refiner(_file("refiner", preset, task), task.device) if refine else None
+    return _trained(GraydetMethod(predictor, refiner, name=_name(preset, refine)), notes)
+
+
+def _name(preset: Preset, refine: bool) -> str:
+    if preset == "paper":
+        return "paper"
+    return "graydet+refiner" if refine else "graydet"
+
+
+def _predictor(folder: Path, device: str) -> Predictor:
+    return Predictor(folder / "roi.safetensors", folder / "boxes.safetensors", device)
+
+
+def _trained(method: GraydetMethod, notes: dict[str, PartNote]) -> Trained:
+    return Trained(
+        method,
+        weights=sum(note.weights for note in notes.values()),
+        steps={name: note.steps for name, note in notes.items() if note.steps},
+        cost=sum((note.cost for note in notes.values()), Cost()),
+    )
+
+
+def _refiner(path: Path, device: str) -> Refiner | None:
+    """Load the refiner, None if boxes alone did better on the held-out images."""
+    from napari_graydet.models.refiner import Refiner
+
+    if read_card(path).metrics.get("chosen") == "none":
+        return None
+    return Refiner.load(path, device=device)
+
+
+def train_interval(kind: Kind, task: Task) -> Trained:
+    """Fit a simple rival to the histograms of the true ROIs; it works in the ROIs that ours finds.
+
+    It learns from all images; only the ROI detector holds some out.
+    """
+    from napari_graydet.models.interval import IntervalDetector, fit_interval
+
+    note = _part("roi", "fast", ("roi",), task)
+    with measured() as cost:
+        crops = box_samples(chain.from_iterable(task.samples()), task.train.classes)
+        model = fit_interval(kind, crops, task.train.classes, task.seed)
+    predictor = Predictor(
+        _file("roi", "fast", task),
+        device=task.device,
+        box_detector=IntervalDetector(model, name=kind),
+    )
+    method = GraydetMethod(predictor, name=kind)
+    return Trained(method, note.weights, {"roi": note.steps}, note.cost + cost)
+
+
+# --- One part -----------------------------------------------------------------------------------
+
+
+def _file(name: str, preset: Preset, task: Task) -> Path:
+    return task.folder / preset / f"{name}.safetensors"
+
+
+def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNote:
+    """Train a part unless that was done before; return what it took."""
+    path = _file(name, preset, task)
+    note = path.with_suffix(".cost.json")
+    known = _read(note) if path.exists() else None
+    if known is not None:
+        return known
+    job, steps = _job(name, preset, among, task)
+    with measured() as cost:
+        _trainer(name)(job)
+    made = PartNote(cost=cost, steps=steps(), weights=_weights(path))
+    atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
+    return made
+
+
+def _job(
+    name: str, preset: Preset, among: Sequence[str], task: Task
+) -> tuple[PartJob, Callable[[], int]]:
+    """Return the training of a part, and what tells how many steps it has made."""
+    path = _file(name, preset, task)
+    made = 0
+
+    def tell(event: str, **fields: Any) -> None:
+        nonlocal made
+        if event == "progress":
+            made += 1
+            task.step(name, float(fields["share"]))
+
+    split = splits.by_patient(task.train.patients, seed=task.seed)
+    effort = _EFFORT[name] / sum(_EFFORT[other] for other in among)
+    job = PartJob(
+        train=task.train.subset(split.train),
+        validation=task.train.subset(split.validation),
+        classes=task.train.classes,
+        preset=preset,
+        seed=task.seed,
+        start=task.starts.get(name) or _shipped(name),
+        out=path,
+        checkpoints=path.parent / name,
+        tell=tell,
+        should_cancel=task.should_cancel,
+        minutes=None if task.minutes is None else task.minutes * effort,
+        device=task.device,
+    )
+    return job, lambda: made
+
+
+def _trainer(name: str) -> Callable[[PartJob], PartResult]:
+    return PARTS[name].train if name in PARTS else _train_refiner
+
+
+def _shipped(name: str) -> Path:
+    from napari_graydet.models.registry import shipped
+
+    return shipped("roi" if name == "roi" else "boxes")
+
+
+def _train_refiner(job: PartJob) -> PartResult:
+    """Train both refiners and choose on held-out images, with the boxes that are found there."""
+    from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.refiner_training import make_refiner
+
+    table = make_refiner(
+        list(job.samples(job.train)),
+        job.classes,
+        job.out,
+        seed=job.seed,
+        held_out=_held_out(job),
+        trunk=BoxModel.load(job.out.with_name("boxes.safetensors")),
+        device=job.device,
+        on_progress=lambda at: job.tell("progress", step=at.step, share=at.share),
+    )
+    return PartResult({f"held-out DSC: {name}": value for name, value in table.items()})
+
+
+def _held_out(job: PartJob) -> list[HeldOut]:
+    from napari_graydet.models.refiner_choice import HeldOut
+
+    predictor = _predictor(job.out.parent, job.device)
+    found = GraydetMethod(predictor)
+    return [
+        HeldOut(
+            sample.image,
+            tuple(box for box in found.segment(sample.image).boxes if box.label == sample.label),
+            sample.label,
+            sample.mask,
+        )
+        for sample in job.samples(job.validation)
+    ]
+
+
+def _read(note: Path) -> PartNote | None:
+    """Return what a part's training took, None if that is not known."""
+    try:
+        return PartNote.model_validate_json(note.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        return None
+
+
+def _weights(path: Path) -> int:
+    return sum(array.size for array in load_weights(path)[0].values())

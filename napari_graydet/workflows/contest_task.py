@@ -1,0 +1,105 @@
+"""What a method that takes part in a comparison gets for its training, and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
+from napari_graydet.workflows.measuring import Cost
+from napari_graydet.workflows.methods import Method
+from napari_graydet.workflows.training_data import Sample
+
+Tell = Callable[[str, float], None]
+"""Takes what is being trained and the share of it that is done."""
+
+
+def _ignore(what: str, share: float) -> None:
+    """Take progress and do nothing."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the training of a method gets.
+
+    Parameters
+    ----------
+    train
+        The images to learn from, including those that a method holds out for its own choices.
+    seed
+        Of everything random.
+    folder
+        Where trained parts are kept, and found again: one folder for each set of images and seed.
+    iterations, minutes
+        Budget of a whole-image network, exactly one of the two. Ours and the rivals take minutes
+        only; with iterations they train as long as their preset says, and tell their steps.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    starts
+        Weights to start from by kind ("roi", "boxes", "refiner"); missing ones are the shipped.
+    tell, should_cancel
+        Told of the progress, and asked whether to stop.
+    """
+
+    train: Dataset
+    seed: int
+    folder: Path
+    iterations: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    starts: Mapping[str, Path] = field(default_factory=dict)
+    tell: Tell = _ignore
+    should_cancel: ShouldCancel = never_cancel
+
+    def samples(self) -> list[list[Sample]]:
+        """Read the images with their masks, one list a case."""
+        read = []
+        for case in self.train.cases:
+            check_cancelled(self.should_cancel)
+            read.append(case.samples())
+        return read
+
+    def step(self, what: str, share: float) -> None:
+        """Tell of a step, and stop if that is wanted."""
+        check_cancelled(self.should_cancel)
+        self.tell(what, share)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method, and what its training took.
+
+    Parameters
+    ----------
+    method
+        Ready to segment.
+    weights
+        Number of weights of its networks, None for methods without.
+    steps
+        Optimiser steps by part.
+    cost
+        Of all parts, those included that were trained for another method before.
+    """
+
+    method: Method
+    weights: int | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method that can be compared.
+
+    Parameters
+    ----------
+    about
+        One line for people.
+    train
+        Trains it.
+    """
+
+    about: str
+    train: Callable[[Task], Trained]
