@@ -92,6 +92,11 @@ class Disturbance:
         By how much black and white move at most, unit gray.
     noise
         Largest standard deviation of added gray noise, unit gray.
+    pose
+        Whether clouds are mirrored and turned by quarters: masks and grays are the same from
+        every side.
+    inverted
+        Share of ROIs whose black and white change places.
     """
 
     jitter: float = 0.06
@@ -99,6 +104,8 @@ class Disturbance:
     straightness: float = 8.0
     window: float = 0.12
     noise: float = 0.02
+    pose: bool = False
+    inverted: float = 0.0
 
     @classmethod
     def of_roi_only(cls, jitter: float = 0.06) -> Disturbance:
@@ -176,6 +183,8 @@ def draw_roi(
     unit, mask = sample.unit[window], sample.mask[window]
     if not mask.any():
         return None
+    if disturbance.inverted and rng.random() < disturbance.inverted:
+        unit = 1 - unit
     unit = disturb_gray(unit, disturbance, rng)
     levels = levels_of(unit)
     inside = np.bincount(levels[mask], minlength=LEVELS)
@@ -183,9 +192,18 @@ def draw_roi(
     h, w = unit.shape
     r, c = np.divmod(_stratified(h * w, points, rng), w)
     x, y = (c + 0.5) / w * 2 - 1, (r + 0.5) / h * 2 - 1
+    if disturbance.pose:
+        x, y = _turned(x, y, rng)
     cloud = np.stack([x, y, unit[r, c] * 2 - 1], axis=1).astype(np.float32)
     histogram = ((inside + outside) / (h * w)).astype(np.float32)
     return DrawnRoi(RoiInput(cloud, levels[r, c], histogram), inside, outside, sample.class_id)
+
+
+def _turned(x: Float, y: Float, rng: np.random.Generator) -> tuple[Float, Float]:
+    """Mirror and turn by quarters: one of the eight poses of a square."""
+    mirror_x, mirror_y, transpose = rng.integers(0, 2, 3) == 1
+    x, y = (-x if mirror_x else x), (-y if mirror_y else y)
+    return (y, x) if transpose else (x, y)
 
 
 def _stratified(total: int, count: int, rng: np.random.Generator) -> Ints:

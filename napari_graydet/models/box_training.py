@@ -9,46 +9,42 @@ stay inside (METHOD.md, section 3). Afterwards the regressor is solved in closed
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_graydet.core.anchors import AnchorGrid, centre_width_of
-from napari_graydet.core.ceiling import best_range_of_counts
-from napari_graydet.core.coder import encode
-from napari_graydet.core.grayscale import LEVELS
+from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import POINTS, BoxModel, RangeScorer, level_ranges, propose
 from napari_graydet.models.box_samples import BoxSample, Disturbance, DrawnRoi, draw_roi, draw_rois
+from napari_graydet.models.box_targets import (
+    best_edges,
+    range_ious,
+    shares_of_ceiling,
+    smallest_corrections,
+    target_scores,
+    training_ranges,
+)
+from napari_graydet.models.device import choose_device, has_bfloat16
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
+from napari_graydet.models.training import Budget, Learner, Scores, Step, Watch, fit
 
 Float = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 OnStep = Callable[[int, int, float], None]
 """Called with step, number of steps and loss; may raise to stop."""
 
-ANCHORS, NEAR_BEST = 24, 16
-"""Ranges of an ROI that a training step looks at: anchors, and ranges around the best one."""
-
-_SPREADS = (0.02, 0.06, 0.15)
-"""Standard deviations, unit gray, of edges around the best ones."""
-
-SHARPNESS = 8
-"""Power of the share of the ceiling: .99, .97, .9, .5 become scores of .92, .78, .43, 0."""
-
 NEAR = 0.75
 """The regressor learns from anchors that reach this share of the ceiling."""
 
-GOOD = 0.99
-"""A range that reaches this share of the ceiling needs no further correction."""
-
-_TARGET_STEP = 4
-"""Levels between the edges that the regressor's targets may have."""
+SCORED = 60
+"""ROIs, about, that are drawn of the held-out parts to score weights on."""
 
 
 @dataclass(frozen=True)
@@ -82,48 +78,6 @@ class BoxTraining:
     tnet_width: int = 256
 
 
-# --- Targets --------------------------------------------------------------------------------
-
-
-def range_ious(inside: Ints, outside: Ints, ranges: Ints) -> Float:
-    """Return the mask IoU that each range of levels gives; (A, 2) -> (A,)."""
-    true, other = (np.concatenate([[0], np.cumsum(counts)]) for counts in (inside, outside))
-    hits = true[ranges[:, 1]] - true[ranges[:, 0]]
-    false = other[ranges[:, 1]] - other[ranges[:, 0]]
-    return np.asarray(hits / (true[-1] + false))
-
-
-def best_edges(roi: DrawnRoi) -> tuple[Float, float]:
-    """Return bottom and top of the best range in unit gray, and its IoU (the ceiling)."""
-    low, high, iou = best_range_of_counts(roi.inside, roi.outside)
-    return np.array([low, high + 1]) / LEVELS, iou
-
-
-def shares_of_ceiling(roi: DrawnRoi, ranges: Ints) -> Float:
-    """Return each range's mask IoU as a share of the best that any range gives, 0..1."""
-    return range_ious(roi.inside, roi.outside, ranges) / best_edges(roi)[1]
-
-
-def training_ranges(roi: DrawnRoi, grid: AnchorGrid, rng: np.random.Generator) -> Ints:
-    """Choose what to learn from in an ROI: some anchors, and ranges around the best one.
-
-    The latter are what the regressor makes of anchors, which are scored again.
-    """
-    anchors = grid.edges[rng.choice(len(grid), size=min(ANCHORS, len(grid)), replace=False)]
-    best, _ = best_edges(roi)
-    spread = rng.choice(_SPREADS, size=(NEAR_BEST, 1))
-    near = np.sort(np.clip(best + rng.normal(0, 1, (NEAR_BEST, 2)) * spread, 0, 1), axis=1)
-    return level_ranges(np.concatenate([anchors, near]))
-
-
-def target_scores(shares: Float, class_id: int, n_classes: int) -> npt.NDArray[np.float32]:
-    """Return (A, k + 1) class probabilities to learn: the share of the ceiling, sharpened."""
-    target = np.zeros((len(shares), n_classes + 1), dtype=np.float32)
-    target[:, class_id] = shares**SHARPNESS
-    target[:, -1] = 1 - target[:, class_id]
-    return target
-
-
 # --- Training -------------------------------------------------------------------------------
 
 
@@ -135,9 +89,13 @@ def train_boxes(
     training: BoxTraining | None = None,
     grid: AnchorGrid | None = None,
     start: BoxModel | None = None,
+    validation: Sequence[BoxSample] = (),
+    budget: Budget | None = None,
+    device: str = "cpu",
     on_step: OnStep | None = None,
+    watch: Watch | None = None,
 ) -> BoxModel:
-    """Train a box detector on the CPU; the same seed gives the same weights there.
+    """Train a box detector; on the CPU the same seed gives the same weights.
 
     Parameters
     ----------
@@ -150,15 +108,24 @@ def train_boxes(
     training, grid
         Settings and anchors; None for the defaults.
     start
-        Model whose network is trained on; None starts from random weights.
+        Model whose network is trained on; None starts from random weights. Classes are taken over
+        by name; a new one begins as the mean of those that the start knows.
+    validation
+        Parts that choose the best weights, as often as the budget says.
+    budget
+        How long; None takes the settings' steps.
+    device
+        "auto", "cuda", "mps" or "cpu"; on CUDA with mixed precision.
     on_step
         Told of the progress; stops the training by raising.
+    watch
+        More about the training, and checkpoints; its `step` is called as well.
 
     Raises
     ------
     ModelError
-        If there is no sample, or one has a class id that is not among the classes, or the start
-        knows other classes.
+        If there is no sample, or one has a class id that is not among the classes, memory runs
+        out, or the loss is not finite.
     """
     if not samples or max(s.class_id for s in samples) >= len(classes):
         raise ModelError(
@@ -166,61 +133,156 @@ def train_boxes(
             f"{len(samples)} parts; label some images first."
         )
     training, grid = training or BoxTraining(), grid or AnchorGrid()
-    rng = np.random.default_rng(seed)
+    budget = budget or Budget(training.steps)
     torch.manual_seed(seed)
     if start is None:
         sizes = PointNetConfig(len(classes), training.global_width, training.tnet_width)
-        network = PointNet(sizes).train()
+        network = PointNet(sizes)
     else:
-        network = _continued(start, classes)
-    optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, training.learning_rate, total_steps=training.steps, pct_start=0.1
-    )
-    for step in range(training.steps):
-        rois = draw_rois(samples, training.batch, training.points, training.disturbance, rng)
-        loss = _loss(network, rois, grid, rng)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(step + 1, training.steps, float(loss.detach()))
-    network.eval()
-    regressor = fit_regressor(network, samples, len(classes), grid, training, rng)
+        network = for_classes(start, classes).network
+    learner = BoxLearner(network, samples, grid, training, seed, budget.steps, device)
+    learner.hold_out(validation, classes)
+    if not validation:
+        budget = replace(budget, validations=0)
+    fit(learner, budget, _with_step(watch or Watch(), on_step, budget))
+    network = network.to("cpu").eval()
+    regressor = fit_regressor(network, samples, len(classes), grid, training, learner.rng)
     return BoxModel(network, regressor, grid, tuple(classes))
 
 
-def _continued(start: BoxModel, classes: Sequence[str]) -> PointNet:
-    """Return a copy of a trained network to train on."""
-    if start.classes != tuple(classes):
-        raise ModelError(
-            f"Expected a start that knows {', '.join(classes)}, got {', '.join(start.classes)}; "
-            "train from scratch instead."
-        )
-    return copy.deepcopy(start.network).train()
+def _with_step(watch: Watch, on_step: OnStep | None, budget: Budget) -> Watch:
+    if on_step is None:
+        return watch
+
+    def step(at: Step) -> None:
+        watch.step(at)
+        on_step(at.step, budget.steps or round(at.step / max(at.share, 1e-9)), at.loss)
+
+    return replace(watch, step=step)
 
 
-def _loss(
-    network: PointNet, rois: Sequence[DrawnRoi], grid: AnchorGrid, rng: np.random.Generator
-) -> Tensor:
-    """Return the cross entropy between class scores and sharpened shares of the ceiling."""
-    n_classes = network.config.n_classes
-    ranges = [training_ranges(roi, grid, rng) for roi in rois]
-    targets = [
-        target_scores(shares_of_ceiling(roi, r), roi.class_id, n_classes)
-        for roi, r in zip(rois, ranges, strict=True)
-    ]
-    scores, _ = network(
-        *(
-            torch.from_numpy(np.stack([getattr(roi.seen, name) for roi in rois]))
+def for_classes(model: BoxModel, classes: Sequence[str]) -> BoxModel:
+    """Return a copy of a model that knows other classes.
+
+    Those that it knew are taken over by name. A new one begins as the mean of all, with a
+    regressor that leaves proposals as they are.
+    """
+    network = copy.deepcopy(model.network)
+    if model.classes == tuple(classes):
+        return BoxModel(network, model.regressor, model.grid, model.classes)
+    state = network.state_dict()
+    for name in ("scores.weight", "scores.bias"):
+        rows, background = state[name][:-1], state[name][-1]
+        known = dict(zip(model.classes, rows, strict=True))
+        wanted = [known.get(label, rows.mean(dim=0)) for label in classes]
+        state[name] = torch.stack([*wanted, background])
+    network = PointNet(replace(network.config, n_classes=len(classes)))
+    network.load_state_dict(state)
+    coef = np.zeros((len(classes), *model.regressor.coef.shape[1:]))
+    for place, label in enumerate(classes):
+        if label in model.classes:
+            coef[place] = model.regressor.coef[model.classes.index(label)]
+    return BoxModel(network.eval(), RidgeRegressor(coef), model.grid, tuple(classes))
+
+
+class BoxLearner(Learner):
+    """PointNet in training on disturbed ROIs.
+
+    Parameters
+    ----------
+    network
+        With the weights to start from.
+    samples, grid, training
+        As for `train_boxes`.
+    seed
+        Of order and disturbances.
+    steps
+        Number of steps, for the schedule; None where minutes count.
+    device
+        See `choose_device`.
+    """
+
+    least_batch = 2  # batch norm inside the T-Nets sees one row per cloud
+
+    def __init__(
+        self,
+        network: PointNet,
+        samples: Sequence[BoxSample],
+        grid: AnchorGrid,
+        training: BoxTraining,
+        seed: int,
+        steps: int | None,
+        device: str = "cpu",
+    ) -> None:
+        self.batch, self.rng = training.batch, np.random.default_rng(seed)
+        self.device = choose_device(device)
+        self.pointnet = network.to(self.device).train()
+        self.network = self.pointnet
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+        self._samples, self._grid, self._training = samples, grid, training
+        self._seed, self._steps = seed, steps
+        self._held_out: list[tuple[DrawnRoi, float]] = []
+        self._classes: tuple[str, ...] = ()
+
+    def hold_out(self, samples: Sequence[BoxSample], classes: Sequence[str]) -> None:
+        """Draw the ROIs that weights are scored on, once and for all."""
+        self._classes = tuple(classes)
+        self._held_out = scored_rois(samples, np.random.default_rng([self._seed, SCORED]))
+
+    def prepare(self, step: int, share: float) -> None:
+        """Set learning rate and momentum."""
+        at, total = (step, self._steps) if self._steps is not None else (share * 1000, 1000)
+        rate, beta = one_cycle(at, total, self._training.learning_rate)
+        for group in self.optimiser.param_groups:
+            group["lr"], group["betas"] = rate, (beta, group["betas"][1])
+
+    def loss(self) -> Tensor:
+        """Return the cross entropy between class scores and sharpened shares of the ceiling."""
+        training, rng = self._training, self.rng
+        rois = draw_rois(self._samples, self.batch, training.points, training.disturbance, rng)
+        ranges = [training_ranges(roi, self._grid, rng) for roi in rois]
+        n_classes = self.pointnet.config.n_classes
+        wanted = [
+            target_scores(shares_of_ceiling(roi, r), roi.class_id, n_classes)
+            for roi, r in zip(rois, ranges, strict=True)
+        ]
+        points, levels, histogram = (
+            torch.from_numpy(np.stack([getattr(roi.seen, name) for roi in rois])).to(self.device)
             for name in ("points", "levels", "histogram")
-        ),
-        torch.from_numpy(np.stack(ranges)),
-    )
-    log_probabilities = scores.log_softmax(dim=2)
-    loss: Tensor = -(torch.from_numpy(np.stack(targets)) * log_probabilities).sum(dim=2).mean()
-    return loss
+        )
+        mixed = self.device.type == "cuda" and has_bfloat16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            middle, widest = self.pointnet.point_features(points)
+        shared = (middle.float(), widest.float())  # sums over ranges need all digits
+        chosen = torch.from_numpy(np.stack(ranges)).to(self.device)
+        features = self.pointnet.range_features(shared, levels, histogram, chosen)
+        log_probabilities = self.pointnet.classify(features).log_softmax(dim=2)
+        target = torch.from_numpy(np.stack(wanted)).to(self.device)
+        loss: Tensor = -(target * log_probabilities).sum(dim=2).mean()
+        return loss
+
+    def validate(self) -> Scores:
+        """Score the network, without a regressor, on the held-out ROIs."""
+        network = copy.deepcopy(self.pointnet).to("cpu").eval()
+        coef = np.zeros((len(self._classes), network.config.feature_width + 1, 2))
+        model = BoxModel(network, RidgeRegressor(coef), self._grid, self._classes)
+        return box_scores(model, self._held_out)
+
+
+def one_cycle(step: float, total: float, peak: float) -> tuple[float, float]:
+    """Return learning rate and Adam's first beta of a one-cycle schedule.
+
+    As `torch.optim.lr_scheduler.OneCycleLR` with `pct_start` 0.1, to the bit, but without a state
+    that a checkpoint would have to keep.
+    """
+    first, least = peak / 25, peak / 25 / 1e4
+    top, end = 0.1 * total - 1, total - 1
+    if step <= top and top > 0:
+        share, rates, betas = step / top, (first, peak), (0.95, 0.85)
+    else:
+        share, rates, betas = (step - top) / (end - top), (peak, least), (0.85, 0.95)
+    rate, beta = (b + (a - b) / 2.0 * (math.cos(math.pi * share) + 1) for a, b in (rates, betas))
+    return rate, beta
 
 
 def fit_regressor(
@@ -263,20 +325,45 @@ def _regression_rows(
     return features, deltas, np.full(len(deltas), roi.class_id)
 
 
-def smallest_corrections(roi: DrawnRoi, anchors: Float) -> Float:
-    """Return for each anchor the smallest t that leads to a range (nearly) as good as the best.
+# --- Scores ---------------------------------------------------------------------------------
 
-    Where hardly any pixel has a gray, an edge may lie anywhere; asking for the one best range
-    would teach the regressor noise. A corrected anchor within `GOOD` of the ceiling is good.
+
+def scored_rois(
+    samples: Sequence[BoxSample], rng: np.random.Generator
+) -> list[tuple[DrawnRoi, float]]:
+    """Draw jittered ROIs of held-out parts with their ceilings, few parts several times.
+
+    At most about `SCORED`, evenly chosen, so that scoring stays quick.
     """
-    grays = np.arange(0, LEVELS + 1, _TARGET_STEP)
-    first, stop = (grays[i] for i in np.triu_indices(len(grays), k=1))
-    ranges = np.stack([first, stop], axis=1)
-    shares = shares_of_ceiling(roi, ranges)
-    good = centre_width_of(ranges[shares >= min(GOOD, shares.max())] / LEVELS)
-    deltas = encode(anchors[:, None], good[None])
-    smallest = (deltas**2).sum(axis=2).argmin(axis=1)
-    return np.asarray(deltas[np.arange(len(anchors)), smallest])
+    chosen = samples[:: max(1, len(samples) // SCORED)]
+    times = max(1, SCORED // max(len(chosen), 1) // 3)
+    drawn = [
+        draw_roi(sample, POINTS, Disturbance.of_roi_only(), rng)
+        for _ in range(times)
+        for sample in chosen
+    ]
+    return [(roi, best_edges(roi)[1]) for roi in drawn if roi is not None]
+
+
+def box_scores(model: BoxModel, rois: Sequence[tuple[DrawnRoi, float]]) -> Scores:
+    """Return the figures by which weights are chosen.
+
+    Returns
+    -------
+    dict
+        ``share of the ceiling``: mean mask IoU of the best box over the mean of the best possible;
+        ``mask IoU``: the former. The class is given.
+    """
+    network, cpu = model.network.fused(), torch.device("cpu")
+    reached = []
+    for roi, ceiling in rois:
+        found = propose(model, network, roi.seen, [roi.class_id], cpu)
+        iou = range_ious(roi.inside, roi.outside, level_ranges(found.edges[:1]))[0]
+        reached.append((iou, ceiling))
+    if not reached:
+        return {"share of the ceiling": 0.0, "mask IoU": 0.0}
+    iou, ceiling = np.mean(reached, axis=0)
+    return {"share of the ceiling": float(iou / ceiling), "mask IoU": float(iou)}
 
 
 def box_metrics(model: BoxModel, samples: Sequence[BoxSample], *, seed: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ _LEAST_SIDE = 4.0
 """Shortest side in canvas pixels of a box that counts."""
 
 Boxes = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,19 +37,21 @@ class Example:
         (h, w) uint8, longest side at most `KEPT_SIZE`.
     boxes
         (N, 4) float32 x0, y0, x1, y1 in its pixels.
-    class_id
-        Class of all boxes.
+    class_ids
+        (N,) class of each box.
     kind
         Where it comes from.
     """
 
     gray: torch.Tensor
     boxes: Boxes
-    class_id: int
+    class_ids: Ints
     kind: str
 
     @classmethod
-    def of(cls, image: GrayImage, rois: Sequence[RoiBox], class_id: int, kind: str) -> Example:
+    def of(
+        cls, image: GrayImage, rois: Sequence[RoiBox], class_ids: Sequence[int], kind: str
+    ) -> Example:
         """Window an image to 8 bit and scale it down if it is large."""
         gray = torch.from_numpy(image.display8())
         scale = min(1.0, KEPT_SIZE / max(image.shape))
@@ -56,7 +59,7 @@ class Example:
         if scale < 1:
             resized = resize(gray.float(), round(image.height * scale), round(image.width * scale))
             gray = resized.round().clamp(0, 255).to(torch.uint8)
-        return cls(gray, boxes, class_id, kind)
+        return cls(gray, boxes, np.array(class_ids, dtype=np.int64), kind)
 
 
 def resize(gray: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -65,7 +68,9 @@ def resize(gray: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return functional.interpolate(gray[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
-def augment(example: Example, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, Boxes]:
+def augment(
+    example: Example, size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, Boxes, Ints]:
     """Put a varied picture on a canvas.
 
     Returns
@@ -74,6 +79,8 @@ def augment(example: Example, size: int, rng: np.random.Generator) -> tuple[torc
         (size, size) float32 in 0..1.
     boxes
         (N, 4) float32 centre x, centre y, width, height, as shares of the canvas.
+    class_ids
+        (N,) class of each box that is left.
     """
     gray, boxes = _turn(example.gray, example.boxes, rng)
     height, width = gray.shape
@@ -85,7 +92,8 @@ def augment(example: Example, size: int, rng: np.random.Generator) -> tuple[torc
     boxes = boxes * np.array([new_width / width, new_height / height] * 2, dtype=np.float32)
     dx, dy = (_offset(size - extent, rng) for extent in (new_width, new_height))
     canvas = _place(picture, dx, dy, size)
-    return canvas, _visible(boxes + np.array([dx, dy] * 2, dtype=np.float32), size)
+    shares, kept = _visible(boxes + np.array([dx, dy] * 2, dtype=np.float32), size)
+    return canvas, shares, example.class_ids[kept]
 
 
 def _offset(room: int, rng: np.random.Generator) -> int:
@@ -141,15 +149,18 @@ def _place(picture: torch.Tensor, dx: int, dy: int, size: int) -> torch.Tensor:
     return canvas
 
 
-def _visible(boxes: Boxes, size: int) -> Boxes:
-    """Cut boxes at the canvas, drop those that are mostly gone; to shares, centre and size."""
+def _visible(boxes: Boxes, size: int) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+    """Cut boxes at the canvas, drop those that are mostly gone; to shares, centre and size.
+
+    Returns also which boxes are left.
+    """
     cut = boxes.clip(0, size)
     extent, full = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
     keep = extent.prod(1) >= _LEAST_VISIBLE * full.prod(1)
     keep &= extent.min(axis=1, initial=size) >= _LEAST_SIDE
     centre = (cut[:, :2] + cut[:, 2:]) / 2
     shares = np.concatenate([centre, extent], axis=1)[keep] / size
-    return np.asarray(shares, dtype=np.float32)
+    return np.asarray(shares, dtype=np.float32), keep
 
 
 def empty_scene(size: int, rng: np.random.Generator) -> torch.Tensor:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from skimage.transform import downscale_local_mean
+
+from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import DatasetError, ModelError
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
@@ -15,10 +21,31 @@ from napari_graydet.workflows.events import ShouldCancel, check_cancelled
 from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
+    from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_samples import BoxSample
+    from napari_graydet.models.roi_metrics import RoiSample
+    from napari_graydet.models.training import Budget, Watch
 
 Preset = Literal["fast", "paper"]
-PRESETS: tuple[Preset, ...] = ("fast", "paper")
+
+FAST_ROI_STEPS, FAST_BOX_STEPS = 150, 400
+"""Steps of preset `fast` on `FEW` images; more images get more, see `grown`."""
+
+FEW = 20
+PAPER_ROI_EPOCHS = 50.0
+VALIDATIONS, PATIENCE = 10, 6
+"""How often held-out images are scored, and how often in vain before the rest is saved."""
+
+SCORED_IMAGES = 60
+"""Held-out images, at most, on which ROIs are scored on the way."""
+
+LONGEST = 640
+"""Longest side at which held-out images are kept for that, at least."""
+
+
+def grown(steps: int, images: int) -> int:
+    """Return steps for a number of images: they grow with its root."""
+    return round(steps * math.sqrt(max(images, FEW) / FEW))
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,52 @@ class PartJob:
     epochs: float | None = None
     minutes: float | None = None
     device: str = "auto"
+
+    def watch(self) -> Watch:
+        """Return who watches the part's training: events out, the wish to stop in, checkpoints."""
+        from napari_graydet.models.checkpoints import Checkpoints
+        from napari_graydet.models.training import Step, Watch
+
+        def step(at: Step) -> None:
+            self.tell(
+                "progress",
+                step=at.step,
+                share=round(at.share, 5),
+                loss=round(at.loss, 5),
+                seconds=round(at.seconds, 2),
+            )
+            check_cancelled(self.should_cancel)
+
+        def validated(step: int, share: float, scores: Scores, best: bool) -> None:
+            rounded = {name: round(value, 5) for name, value in scores.items()}
+            self.tell("validation", step=step, share=round(share, 5), scores=rounded, best=best)
+
+        return Watch(
+            step,
+            validated,
+            lambda message: self.tell("notice", message=message),
+            Checkpoints(self.checkpoints),
+        )
+
+    def roi_budget(self) -> dict[str, Any]:
+        """Return the budget of the ROI detector's training, as `train_roi` takes it."""
+        if self.minutes is not None:
+            return {"minutes": self.minutes}
+        if self.epochs is not None or self.preset == "paper":
+            return {"epochs": self.epochs or PAPER_ROI_EPOCHS}
+        return {"steps": grown(FAST_ROI_STEPS, len(self.train.cases))}
+
+    def box_budget(self, parts: int) -> Budget:
+        """Return the budget of the box detector's training on a number of parts."""
+        from napari_graydet.models.box_training import BoxTraining
+        from napari_graydet.models.training import Budget
+
+        steps = grown(FAST_BOX_STEPS, len(self.train.cases))
+        if self.epochs is not None:
+            steps = math.ceil(self.epochs * parts / BoxTraining().batch)
+        return Budget(
+            None if self.minutes is not None else steps, self.minutes, VALIDATIONS, PATIENCE
+        )
 
     def samples(self, data: Dataset) -> Iterator[Sample]:
         """Read the images one by one, until asked to stop."""
@@ -102,54 +175,131 @@ class Part:
     in_all: bool = True
 
 
+# --- ROI ----------------------------------------------------------------------------------------
+
+
 def train_roi_part(job: PartJob) -> PartResult:
     """Train the ROI detector."""
     from napari_graydet.models.roi_training import train_roi
 
+    held_out = [shrunk(sample) for sample in job.samples(some(job.validation))]
+    before = _roi_scores_of_start(job, held_out)
+    count = len(job.train.cases)
     card = train_roi(
         job.samples(job.train),
         start=job.start,
         out=job.out,
         seed=job.seed,
-        epochs=job.epochs or (None if job.minutes else 20.0),
-        minutes=job.minutes,
         classes=job.classes,
-        held_out=job.samples(job.validation),
+        validation=held_out,
+        validations=VALIDATIONS,
+        patience=PATIENCE,
+        preset=job.preset,
+        data=[f"images of a project: {count}"],
         device=job.device,
-        on_progress=lambda at: _progress(job, at.step, at.share, at.loss),
+        watch=job.watch(),
+        **job.roi_budget(),
     )
-    return PartResult({k: v for k, v in card.metrics.items() if isinstance(v, float)})
+    return PartResult(_figures(card.metrics), before)
+
+
+def _roi_scores_of_start(job: PartJob, held_out: Sequence[RoiSample]) -> Scores:
+    """Return the figures of the start, if it is a detector that knows one of the classes."""
+    from napari_graydet.models.roi_detector import YoloRoiDetector
+    from napari_graydet.models.roi_metrics import roi_scores
+
+    if job.start.suffix == ".weights":
+        return {}
+    detector = YoloRoiDetector.from_weights(job.start, device=job.device)
+    known = set(detector.labels) & set(job.classes)
+    return roi_scores(detector, held_out) if known else {}
+
+
+@dataclass(frozen=True, eq=False)
+class _SmallSample:
+    """A sample as a detector looks at it, small enough to keep many."""
+
+    image: GrayImage
+    label: str
+    kind: str
+    rois: list[RoiBox]
+
+
+def shrunk(sample: Sample) -> RoiSample:
+    """Return a sample in 8 bit, longest side at most `LONGEST`: what it takes to score ROIs."""
+    image = sample.image
+    factor = max(1, -(-max(image.shape) // LONGEST))
+    if factor == 1:
+        return _SmallSample(image, sample.label, sample.kind, sample.rois)
+    gray = downscale_local_mean(image.display8(), (factor, factor)).astype(np.uint8)
+    small = GrayImage(gray, GrayScale.of_bits(8), name=image.name)
+    rois = [RoiBox(*(v / factor for v in roi.xyxy)).clip(small.shape) for roi in sample.rois]
+    return _SmallSample(small, sample.label, sample.kind, rois)
+
+
+# --- 3D boxes -----------------------------------------------------------------------------------
 
 
 def train_boxes_part(job: PartJob) -> PartResult:
     """Train PointNet on anchors, and solve the regressor."""
-    from napari_graydet.models.box_training import BoxTraining, box_metrics, train_boxes
+    from napari_graydet.models.box_samples import Disturbance
+    from napari_graydet.models.box_training import BoxTraining, box_scores, scored_rois, train_boxes
 
-    training = BoxTraining(steps=int(job.epochs or 400))
+    start = _box_model(job)
+    samples, held_out = _crops(job, job.train), _crops(job, job.validation)
+    rois = scored_rois(held_out, np.random.default_rng(job.seed))
+    before = box_scores(start, rois)
     model = train_boxes(
-        _crops(job, job.train),
+        samples,
         job.classes,
         seed=job.seed,
-        training=training,
-        on_step=lambda step, steps, loss: _progress(job, step, step / steps, loss),
+        training=BoxTraining(disturbance=Disturbance(pose=True), learning_rate=1e-3),
+        start=start,
+        validation=held_out,
+        budget=job.box_budget(len(samples)),
+        device=job.device,
+        watch=job.watch(),
     )
-    scores = box_metrics(model, _crops(job, job.validation), seed=job.seed)
-    versions = {name: version(name) for name in ("torch", "numpy")}
-    model.save(job.out, metrics=scores, seed=job.seed, versions=versions)
-    return PartResult(scores)
+    return _saved(job, model, box_scores(model, rois), before)
 
 
 def train_regressor_part(job: PartJob) -> PartResult:
-    """Solve the box regressor again on the network as it is."""
-    raise ModelError("The regressor cannot be trained on its own yet.")
+    """Solve the box regressor again, on the network as it is."""
+    from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.box_training import (
+        BoxTraining,
+        box_scores,
+        fit_regressor,
+        scored_rois,
+    )
+
+    start = _box_model(job)
+    rng = np.random.default_rng(job.seed)
+    rois = scored_rois(_crops(job, job.validation), np.random.default_rng(job.seed))
+    samples = _crops(job, job.train)
+    fitted = fit_regressor(start.network, samples, len(job.classes), start.grid, BoxTraining(), rng)
+    model = BoxModel(start.network, fitted, start.grid, job.classes)
+    job.tell("progress", step=1, share=1.0, loss=0.0, seconds=0.0)
+    return _saved(job, model, box_scores(model, rois), box_scores(start, rois))
 
 
-def _progress(job: PartJob, step: int, share: float, loss: float) -> None:
-    check_cancelled(job.should_cancel)
-    job.tell("progress", step=step, share=share, loss=loss)
+def _box_model(job: PartJob) -> BoxModel:
+    """Return the start as a model of the job's classes."""
+    from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.box_training import for_classes
+
+    return for_classes(BoxModel.load(job.start), job.classes)
+
+
+def _saved(job: PartJob, model: BoxModel, scores: Scores, before: Scores) -> PartResult:
+    versions = {name: version(name) for name in ("torch", "numpy")}
+    data = [f"images of a project: {len(job.train.cases)}"]
+    model.save(job.out, data=data, metrics=scores, seed=job.seed, versions=versions)
+    return PartResult(scores, before)
 
 
 def _crops(job: PartJob, data: Dataset) -> list[BoxSample]:
+    """Cut the parts out, grouped by class: each is drawn equally often."""
     from napari_graydet.models.box_samples import crop_sample
 
     return [
@@ -157,6 +307,19 @@ def _crops(job: PartJob, data: Dataset) -> list[BoxSample]:
         for sample in job.samples(data)
         for roi in sample.rois
     ]
+
+
+# --- common -------------------------------------------------------------------------------------
+
+
+def some(data: Dataset) -> Dataset:
+    """Return at most `SCORED_IMAGES` cases, evenly chosen."""
+    step = -(-len(data.cases) // SCORED_IMAGES)
+    return Dataset(data.cases[:: max(1, step)], data.classes)
+
+
+def _figures(metrics: Mapping[str, object]) -> Scores:
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
 _PARTS = (

@@ -28,18 +28,16 @@ from napari_graydet.models.box_samples import (
     jitter_roi,
     tone_curve,
 )
-from napari_graydet.models.box_training import (
+from napari_graydet.models.box_targets import (
     GOOD,
-    BoxTraining,
     best_edges,
-    box_metrics,
     range_ious,
     shares_of_ceiling,
     smallest_corrections,
     target_scores,
-    train_boxes,
     training_ranges,
 )
+from napari_graydet.models.box_training import BoxTraining, box_metrics, for_classes, train_boxes
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -252,8 +250,21 @@ def test_training_goes_on_from_a_start_and_leaves_it_alone() -> None:
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     moved = model.network.state_dict()["scores.weight"] - before["scores.weight"]
     assert 0 < moved.abs().max() < 0.1
-    with pytest.raises(ModelError, match="knows b, got a"):
-        train_boxes(samples, ("b",), seed=1, training=SHORT, start=start)
+
+
+def test_a_start_of_other_classes_is_taken_over_by_name() -> None:
+    rng = np.random.default_rng(5)
+    samples = [disk_sample(rng, k, str(k)) for k in (0, 1)]
+    start = train_boxes(samples, ("a", "b"), seed=0, training=SHORT)
+    moved = for_classes(start, ("new", "b"))
+    old, new = (m.network.state_dict()["scores.weight"] for m in (start, moved))
+    assert torch.equal(new[1], old[1]) and torch.equal(new[2], old[2])
+    assert torch.allclose(new[0], old[:2].mean(dim=0))
+    np.testing.assert_array_equal(moved.regressor.coef[1], start.regressor.coef[1])
+    assert not moved.regressor.coef[0].any()
+    model = train_boxes(samples, ("new", "b"), seed=1, training=SHORT, start=start)
+    assert model.classes == ("new", "b")
+    assert start.classes == ("a", "b")
 
 
 def test_rois_without_a_near_anchor_do_not_stop_a_training() -> None:

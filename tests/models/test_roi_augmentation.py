@@ -19,7 +19,7 @@ def _bright_box(box: tuple[int, int, int, int], shape: tuple[int, int]) -> Examp
     x0, y0, x1, y1 = box
     pixels[y0:y1, x0:x1] = 255
     image = GrayImage(pixels, GrayScale.of_bits(8))
-    return Example.of(image, [RoiBox(*map(float, box))], 1, "test")
+    return Example.of(image, [RoiBox(*map(float, box))], [1], "test")
 
 
 @given(seed=st.integers(0, 10_000), size=st.sampled_from([64, 160, 256]))
@@ -28,8 +28,9 @@ def test_the_box_follows_its_object(seed: int, size: int) -> None:
         patch.setattr(augmentation, "vary_tones", lambda picture, rng: picture)
         patch.setattr(augmentation, "PADDING", 0.0)
         example = _bright_box((40, 30, 90, 140), (200, 260))
-        canvas, boxes = augmentation.augment(example, size, np.random.default_rng(seed))
+        canvas, boxes, ids = augmentation.augment(example, size, np.random.default_rng(seed))
     assert canvas.shape == (size, size)
+    assert ids.tolist() == [1] * len(boxes)
     bright = np.argwhere(canvas.numpy() > 0.5)
     if len(boxes) == 0:
         return
@@ -57,8 +58,9 @@ def test_tones_stay_gray_values(seed: int) -> None:
 
 def test_boxes_mostly_outside_or_tiny_do_not_count() -> None:
     boxes = np.array([[-99, 10, 30, 50], [-20, 10, 30, 50], [10, 10, 13, 60]], np.float32)
-    kept = augmentation._visible(boxes, 100)
-    np.testing.assert_allclose(kept, [[0.15, 0.3, 0.3, 0.4]], atol=1e-6)
+    shares, kept = augmentation._visible(boxes, 100)
+    assert kept.tolist() == [False, True, False]
+    np.testing.assert_allclose(shares, [[0.15, 0.3, 0.3, 0.4]], atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_picture() -> None:

@@ -24,7 +24,8 @@ from napari_graydet.models.roi_detector import (
     build_yolo,
     letterbox,
 )
-from napari_graydet.models.roi_training import matched_ious, tensors_of
+from napari_graydet.models.roi_metrics import matched_ious
+from napari_graydet.models.roi_training import tensors_of
 from napari_graydet.workflows.training_data import phantom_samples
 
 CLASSES = ["bone", "lung"]

@@ -10,21 +10,24 @@ import pytest
 import torch
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, save_weights
 from napari_graydet.models import roi_training
-from napari_graydet.models.roi_augmentation import Example
+from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector, build_yolo
+from napari_graydet.models.roi_learner import RoiLearner, Stage, run_layers
+from napari_graydet.models.roi_metrics import matched_ious, roi_scores
 from napari_graydet.models.roi_training import (
     RoiProgress,
-    Stage,
     WeightsCard,
-    matched_ious,
+    examples_of,
     start_from,
     tensors_of,
     train_roi,
 )
+from napari_graydet.models.training import Budget, Watch, fit
 
 DARKNET = Path(__file__).parents[3] / "shared" / "weights" / "yolov3-tiny.weights"
 
@@ -64,17 +67,47 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(roi_training.PRESETS, "default", stages)
 
 
-def test_steps_on_one_batch_lower_its_loss() -> None:
+def learner(stages: tuple[Stage, ...], seed: int = 0) -> RoiLearner:
     torch.manual_seed(1)
+    examples = examples_of(_samples(8), ["bone"])
     network = build_yolo("yolov3-tiny", 1)
-    stages = (Stage(1.0, 0, (1e-3, 1e-3), (64,)),)
-    run = roi_training._Run(network, stages, torch.device("cpu"), np.random.default_rng(0))
-    run._freeze(0)
-    examples = [Example.of(s.image, s.rois, 0, s.kind) for s in _samples(8)]
-    batch = run._batch(examples, roi_training._odds(examples), 64)
-    losses = [run._step(batch, 1e-3) for _ in range(40)]
+    return RoiLearner(network, stages, examples, torch.device("cpu"), seed)
+
+
+def test_steps_on_one_batch_lower_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = learner((Stage(1.0, 0, (1e-3, 1e-3), (64,)),))
+    batch = run._draw(64, 8, run.rng)
+    monkeypatch.setattr(run, "_draw", lambda *_: batch)
+    losses: list[float] = []
+    fit(run, Budget(40), Watch(step=lambda at: losses.append(at.loss)))
     # the first steps match no prediction to any object, so their loss says nothing
     assert np.mean(losses[-10:]) < 0.6 * max(losses[:10])
+
+
+def test_features_computed_once_are_those_of_the_whole_network() -> None:
+    run = learner((Stage(1.0, "backbone", (1e-3, 1e-3), (64,), views=6),))
+    run.prepare(0, 0.0)
+    views = run._views
+    assert views is not None and len(views) == 6
+    places = np.array([4, 1, 1])
+    pictures = views._pictures.gray[places][:, None].expand(-1, 3, -1, -1)
+    run.network.eval()
+    with torch.no_grad():
+        quick, whole = views.outputs(places), run.network(pictures)
+        layers = len(run.network.model)
+        by_layers = run_layers(run.network, pictures, 0, layers, {})[layers - 1]
+    torch.testing.assert_close(by_layers[0], whole[0])
+    torch.testing.assert_close(quick[0], whole[0])
+    for name, parameter in run.network.named_parameters():
+        assert parameter.requires_grad == (int(name.split(".")[1]) >= 13 and ".dfl" not in name)
+
+
+def test_several_classes_of_one_image_are_one_picture() -> None:
+    first, second = _samples(2)
+    lung = _Sample(first.image, [RoiBox(1, 2, 30, 40)], "lung")
+    examples = examples_of([first, lung, second], ["bone", "lung"])
+    assert [e.class_ids.tolist() for e in examples] == [[0, 1], [0]]
+    np.testing.assert_allclose(examples[0].boxes[1], [1, 2, 30, 40])
 
 
 def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Path) -> None:
@@ -95,7 +128,7 @@ def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Pat
         on_progress=seen.append,
     )
     assert [p.step for p in seen] == [1, 2, 3, 4]
-    assert [p.share for p in seen] == [0, 0.25, 0.5, 0.75]
+    assert [p.share for p in seen] == [0.25, 0.5, 0.75, 1]
     assert set(card.metrics) == {"roi_iou_disc", "roi_extra_disc"}
     detector = YoloRoiDetector.from_weights(out, labels=["bone"], device="cpu")
     assert detector.settings.image_size == 64
@@ -129,36 +162,77 @@ def test_frozen_layers_keep_their_weights(
     assert {13, 14, 15, 16, 19, 20} == layers
 
 
-def test_stopping_leaves_the_last_checkpoint(
+def test_stopping_writes_no_weights_and_going_on_ends_in_the_same_ones(
     tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roi_training, "CHECKPOINT_SECONDS", 0.0)
+    views = Stage(0.5, "backbone", (1e-3, 1e-3), (64,), views=6)
+    monkeypatch.setitem(
+        roi_training.PRESETS, "default", (views, Stage(0.5, 5, (1e-3, 1e-4), (64,)))
+    )
 
-    def stop(progress: RoiProgress) -> None:
-        if progress.step == 2:
-            raise CancelledError("stopped")
-
-    out = tmp_path / "out.safetensors"
-    with pytest.raises(CancelledError):
+    def train(name: str, watch: Watch) -> dict[str, np.ndarray]:
+        out = tmp_path / f"{name}.safetensors"
         train_roi(
             _samples(8),
             start=start,
             out=out,
             seed=0,
-            minutes=5,
+            steps=6,
             classes=["bone"],
+            validation=_samples(2),
+            validations=3,
             device="cpu",
-            on_progress=stop,
+            watch=watch,
         )
-    YoloRoiDetector.from_weights(out, device="cpu")
+        return load_weights(out)[0]
+
+    def stop_at(step: int) -> Watch:
+        def stop(at: object) -> None:
+            if at.step == step:  # type: ignore[attr-defined]
+                raise CancelledError("stopped")
+
+        return Watch(step=stop, checkpoints=Checkpoints(tmp_path / "checkpoints"))
+
+    whole = train("whole", Watch())
+    for step in (2, 4):
+        with pytest.raises(CancelledError):
+            train("stopped", stop_at(step))
+        assert not (tmp_path / "stopped.safetensors").exists()
+    resumed = train("stopped", stop_at(99))
+    assert all(np.array_equal(values, resumed[name]) for name, values in whole.items())
+
+
+def test_scores_count_missed_and_extra_rois() -> None:
+    class Fixed:
+        name, labels = "fixed", ("bone",)
+
+        def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+            boxes = [RoiBox(0, 0, 10, 10), RoiBox(50, 50, 60, 60)]
+            return [RoiProposal(box, "bone", 0.9) for box in boxes]
+
+    image = _samples(1)[0].image
+    found, missed = RoiBox(0, 0, 10, 10), RoiBox(20, 20, 40, 40)
+    scores = roi_scores(Fixed(), [_Sample(image, [found, missed]), _Sample(image, [found])])
+    assert scores["ROI IoU"] == pytest.approx(2 / 3)
+    assert scores["missed ROIs"] == pytest.approx(1 / 3)
+    assert scores["extra ROIs"] == 0.5
+    assert scores["ROI quality"] == pytest.approx(2 / 4)
 
 
 def test_starts_from_darknet_and_from_nothing_else_that_does_not_fit(
     tmp_path: Path, start: Path
 ) -> None:
     network = build_yolo("yolov3-tiny", 2)
-    with pytest.raises(WeightsError, match="expected an roi model of bone, lung"):
-        start_from(network, start, ["bone", "lung"])
+    start_from(network, start, ["lung", "bone"])  # a class more: the one that is known stays
+    head = network.state_dict()["model.20.cv3.0.2.weight"]
+    known = load_weights(start)[0]["model.20.cv3.0.2.weight"]
+    np.testing.assert_array_equal(head[1], known[0])
+    boxes = tmp_path / "boxes"
+    save_weights(
+        boxes, {"a": np.zeros(1)}, WeightsCard(kind="boxes", architecture="a", classes=["b"])
+    )
+    with pytest.raises(WeightsError, match="holds a boxes model"):
+        start_from(network, boxes.with_suffix(".safetensors"), ["bone", "lung"])
     if not DARKNET.is_file():
         pytest.skip("the darknet weights (../shared/weights) are not on this machine")
     start_from(network, DARKNET, ["bone", "lung"])
@@ -199,4 +273,6 @@ def test_the_papers_preset_has_its_stages() -> None:
     first, second = roi_training.PRESETS["paper"]
     assert (first.rates, second.rates) == ((1e-3, 1e-3), (1e-4, 1e-4))
     assert first.share == second.share
-    assert first.frozen == 18 and second.frozen == 0
+    network = build_yolo("yolov3-tiny", 1)
+    assert first.frozen_layers(network) == len(network.model) - 3 == 18
+    assert second.frozen_layers(network) == 0
