@@ -43,8 +43,8 @@ UNTRAINED: tuple[Kind, ...] = ("otsu", "multi-otsu")
 ANY_CLASS = "object"
 """The one class of an untrained method; the ROI's label is used in its place."""
 
-DRAWS = 4
-"""Disturbed ROIs of each sample that a method learns from."""
+DRAWS = 1200
+"""Disturbed ROIs that a method learns from."""
 
 _PREFIX, _VERSION = "interval-", 1
 _BANDS = {"otsu": 2, "multi-otsu": 3}
@@ -184,14 +184,22 @@ def _fitted(kind: Kind, rois: Sequence[CountedRoi], n_classes: int) -> IntervalM
 
 
 def _drawn(samples: Sequence[BoxSample], rng: np.random.Generator) -> list[CountedRoi]:
-    """Draw every sample equally often, half of the draws with its grays as they are."""
+    """Draw disturbed ROIs, every group equally often, half of them with their grays as they are.
+
+    Draws of one sample follow one another, so that blocks of them share no sample (but at most
+    one), and every block holds all groups.
+    """
     from napari_graydet.models.box_samples import Disturbance, draw_roi
 
+    groups: dict[str, list[BoxSample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.group, []).append(sample)
+    each = DRAWS // len(groups) if groups else 0
     disturbances = (Disturbance.of_roi_only(), Disturbance())
     drawn = [
-        draw_roi(sample, 1, disturbances[number % 2], rng)
-        for sample in samples
-        for number in range(DRAWS)
+        draw_roi(members[number * len(members) // each], 1, disturbances[number % 2], rng)
+        for number in range(each)
+        for members in groups.values()
     ]
     return [roi for roi in drawn if roi is not None]
 
