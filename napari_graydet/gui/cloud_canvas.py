@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from napari.components.viewer_model import ViewerModel
-from napari.layers import Layer, Points, Surface
+from napari.layers import Points, Surface
 from napari.qt import QtViewer
 from napari.utils import Colormap
 from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
@@ -92,6 +92,7 @@ class CloudCanvas(QWidget):
             border_width=0,
             antialiasing=0,
             shading="none",
+            face_color="transparent",
             name="cloud",
             visible=False,
         )
@@ -109,25 +110,34 @@ class CloudCanvas(QWidget):
             self.model.add_layer(layer)
         self.model.layers.selection.clear()
 
-    def set_points(self, points: Float, size: float) -> None:
-        """Show (N, 3) world points of a diameter in world units."""
-        _show(self._points, True)  # napari slices no hidden layer: its old indices would stay
-        self._points.data = points
-        self._points.size = size
+    def set_points(self, points: Float, size: float, colours: Float) -> None:
+        """Show (N, 3) world points of a diameter in world units, in (N, 4) colours.
+
+        napari prepares and uploads all points anew for each of the three; told of nothing until
+        the last one is there, it does so once.
+        """
+        layer = self._points
+        with layer.events.blocker_all():
+            layer.visible = True  # napari slices no hidden layer: its old indices would stay
+            layer.data = points
+            layer.size = size
+            layer.face_color = colours
+        layer.events.visible()
+        layer.refresh(thumbnail=False, highlight=False)
 
     def set_point_colours(self, colours: Float) -> None:
         """Colour the points, (N, 4)."""
         self._points.face_color = colours
 
-    def set_faces(self, box: Cuboid | None) -> None:
-        """Show the faces of a box, or none."""
-        if box is not None:
-            self._faces.data = (box.vertices, box.triangles, np.zeros(len(box.vertices)))
-        _show(self._faces, box is not None)
+    def set_faces(self, box: Cuboid) -> None:
+        """Give the faces the shape of a box."""
+        self._faces.data = (box.vertices, box.triangles, np.zeros(len(box.vertices)))
 
-    def show_points(self, visible: bool) -> None:
-        """Show or hide the points."""
-        _show(self._points, visible)
+    def show_layers(self, *, points: bool, faces: bool) -> None:
+        """Show or hide points and faces; before they have data there is nothing to see."""
+        for layer, visible in ((self._points, points), (self._faces, faces)):
+            if layer.visible != visible:  # napari uploads it again even if nothing changes
+                layer.visible = visible
 
     def set_colours(self, ground: QColor, accent: QColor) -> None:
         """Colour the ground and the faces."""
@@ -184,9 +194,3 @@ class CloudCanvas(QWidget):
         self._viewer.hide()
         self._viewer.close()
         super().closeEvent(event)
-
-
-def _show(layer: Layer, visible: bool) -> None:
-    """Show or hide a layer; napari uploads it again even if nothing changes."""
-    if layer.visible != visible:
-        layer.visible = visible

@@ -30,13 +30,18 @@ from napari_graydet.gui.cloud_canvas import CloudCanvas
 from napari_graydet.gui.cloud_overlay import OverlayPicture
 from napari_graydet.gui.cloud_points import ShownCloud
 from napari_graydet.gui.cuboid import Cuboid, Handle, cuboid, moved
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.picking import meant, pick
-from napari_graydet.gui.projection import Projection
+from napari_graydet.gui.projection import Float, Projection
 from napari_graydet.gui.theme import ViewColours, mix, rgb
 
 EMPTY_TEXT = "Select an ROI to see its cloud"
-MAX_POINTS = 16_000
-"""Points shown: enough to fill a dock, and one frame stays under 0.1 s in software OpenGL."""
+WARM_UP_PAUSE = 400
+"""Milliseconds before and between the steps of `CloudView.warm_up`."""
+
+MAX_POINTS = 8_000
+"""Points shown: enough to fill a dock, and a new cloud with its frame stays under 0.1 s in software
+OpenGL."""
 
 
 class CloudView(QWidget):
@@ -71,6 +76,8 @@ class CloudView(QWidget):
         self._hovered: Handle | None = None
         self._held: Handle | None = None
         self._closed = False
+        self._warm = 0
+        self._warm_later = Deferred(self._warm_next, WARM_UP_PAUSE)
         self.setMinimumSize(200, 180)
         self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
         self.setToolTip(
@@ -137,6 +144,21 @@ class CloudView(QWidget):
             self._fit()
         self._show_cuboid()
 
+    def show_roi(
+        self, image: GrayImage | None, roi: RoiBox | None, box: GrayBox | None = None
+    ) -> None:
+        """Show the pixels of an ROI with its box: `set_cloud` and `set_box` in one go.
+
+        Raises
+        ------
+        GeometryError
+            If the ROI covers no pixel.
+        """
+        if not self._closed:
+            self._box = box
+            self.set_cloud(image, roi)
+            self._colour_points()
+
     def set_box(self, box: GrayBox | None, *, refresh_colours: bool = True) -> None:
         """Show a box, or none.
 
@@ -197,38 +219,58 @@ class CloudView(QWidget):
         """Ask for a dock's width and about the same height."""
         return QSize(360, 320)
 
+    def warm_up(self) -> None:
+        """Prepare to draw a first cloud, soon and in steps; does nothing the second time.
+
+        The first points and the first faces ever drawn have their shaders compiled, each longer
+        than a frame takes.
+        """
+        if self._warm == 0:
+            self._warm_later()
+
+    def _warm_next(self) -> None:
+        if self._shown is None and not self._closed:
+            self._canvas.show_layers(points=self._warm == 0, faces=self._warm == 1)
+            self._warm += 1
+            if self._warm <= 2:
+                self._warm_later()
+
     # drawing
 
     def _show_points(self, shown: ShownCloud) -> None:
-        self._canvas.set_points(shown.points, shown.spacing)
-        self._coloured = None
-        self._colour_points()
+        self._coloured = self._colour_key(shown)
+        self._canvas.set_points(shown.points, shown.spacing, self._painted(shown))
 
     def _show_cuboid(self) -> None:
         self._cuboid = None
         if self._shown is not None and self._box is not None:
             self._cuboid = cuboid(self._box, self._shown.space)
-        self._canvas.show_points(self._shown is not None)
-        self._canvas.set_faces(self._cuboid)
+        if self._cuboid is not None:
+            self._canvas.set_faces(self._cuboid)
+        self._canvas.show_layers(points=self._shown is not None, faces=self._cuboid is not None)
         self._redraw_overlay()
 
     def _colour_points(self) -> None:
         """Colour by gray, and by accent what is inside the box; only if something changed."""
-        shown, box, colours = self._shown, self._box, self._colours
-        if shown is None:
-            return
-        key = (shown, box and (box.roi, box.low.tobytes(), box.high.tobytes()), colours)
-        if key == self._coloured:
-            return
-        self._coloured = key
-        painted = shown.colours(box, rgb(colours.accent), on_dark=colours.dark)
-        self._canvas.set_point_colours(painted)
+        shown = self._shown
+        if shown is not None and self._coloured != self._colour_key(shown):
+            self._coloured = self._colour_key(shown)
+            self._canvas.set_point_colours(self._painted(shown))
+
+    def _colour_key(self, shown: ShownCloud) -> tuple[object, ...]:
+        """Return what the points' colours depend on."""
+        box = self._box
+        geometry = box and (box.roi, box.low.tobytes(), box.high.tobytes())
+        return shown, geometry, self._colours
+
+    def _painted(self, shown: ShownCloud) -> Float:
+        colours = self._colours
+        return shown.colours(self._box, rgb(colours.accent), on_dark=colours.dark)
 
     def _apply_colours(self) -> None:
         colours = self._colours = ViewColours.of(self, self._accent)
         ground = mix(colours.ground, QColor("black" if colours.dark else "white"), 0.35)
         self._canvas.set_colours(ground, colours.accent)
-        self._coloured = None
         self._colour_points()
         self._redraw_overlay()
 
@@ -342,6 +384,7 @@ class CloudView(QWidget):
         """Give the canvas and its layers back; afterwards the view shows nothing any more."""
         if not self._closed:
             self._closed = True
+            self._warm_later.drop()
             self._canvas.close()
         super().closeEvent(event)
 

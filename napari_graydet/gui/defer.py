@@ -7,6 +7,10 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 
+TURN = 15
+"""Milliseconds between two pieces of work that each cost a frame: mouse, keys and the frame itself
+come in between, so that the window never stands still for long."""
+
 
 class Deferred:
     """Calls a function once the event loop is idle, with the arguments of the last call only.

@@ -16,13 +16,14 @@ from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 
+from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError, MaskError
 from napari_graydet.gui.colors import class_color, label_color
 from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.defer import Deferred
+from napari_graydet.gui.defer import TURN, Deferred
 from napari_graydet.gui.links import Links
-from napari_graydet.gui.mask_model import Window
+from napari_graydet.gui.mask_model import MaskModel, Window
 from napari_graydet.project.schema import RoiRecord
 
 IMAGE, MASK, ROIS = "radiograph", "mask", "ROIs"
@@ -68,7 +69,8 @@ class Layers:
         self._on_tool = on_tool
         self._updating = False
         self._shown: list[tuple[object, ...]] = []
-        self._restore = Deferred(self._make)
+        self._pictured: GrayImage | None = None
+        self._restore = Deferred(self._make_next, TURN)
         self._show_later = Deferred(self._show_image)
         self._read_rois = Deferred(self._rois_edited)
         self._read_mask = Deferred(self._mask_painted)
@@ -108,33 +110,54 @@ class Layers:
 
     # Making and restoring -----------------------------------------------------------------------
 
-    def _make(self) -> None:
-        """Make the layers that are missing, from the record."""
+    @property
+    def complete(self) -> bool:
+        """Whether all three layers are there."""
+        return all(layer in self.viewer.layers for layer in (self.image, self.mask, self.rois))
+
+    def _make_next(self) -> None:
+        """Make one missing layer from the record, and the others in later turns.
+
+        A new layer, with its first frame, is the most expensive thing that napari does.
+        """
         session = self._session
         if session.image is None or session.masks is None:
             return
         with _Quiet(self):
             if self.image not in self.viewer.layers:
-                self.image = self.viewer.add_image(session.image.pixels, name=IMAGE)
-                self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
-                self.image.events.data.connect(self._on_image_data)
-                self._show_gray()
-            if self.mask not in self.viewer.layers:
-                self.mask = self.viewer.add_labels(
-                    session.masks.map.copy(), name=MASK, opacity=MASK_OPACITY
-                )
-                self._connect_mask(self.mask)
-            if self.rois not in self.viewer.layers:
-                text = {"string": "{caption}", "size": 10, "anchor": "upper_left"}
-                nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
-                self.rois = self.viewer.add_shapes(
-                    name=ROIS, ndim=2, text=text, features=nothing, opacity=1.0
-                )
-                self._connect_rois(self.rois)
-                self._shown = []
+                self._make_image(session.image)
+            elif self.mask not in self.viewer.layers:
+                self._make_mask(session.masks)
+            elif self.rois not in self.viewer.layers:
+                self._make_rois()
+        if not self.complete:
+            self._restore()
+            return
+        if self._pictured is not session.image:  # somebody went on meanwhile
+            self._show_image()
         self._show_classes()
         self._show_rois()
         self.use(self.tool)
+
+    def _make_image(self, image: GrayImage) -> None:
+        self.image = self.viewer.add_image(image.pixels, name=IMAGE)
+        self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
+        self.image.events.data.connect(self._on_image_data)
+        self._pictured = image
+        self._show_gray()
+
+    def _make_mask(self, masks: MaskModel) -> None:
+        self.mask = self.viewer.add_labels(masks.map.copy(), name=MASK, opacity=MASK_OPACITY)
+        self._connect_mask(self.mask)
+
+    def _make_rois(self) -> None:
+        text = {"string": "{caption}", "size": 10, "anchor": "upper_left"}
+        nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
+        self.rois = self.viewer.add_shapes(
+            name=ROIS, ndim=2, text=text, features=nothing, opacity=1.0
+        )
+        self._connect_rois(self.rois)
+        self._shown = []
 
     def _connect_mask(self, layer: Labels) -> None:
         layer.events.paint.connect(lambda _event: self._read_mask())
@@ -171,12 +194,14 @@ class Layers:
         if session.image is None or session.masks is None:
             self._clear()
             return
-        if not self._complete():
-            self._make()
+        if not self.complete:
+            self._restore()
+            return
         assert self.image is not None and self.mask is not None
         with _Quiet(self):
             new_size = self.image.data.shape != session.image.shape
             self.image.data = session.image.pixels
+            self._pictured = session.image
             self._show_gray()
             self.mask.data = session.masks.map.copy()
             self._shown = []
@@ -189,9 +214,6 @@ class Layers:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
         self.image = self.mask = self.rois = None
-
-    def _complete(self) -> bool:
-        return all(layer in self.viewer.layers for layer in (self.image, self.mask, self.rois))
 
     def _show_gray(self) -> None:
         image = self._session.image

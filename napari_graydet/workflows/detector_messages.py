@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def message_bytes(message: Message) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def read_message(stream: BinaryIO) -> Message | None:
+def read_message(stream: IO[bytes]) -> Message | None:
     """Return the next message of a stream, None at its end.
 
     The pixels that follow a message with an image stand under its key "image".
@@ -102,6 +102,7 @@ def error_message(error: Exception) -> Message:
 
 def error_of(message: Message) -> GraydetError:
     """Return the error of a message."""
-    kind = getattr(errors, message["error"], None)
-    known = isinstance(kind, type) and issubclass(kind, GraydetError)
-    return kind(message["message"]) if known else ModelError(message["message"])
+    kind = getattr(errors, message["error"], ModelError)
+    if not (isinstance(kind, type) and issubclass(kind, GraydetError)):
+        kind = ModelError
+    return kind(message["message"])

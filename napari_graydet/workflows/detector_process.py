@@ -231,10 +231,8 @@ class _Child:
 
 def _window_flags() -> dict[str, Any]:
     """Keep Windows from opening a console, and let the window go first there, too."""
-    if sys.platform != "win32":
-        return {}
-    flags = subprocess.CREATE_NO_WINDOW | subprocess.BELOW_NORMAL_PRIORITY_CLASS
-    return {"creationflags": flags}
+    names = ("CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")  # 0 elsewhere
+    return {"creationflags": sum(getattr(subprocess, name, 0) for name in names)}
 
 
 class _Remote:

@@ -27,6 +27,7 @@ CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModi
 def opened(folder: Path) -> Hands:
     hands = Hands(open_window(folder))
     hands.wait(lambda: hands.session.image is not None, "the first image")
+    hands.wait(lambda: hands.desk.layers.complete, "its layers")
     hands.wait_idle()
     return hands
 

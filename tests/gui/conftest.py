@@ -29,6 +29,7 @@ class Window:
         self.controller.detection._factory = predictor
         self.controller.open_folder(folder)
         self.wait(lambda: self.session.image is not None and self.session.job is None)
+        self.wait(lambda: self.desk.layers.complete)
 
     def wait(self, condition: Callable[[], Any]) -> None:
         self.qtbot.waitUntil(lambda: bool(condition()), timeout=60000)

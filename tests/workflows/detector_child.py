@@ -1,13 +1,12 @@
-"""A detector process with detectors that need no weights (see test_detector_process.py).
-
-python -m tests.workflows.detector_child
-"""
+"""A detector process with detectors that need no weights: `COMMAND` starts it."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
+from pathlib import Path
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
@@ -16,6 +15,14 @@ from napari_graydet.workflows import predict
 from napari_graydet.workflows.detector_server import own_streams, serve
 from napari_graydet.workflows.predict import Predictor
 from tests.workflows.fakes import BrightHalf, FakeRois, proposal
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (
+    sys.executable, "-c",
+    f"import sys; sys.path.insert(0, {str(ROOT)!r});"
+    "from tests.workflows.detector_child import main; main()",
+)  # fmt: skip
+FOUND = [proposal(2, 3, 20, 30), proposal(25.125, 5, 55, 39, "lung", 0.1 + 0.2)]
 
 
 class Actor(FakeRois):
@@ -38,6 +45,5 @@ class Actor(FakeRois):
         return super().detect(image, min_score=min_score)
 
 
-if __name__ == "__main__":
-    found = [proposal(2, 3, 20, 30), proposal(25.125, 5, 55, 39, "lung", 0.1 + 0.2)]
-    serve(Predictor(roi_detector=Actor(found), box_detector=BrightHalf()), *own_streams())
+def main() -> None:
+    serve(Predictor(roi_detector=Actor(FOUND), box_detector=BrightHalf()), *own_streams())

@@ -33,11 +33,8 @@ from napari_graydet.workflows.detector_process import (
     ProcessPredictor,
 )
 from napari_graydet.workflows.predict import Predictor, predict_project
-from tests.workflows.fakes import BrightHalf, FakeRois, proposal
-
-ROOT = Path(__file__).parents[2]
-CHILD = (sys.executable, "-m", "tests.workflows.detector_child")
-FOUND = [proposal(2, 3, 20, 30), proposal(25.125, 5, 55, 39, "lung", 0.1 + 0.2)]
+from tests.workflows.detector_child import COMMAND, FOUND, ROOT
+from tests.workflows.fakes import BrightHalf, FakeRois
 
 
 def image_of(name: str = "a.png", seed: int = 0) -> GrayImage:
@@ -46,17 +43,14 @@ def image_of(name: str = "a.png", seed: int = 0) -> GrayImage:
 
 
 def make_process() -> DetectorProcess:
-    return DetectorProcess(DetectorSettings(), command=CHILD)
+    return DetectorProcess(DetectorSettings(), command=COMMAND)
 
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[DetectorProcess]:
-    before = Path.cwd()
-    os.chdir(ROOT)  # the child's module is one of these tests
     process = make_process()
     yield process
     process.close()
-    os.chdir(before)
 
 
 @pytest.fixture
@@ -101,6 +95,7 @@ def test_pixels_are_sent_once_per_image(predictor: ProcessPredictor) -> None:
 
 
 def test_errors_cross_as_what_they_are(predictor: ProcessPredictor) -> None:
+    predictor.predict(image_of())
     pid = predictor._process.pid
     with pytest.raises(WeightsError, match="These weights are damaged; choose others"):
         predictor.predict(image_of("weights.png"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -29,6 +30,9 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
+CLOUD_PAUSE = 30
+"""Milliseconds from a change to the cloud: the frame of the image comes first."""
+
 CUBOID_PAUSE = 150
 """Milliseconds: a frame of the cloud costs more than the mask may wait for in a drag."""
 
@@ -42,7 +46,7 @@ class BoxPanel(Panel):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._filling = False
-        self._cloud_of: tuple[object, ...] | None = None
+        self._values_of: tuple[object, ...] | None = None
         self._color = ""
         self.cloud = CloudView()
         self.histogram = HistogramView()
@@ -55,6 +59,9 @@ class BoxPanel(Panel):
         layout.addLayout(self._options_row())
         self._facts = dim()
         self._facts.setWordWrap(True)
+        self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Always two lines: if the cloud changed its size with the text, it had to be drawn anew.
+        self._facts.setMinimumHeight(2 * self._facts.fontMetrics().lineSpacing())
         layout.addWidget(self._facts)
         self._connect_views()
         session = self.session
@@ -62,13 +69,14 @@ class BoxPanel(Panel):
             self.links.add(signal, self._show_later)
         self.links.add(session.mask_changed, self._follow)
         self.links.add(session.alternatives_changed, self._show_later)
+        self.links.add(session.image_changed, self.cloud.warm_up)
         self._show()
 
     def shutdown(self) -> None:
         """Stop following and close the second canvas."""
         super().shutdown()
-        self._show_later.drop()
-        self._show_cuboid.drop()
+        for deferred in (self._show_later, self._show_cloud, self._show_cuboid):
+            deferred.drop()
         self.cloud.close()
 
     def _range_row(self) -> QHBoxLayout:
@@ -128,6 +136,7 @@ class BoxPanel(Panel):
     def _connect_views(self) -> None:
         controller = self.controller
         self._show_later = Deferred(self._show)
+        self._show_cloud = Deferred(self._draw_cloud, CLOUD_PAUSE)
         self._show_cuboid = Deferred(self._follow_cuboid, CUBOID_PAUSE)
         # At once, not deferred: Qt merges mouse moves, and histogram and mask then share one frame.
         self.histogram.range_dragged.connect(controller.preview_range)
@@ -155,14 +164,10 @@ class BoxPanel(Panel):
 
     def _show(self) -> None:
         session = self.session
-        box, roi, image = session.shown_box, session.roi, session.image
-        extent = None
-        if roi is not None and image is not None:
-            extent = _inside(roi.roi_box, image.shape)
+        box, roi, image, extent = session.shown_box, session.roi, session.image, self._extent()
         key = (session.image_id, extent)
-        if key != self._cloud_of:
-            self._cloud_of = key
-            self.cloud.set_cloud(image if extent else None, extent)
+        if key != self._values_of:
+            self._values_of = key
             if image is not None and extent is not None:
                 self.histogram.set_values(image.pixels[extent.slices(image.shape)], image.scale)
             else:
@@ -170,11 +175,21 @@ class BoxPanel(Panel):
         color = label_color(roi.label, session.classes) if roi is not None else self._color
         if color != self._color:
             self._color = color
-            self.cloud.set_accent(QColor(color))
             self.histogram.set_accent(QColor(color))
-        self.cloud.set_box(box.gray_box() if box else None)
         self._show_numbers(box)
         self._show_options(box)
+        self._show_cloud()
+
+    def _draw_cloud(self) -> None:
+        box, image, extent = self.session.shown_box, self.session.image, self._extent()
+        if self._color:
+            self.cloud.set_accent(QColor(self._color))
+        self.cloud.show_roi(image, extent, box.gray_box() if box else None)
+
+    def _extent(self) -> RoiBox | None:
+        """Return the selected ROI where it lies in the image."""
+        roi, image = self.session.roi, self.session.image
+        return _inside(roi.roi_box, image.shape) if roi and image else None
 
     def _show_numbers(self, box: BoxRecord | None) -> None:
         image = self.session.image
@@ -195,8 +210,7 @@ class BoxPanel(Panel):
 
     def _whole(self) -> tuple[int | None, int | None]:
         """Return all grays of the ROI, to drag from where there is no box yet."""
-        roi, image = self.session.roi, self.session.image
-        extent = _inside(roi.roi_box, image.shape) if roi and image else None
+        image, extent = self.session.image, self._extent()
         if image is None or extent is None:
             return None, None
         values = image.pixels[extent.slices(image.shape)]

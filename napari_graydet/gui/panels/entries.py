@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from napari_graydet.errors import GraydetError
 from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.images import THUMBNAIL, Thumbnail, read_entry_image, thumbnail_of
 from napari_graydet.gui.links import Links
 from napari_graydet.project.schema import ImageEntry, State
@@ -22,6 +23,9 @@ STATE_ROLE = ID_ROLE + 1
 TILE = QSize(106, 116)
 CHUNK = 8
 """Thumbnails read per piece of background work: those scrolled to come first."""
+
+PAUSE = 300
+"""Milliseconds until thumbnails are read: the image comes first, and a worker slows its frames."""
 
 STATES: dict[State, tuple[str, str, str]] = {
     State.NEW: ("#8b949e", "○", "new"),
@@ -46,6 +50,7 @@ class EntriesModel(QAbstractListModel):
         self._thumbnails: dict[int, QPixmap | None] = {}
         self._wanted: deque[int] = deque()
         self._reading = False
+        self._read_later = Deferred(self._read_some, PAUSE)
         self._links = Links()
         self._links.add(self._session.project_changed, self._reset_thumbnails)
         self._links.add(self._session.entries_changed, self._fill)
@@ -55,6 +60,7 @@ class EntriesModel(QAbstractListModel):
     def close(self) -> None:
         """Stop following the session."""
         self._links.close()
+        self._read_later.drop()
         self._wanted.clear()
 
     def filter(self, state: State | None) -> None:
@@ -114,7 +120,7 @@ class EntriesModel(QAbstractListModel):
         if image_id not in self._thumbnails:
             self._thumbnails[image_id] = None
             self._wanted.append(image_id)
-            self._read_some()
+            self._read_later()
         return self._thumbnails[image_id]
 
     def _read_some(self) -> None:

@@ -9,7 +9,9 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
     QProgressBar,
+    QSizePolicy,
     QSlider,
+    QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -37,8 +39,7 @@ class ToolsBar(Panel):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
-        layout.addLayout(self._detect_row())
-        layout.addWidget(self._progress_row())
+        layout.addWidget(self._job_rows())
         layout.addLayout(self._tool_row())
         layout.addWidget(self._brush_row())
         session = self.session
@@ -51,7 +52,15 @@ class ToolsBar(Panel):
         self._show_history()
         self._show_tool()
 
-    def _detect_row(self) -> QHBoxLayout:
+    def _job_rows(self) -> QWidget:
+        """Return one row for two: while something runs, there is nothing to start."""
+        self._rows = QStackedWidget()
+        self._rows.addWidget(self._detect_row())
+        self._rows.addWidget(self._progress_row())
+        self._rows.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        return self._rows
+
+    def _detect_row(self) -> QWidget:
         detection = self.controller.detection
         self.detect = button(
             "Detect", "Propose ROIs and 3D boxes for this image; work by hand stays",
@@ -62,10 +71,12 @@ class ToolsBar(Panel):
         )
         on_click(self.detect, detection.image)
         on_click(self.detect_all, detection.all)
-        row = QHBoxLayout()
+        page = QWidget()
+        row = QHBoxLayout(page)
+        row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.detect, 1)
         row.addWidget(self.detect_all, 1)
-        return row
+        return page
 
     def _progress_row(self) -> QWidget:
         self._progress = QWidget()
@@ -146,7 +157,7 @@ class ToolsBar(Panel):
 
     def _show_job(self) -> None:
         job = self.session.job
-        self._progress.setVisible(job is not None)
+        self._rows.setCurrentIndex(int(job is not None))
         ready = job is None and self.session.image is not None
         self.detect.setEnabled(ready)
         self.detect_all.setEnabled(job is None and bool(self.session.entries))
