@@ -270,6 +270,7 @@ def _run(
 ) -> JobResult:
     from napari_graydet.models.device import choose_device
 
+    device = choose_device(series.device).type
     data, names = _digests(series, job), series.training_names(job.n, job.seed)
     task = Task(
         train=series.pool.subset(names),
@@ -296,7 +297,7 @@ def _run(
         steps=dict(trained.steps),
         training=trained.cost,
         inference=inference,
-        device=choose_device(series.device).type,
+        device=device,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         versions={name: version(name) for name in ("napari-graydet", "torch", "numpy")},
     )
