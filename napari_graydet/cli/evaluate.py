@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain
+from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain, tell
 from napari_graydet.cli.options import BoxWeights, Debug, Device, Json, RoiWeights, numbers
 from napari_graydet.cli.progress import progress_bar
 from napari_graydet.cli.project import opened
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from napari_graydet.workflows.dataset import Dataset
+    from napari_graydet.workflows.events import OnProgress, Progress
     from napari_graydet.workflows.report import Report
 
 
@@ -136,6 +139,19 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    write_masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the mask of each image as PNG, numbered in the order of the table; "
+            "label ids count the classes from 1.",
+            show_default=False,
+        ),
+    ] = None,
+    events: Annotated[
+        bool,
+        typer.Option("--events", help="With --json: tell each image in a line of its own first."),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
@@ -146,6 +162,8 @@ def evaluate(
     go on.
     """
     from napari_graydet.workflows.evaluate import evaluate as run
+    from napari_graydet.workflows.evaluate import ignore_masks
+    from napari_graydet.workflows.mask_folder import MaskFolder
     from napari_graydet.workflows.project_method import method_of
     from napari_graydet.workflows.report import check_ending, write_report
 
@@ -172,13 +190,34 @@ def evaluate(
         device=device,
         notice=complain,
     )
-    with progress_bar("Evaluating") as show:
-        report = run(method, data, true_rois=true_rois, split=side, on_progress=show)
+    keep = ignore_masks if write_masks is None else MaskFolder(write_masks, data).keep
+    with _tell_images() if events else progress_bar("Evaluating") as show:
+        report = run(method, data, true_rois=true_rois, split=side, on_masks=keep, on_progress=show)
+    for notice in report.notices:
+        complain(notice)
     for row in report.failed:
         complain(f"{row.image}: {row.error}")
     if out is not None:
         write_report(report, out)
     return Result(report.document(), _text(report), BAD_INPUT if report.failed else OK)
+
+
+@contextmanager
+def _tell_images() -> Iterator[OnProgress]:
+    """Give a callback that tells each image as a line of JSON."""
+
+    def show(progress: Progress) -> None:
+        tell(
+            {
+                "event": "image",
+                "image": progress.name,
+                "done": progress.done,
+                "total": progress.total,
+                "error": progress.message or None,
+            }
+        )
+
+    yield show
 
 
 def _of_project(project: Path, split: Side | None) -> tuple[Dataset, str]:

@@ -7,7 +7,7 @@ An image that cannot be read or segmented becomes a row with an error; the other
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from napari_graydet.core.matching import average_precision
 from napari_graydet.core.proposals import RoiProposal
@@ -24,7 +24,7 @@ from napari_graydet.workflows.events import (
     never_cancel,
     one_line,
 )
-from napari_graydet.workflows.methods import FindsRois, Method
+from napari_graydet.workflows.methods import FindsRois, Mask, Method
 from napari_graydet.workflows.predict import UNLABELLED
 from napari_graydet.workflows.report import Report
 from napari_graydet.workflows.scoring import LabelResult, Row, counted_label, score
@@ -34,6 +34,13 @@ __all__ = ["Report", "Row", "evaluate"]
 Detections = tuple[list[RoiBox], list[RoiProposal]]
 """True ROIs and proposals of one image and label."""
 
+OnMasks = Callable[[str, dict[str, Mask]], None]
+"""Gets the name of an image and its masks by label, as they are scored."""
+
+
+def ignore_masks(name: str, masks: dict[str, Mask]) -> None:
+    """Take masks and do nothing."""
+
 
 def evaluate(
     method: Method,
@@ -41,6 +48,7 @@ def evaluate(
     *,
     true_rois: bool = False,
     split: str = "all",
+    on_masks: OnMasks = ignore_masks,
     on_progress: OnProgress = ignore_progress,
     should_cancel: ShouldCancel = never_cancel,
 ) -> Report:
@@ -56,6 +64,8 @@ def evaluate(
         Give the method the true ROIs instead of letting it find them.
     split
         Which side the images are, for the report: "test", "validation", "all".
+    on_masks
+        Called with the masks of each image that could be segmented.
     on_progress, should_cancel
         Called after, and asked before, each image.
 
@@ -74,12 +84,12 @@ def evaluate(
         If the user stopped.
     """
     known = method.labels  # loads the models: broken ones fail once, not once per image
-    _check(dataset, known)
+    notices = _check(dataset, known)
     rows: list[Row] = []
     found: dict[str, list[Detections]] = {label: [] for label in dataset.classes}
     for done, case in enumerate(dataset.cases, start=1):
         check_cancelled(should_cancel)
-        measured, detections = _measured(method, case, dataset.classes, true_rois)
+        measured, detections = _measured(method, case, dataset.classes, true_rois, on_masks)
         rows += measured
         for label, detection in detections.items():
             found[label].append(detection)
@@ -92,30 +102,34 @@ def evaluate(
         true_rois=true_rois,
         rows=tuple(rows),
         average_precision=precision,
+        notices=notices,
     )
 
 
-def _check(dataset: Dataset, known: Sequence[str]) -> None:
+def _check(dataset: Dataset, known: Sequence[str]) -> tuple[str, ...]:
+    """Return a notice of the classes that the method cannot find."""
     if not dataset.cases:
         raise DatasetError("Expected images with true masks to evaluate on, got none.")
-    if UNLABELLED not in dataset.classes and not set(known) & set(dataset.classes):
+    unknown = [name for name in dataset.classes if name not in (*known, UNLABELLED)]
+    if len(unknown) == len(dataset.classes):
         raise DatasetError(
-            f"The method knows {', '.join(known)}, but the masks are of "
-            f"{', '.join(dataset.classes)}; name their class as the method does."
+            f"The method knows {', '.join(known)}, but the masks are of {', '.join(unknown)}; "
+            "name their class as the method does."
         )
+    return (f"The method does not know {' and '.join(unknown)}.",) if unknown else ()
 
 
 def _measured(
-    method: Method, case: Case, classes: Sequence[str], true_rois: bool
+    method: Method, case: Case, classes: Sequence[str], true_rois: bool, on_masks: OnMasks
 ) -> tuple[list[Row], dict[str, Detections]]:
     try:
-        return _measure(method, case, true_rois)
+        return _measure(method, case, true_rois, on_masks)
     except IMAGE_ERRORS as error:
         return [Row(case.name, label, one_line(error)) for label in classes], {}
 
 
 def _measure(
-    method: Method, case: Case, true_rois: bool
+    method: Method, case: Case, true_rois: bool, on_masks: OnMasks
 ) -> tuple[list[Row], dict[str, Detections]]:
     """Return the rows of one image, and its true and found ROIs by label."""
     samples = case.samples()
@@ -126,11 +140,13 @@ def _measure(
     seconds = time.perf_counter() - start
     ideal = result if true_rois or result.explained is None else method.segment(image, truth)
     counted = {sample.label: counted_label(sample.label, method.labels) for sample in samples}
+    of_label = {label: LabelResult.of(result, name, image.shape) for label, name in counted.items()}
+    on_masks(case.name, {label: found.mask for label, found in of_label.items()})
     rows = [
         score(
             case.name,
             sample,
-            LabelResult.of(result, counted[sample.label], image.shape),
+            of_label[sample.label],
             LabelResult.of(ideal, counted[sample.label], image.shape),
             true_rois=true_rois,
             seconds=seconds,

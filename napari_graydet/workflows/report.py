@@ -31,13 +31,15 @@ HEADINGS = {
     "interval_iou": "interval IoU",
     "explained": "explained",
     "roi_iou": "ROI IoU",
-    "loss_roi": "loss: ROI",
-    "loss_range": "range",
-    "loss_representation": "representation",
-    "loss_refinement": "refinement",
-    "seconds": "s",
+    "loss_roi": "loss by ROI",
+    "loss_range": "loss by range",
+    "loss_representation": "loss by representation",
+    "loss_refinement": "loss by refinement",
 }
-"""Figures of a row, in the order of tables, and what they are called there."""
+"""Figures of a row, in the order of tables, and what they are called there.
+
+Time is none of them: the same data and models give the same report.
+"""
 
 SUMMARY_HEADINGS = HEADINGS | {"missed": "missed", "map50": "mAP50"}
 
@@ -70,6 +72,8 @@ class Report:
         One per image and label.
     average_precision
         AP50 of the ROIs by label; empty if the method finds none, None without a true ROI.
+    notices
+        What the user should know, one line each.
     """
 
     method: str
@@ -78,6 +82,7 @@ class Report:
     true_rois: bool
     rows: tuple[Row, ...]
     average_precision: Mapping[str, float | None] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -104,7 +109,7 @@ class Report:
         overlaps = [value for row in rows for value in row.roi_ious]
         figures["roi_iou"] = _mean(overlaps)
         figures["interval_iou"] = _mean([value for row in rows for value in row.interval_ious])
-        missed = sum(row.missed for row in rows)
+        missed = sum(row.missed or 0 for row in rows)
         figures["missed"] = Mean(missed / len(overlaps) if overlaps else None, len(overlaps))
         figures["map50"] = _mean(
             [v for name, v in self.average_precision.items() if label in (None, name)]
@@ -120,6 +125,7 @@ class Report:
             "split": self.split,
             "true_rois": self.true_rois,
             "images": self.images,
+            "notices": list(self.notices),
             "failed": [{"image": row.image, "error": row.error} for row in self.failed],
             "labels": {label: _plain(self.means(label)) for label in self.labels},
             "all": _plain(self.means()),

@@ -103,8 +103,10 @@ class Row:
         return _mean(self.interval_ious)
 
     @property
-    def missed(self) -> int:
-        """Number of true parts that were missed."""
+    def missed(self) -> int | None:
+        """Number of true parts that were missed; None where no ROIs were looked for."""
+        if self.rois is None:
+            return None
         return sum(value < MISSED_BELOW for value in self.roi_ious)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +85,16 @@ def test_a_method_without_boxes(data: Dataset) -> None:
 def test_the_same_data_give_the_same_report(data: Dataset) -> None:
     method = GraydetMethod(fake_predictor(AROUND))
     first, second = (evaluate(method, data) for _ in range(2))
-    assert [replace(row, seconds=None) for row in first.rows] == [
-        replace(row, seconds=None) for row in second.rows
-    ]
+    assert first.json() == second.json()
+    assert first.markdown() == second.markdown()
+
+
+def test_classes_that_the_method_cannot_find_are_named(tmp_path: Path) -> None:
+    data = from_folders(*make_folders(tmp_path, 1), classes=["bone", "tooth"])
+    save(tmp_path / "masks" / "a0.png", truth().astype(np.uint8) * 2)
+    report = evaluate(GraydetMethod(fake_predictor(AROUND)), data)
+    assert report.notices == ("The method does not know tooth.",)
+    assert [row.iou for row in report.rows] == [0, 0]  # a bone where there is none, no tooth
 
 
 def test_classes_are_scored_each_for_itself(tmp_path: Path) -> None:

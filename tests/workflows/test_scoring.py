@@ -179,7 +179,7 @@ def test_true_rois_leave_nothing_to_say_about_found_ones() -> None:
     (roi,) = sample(truth()).rois
     result = said(truth(), boxes((roi, 100, 255)))
     row = score("a", sample(truth()), result, result, true_rois=True)
-    assert (row.rois, row.roi_iou, row.missed, row.loss_roi) == (None, None, 0, 0)
+    assert (row.rois, row.roi_iou, row.missed, row.loss_roi) == (None, None, None, 0)
     assert row.interval_iou is not None
 
 

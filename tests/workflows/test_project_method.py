@@ -1,0 +1,87 @@
+"""Which weights a project's method uses, and which side of its split is scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_graydet.errors import DatasetError, ProjectError, WeightsError
+from napari_graydet.project import splits
+from napari_graydet.project.models import ModelRegistry
+from napari_graydet.workflows import project_method
+from napari_graydet.workflows.dataset import Dataset, from_folders
+from napari_graydet.workflows.project_method import method_of, side_of_project
+from tests.workflows.folders import make_folders
+
+
+def trained(folder: Path, *kinds: str) -> str:
+    """A finished run with files in the place of weights."""
+    registry = ModelRegistry(folder)
+    entry = registry.begin(kinds, preset="fast", seed=0, request={}, versions={})
+    for kind in kinds:
+        registry.weights_path(entry.id, kind).write_bytes(kind.encode())
+    return registry.end(entry, "done").id
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What the models would be loaded from."""
+    seen: dict[str, object] = {}
+
+    def refiner(source: object, *_: object) -> None:
+        seen["refiner"] = source
+
+    def predictor(folder: object, roi: object, boxes: object, *_: object, **__: object) -> object:
+        seen.update(folder=folder, roi=roi, boxes=boxes)
+        return object()
+
+    monkeypatch.setattr(project_method, "_refiner", refiner)
+    monkeypatch.setattr(project_method, "predictor_of", predictor)
+    return seen
+
+
+def test_without_a_project_nothing_is_chosen(asked: dict[str, object]) -> None:
+    method_of(None)
+    assert asked == {"folder": None, "roi": None, "boxes": None, "refiner": None}
+
+
+def test_a_model_of_the_project_gives_what_it_has(asked: dict[str, object], tmp_path: Path) -> None:
+    run = trained(tmp_path, "roi", "refiner")
+    registry = ModelRegistry(tmp_path)
+    method_of(tmp_path, model=run, roi_source="mine.safetensors")
+    assert asked == {
+        "folder": tmp_path,  # whose box detector in use is taken
+        "roi": "mine.safetensors",
+        "boxes": None,
+        "refiner": registry.weights_path(run, "refiner"),
+    }
+    method_of(tmp_path)
+    assert asked["refiner"] is None  # trained, but not in use
+    with pytest.raises(ProjectError, match="no model '0009'"):
+        method_of(tmp_path, model="0009")
+
+
+def test_a_refiner_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(WeightsError) as error:
+        method_of(None, refiner_source=tmp_path / "x.safetensors")
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Dataset:
+    return from_folders(*make_folders(tmp_path, 8))
+
+
+def test_sides_of_a_project(data: Dataset, tmp_path: Path) -> None:
+    assert side_of_project(data, tmp_path, "all") is data
+    with pytest.raises(DatasetError, match="no split yet"):
+        side_of_project(data, tmp_path, "validation")
+    split = splits.frozen(tmp_path, data.patients, seed=0)
+    held_out = side_of_project(data, tmp_path, "validation")
+    assert {case.name for case in held_out.cases} == set(split.validation)
+    rest = data.subset(split.train)  # the held-out ones are accepted no longer
+    with pytest.raises(DatasetError, match="No validation image"):
+        side_of_project(rest, tmp_path, "validation")
+    assert side_of_project(rest, tmp_path, "train").digest == rest.digest
