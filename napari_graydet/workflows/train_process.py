@@ -1,15 +1,12 @@
 """A training in a process of its own: the same command as the command line, read line by line.
 
-CUDA memory comes back only when a process ends, and a crash in a training must not take the window
-down; so whoever has a window trains through here.
+Whoever has a window trains through here.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,14 +15,9 @@ from types import FrameType
 from typing import Any
 
 from napari_graydet.project.models import STOP_FILE
+from napari_graydet.workflows.command_process import PATIENCE_SECONDS, CommandProcess
 from napari_graydet.workflows.events import ShouldCancel
 from napari_graydet.workflows.training_events import ENDS, Event, event_of
-
-PATIENCE_SECONDS = 20.0
-"""How long a training that was asked to stop may take to write its last checkpoint."""
-
-_QT_PATHS = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR", "QT_PLUGIN_PATH")
-"""A window's own; a child process with other libraries must not find them."""
 
 
 @contextmanager
@@ -55,13 +47,15 @@ def stop_signals() -> Iterator[ShouldCancel]:
             signal.signal(number, handler)
 
 
-class TrainProcess:
+class TrainProcess(CommandProcess):
     """A running training.
 
     Parameters
     ----------
     arguments
         What follows ``napari-graydet train``: part, project, options; ``--json`` is added.
+    command
+        Program and first arguments instead of our own (for tests).
 
     Attributes
     ----------
@@ -69,25 +63,13 @@ class TrainProcess:
         Of the run, None until its start event was read.
     """
 
-    def __init__(self, arguments: Sequence[str | Path]) -> None:
+    def __init__(
+        self, arguments: Sequence[str | Path], *, command: Sequence[str] | None = None
+    ) -> None:
         self.run_id: str | None = None
         self.folder: Path | None = None
-        self._errors: list[str] = []
         self._cancelled = False
-        environment = {k: v for k, v in os.environ.items() if k not in _QT_PATHS}
-        environment["PYTHONUNBUFFERED"] = "1"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "napari_graydet", "train", *map(str, arguments), "--json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            encoding="utf-8",
-            errors="replace",
-        )
-        # Somebody has to empty the pipe of errors, or a talkative library would block the child.
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
+        super().__init__(["train", *arguments, "--json"], command=command)
 
     def events(self) -> Iterator[Event]:
         """Yield the events as they come, to the end of the process; call it once, in any thread.
@@ -96,8 +78,7 @@ class TrainProcess:
         one (bad input, a kill, a crash), it is made here.
         """
         ended = False
-        assert self._process.stdout is not None  # a pipe
-        for line in self._process.stdout:
+        for line in self.lines():
             event = event_of(line)
             if event is None:
                 continue
@@ -107,8 +88,7 @@ class TrainProcess:
                     self._put_stop_file()
             ended = ended or event["event"] in ENDS
             yield event
-        code = self._process.wait()
-        self._reader.join(timeout=5)
+        code = self.wait()
         if not ended:
             yield self._end_of(code)
 
@@ -118,44 +98,24 @@ class TrainProcess:
         if self.folder is not None:
             self._put_stop_file()
         elif os.name == "posix":
-            self._process.terminate()  # a wish, too: see `stop_signals`
+            self.terminate()  # a wish, too: see `stop_signals`
 
     def close(self, patience: float = PATIENCE_SECONDS) -> None:
         """Stop the training and wait for its end; kill it if that takes too long."""
-        if self._process.poll() is None:
+        if self.is_running:
             self.cancel()
-            try:
-                self._process.wait(patience)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is alive."""
-        return self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
+        self._reap(patience)
 
     def _put_stop_file(self) -> None:
         assert self.folder is not None
         with suppress(OSError):
             (self.folder / STOP_FILE).touch()
 
-    def _read_errors(self) -> None:
-        assert self._process.stderr is not None  # a pipe
-        for line in self._process.stderr:
-            if line.strip():
-                self._errors = [*self._errors[-20:], line.strip()]
-
     def _end_of(self, code: int) -> Event:
         """Return the end event of a process that told none."""
         if self._cancelled:
             return {"event": "cancelled", "run": self.run_id, "message": "Stopped."}
-        said = self._errors[-1].removeprefix("napari-graydet: ") if self._errors else ""
+        said = self.complaint
         if code < 0:
             said = f"The training was killed (signal {-code}); it can be resumed. {said}".strip()
         message = said or f"The training ended with status {code} and no message."
