@@ -5,14 +5,15 @@ set -euo pipefail
 
 packages=(python3-venv xvfb xauth libgl1 libegl1 libgl1-mesa-dri libxkbcommon-x11-0 libdbus-1-3
     libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-xinerama0 libxcb-shape0
-    libxcb-cursor0)
+    libxcb-cursor0 libglib2.0-0 libfontconfig1 fonts-dejavu-core)
 
 command -v dpkg-query >/dev/null 2>&1 || exit 0 # macOS, Windows and other Linux bring their own
 
 missing=()
 for package in "${packages[@]}"; do
-    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
-    [ "$status" = "install ok installed" ] || missing+=("$package")
+    # newer releases have some libraries under a second name, for their 64-bit times
+    status=$(dpkg-query -W -f='${Status}\n' "$package" "${package}t64" 2>/dev/null || true)
+    [[ "$status" == *"install ok installed"* ]] || missing+=("$package")
 done
 # a Python that is not Debian's brings its own venv
 if python3 -c "import ensurepip" 2>/dev/null; then
