@@ -39,6 +39,16 @@ BoxWeights = Annotated[
         show_default=False,
     ),
 ]
+RefinerWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--refiner",
+        help="Correct the masks of the boxes with this refiner: a weights file; default: none.",
+        rich_help_panel=_MODELS,
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 
 
 def numbers(text: str, count: int, what: str) -> list[float]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain
-from napari_graydet.cli.options import BoxWeights, Debug, Device, Json, Project, RoiWeights
+from napari_graydet.cli.options import (
+    BoxWeights,
+    Debug,
+    Device,
+    Json,
+    Project,
+    RefinerWeights,
+    RoiWeights,
+)
 from napari_graydet.cli.progress import progress_bar
 from napari_graydet.cli.project import opened
 
@@ -17,6 +25,7 @@ def predict(
     project: Project,
     roi_weights: RoiWeights = None,
     box_weights: BoxWeights = None,
+    refiner: RefinerWeights = None,
     device: Device = "auto",
     json: Json = False,
     debug: Debug = False,
@@ -28,7 +37,9 @@ def predict(
     from napari_graydet.workflows.predict import predict_project
     from napari_graydet.workflows.train import predictor_of
 
-    predictor = predictor_of(project, roi_weights, box_weights, device, notice=complain)
+    predictor = predictor_of(
+        project, roi_weights, box_weights, device, refiner_source=refiner, notice=complain
+    )
     with opened(project) as store:
         with progress_bar("Predicting") as show:
             report = predict_project(store, predictor, on_progress=show)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain
-from napari_graydet.cli.options import BoxWeights, Debug, Device, Json, RoiWeights, numbers
+from napari_graydet.cli.options import (
+    BoxWeights,
+    Debug,
+    Device,
+    Json,
+    RefinerWeights,
+    RoiWeights,
+    numbers,
+)
 from napari_graydet.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -101,6 +109,7 @@ def segment(
     ] = None,
     roi_weights: RoiWeights = None,
     box_weights: BoxWeights = None,
+    refiner: RefinerWeights = None,
     device: Device = "auto",
     json: Json = False,
     debug: Debug = False,
@@ -117,7 +126,9 @@ def segment(
         report = segment_files(
             images,
             out,
-            predictor=Predictor(roi_weights, box_weights, device, notice=complain),
+            predictor=Predictor(
+                roi_weights, box_weights, device, refiner_source=refiner, notice=complain
+            ),
             on_notice=complain,
             on_progress=show,
             roi=_rois(roi),

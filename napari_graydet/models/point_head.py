@@ -27,6 +27,9 @@ CONTEXT = CHANNELS + 2 * len(SIGMAS) + 1
 CLOUD_SIDE = 32
 """The global feature is that of a regular grid of CLOUD_SIDE x CLOUD_SIDE points."""
 
+TRUNK = ("input_tnet", "mlp1", "feature_tnet", "mlp2", "mlp3")
+"""The layers that make PointNet's point features."""
+
 _REFERENCE = 128
 
 
@@ -64,8 +67,13 @@ class PointHead(nn.Module):
 
     def take_trunk(self, network: PointNet) -> None:
         """Start from the point features of a box detector (a copy)."""
-        for name in ("input_tnet", "mlp1", "feature_tnet", "mlp2", "mlp3"):
+        for name in TRUNK:
             setattr(self, name, copy.deepcopy(getattr(network, name)))
+
+    def freeze_trunk(self) -> None:
+        """Keep the shared features as they are; call it after `train`."""
+        for name in TRUNK:
+            getattr(self, name).eval().requires_grad_(False)
 
     @property
     def multiple(self) -> int:

@@ -99,14 +99,18 @@ class Cut:
 def cut_out(
     image: GrayImage, roi: RoiBox, frame: Frame, surround: float, mask: Mask | None = None
 ) -> Cut:
-    """Cut an ROI with its surroundings out of an image.
+    """Cut an ROI with its surroundings, and a pixel more, out of an image.
 
     Raises
     ------
     GeometryError
         If the ROI covers no pixel.
     """
-    rows, cols = roi.clip(image.shape).grow(surround, image.shape).slices(image.shape)
+    spans = roi.clip(image.shape).grow(surround, image.shape).slices(image.shape)
+    rows, cols = (
+        slice(max(span.start - 1, 0), min(span.stop + 1, length))
+        for span, length in zip(spans, image.shape, strict=True)
+    )
     layers = [image.scale.to_unit(image.pixels[rows, cols])]
     if mask is not None:
         layers.append(mask[rows, cols].astype(np.float64))

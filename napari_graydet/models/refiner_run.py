@@ -53,6 +53,9 @@ class RefinerTraining:
         How patches are disturbed.
     sizes
         Sizes of the network by kind, where they are not the default.
+    frozen_trunk
+        Whether point features that were taken over from a box detector or a start stay as they
+        are: a training step takes half the time.
     """
 
     steps: int = 600
@@ -62,6 +65,7 @@ class RefinerTraining:
     frame: Frame = field(default_factory=Frame)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sizes: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
+    frozen_trunk: bool = True
 
 
 _WARM_UP = 0.1
@@ -121,6 +125,8 @@ class RefinerRun:
         check_frame(training.frame, network)
         self._network: Any = network.to(self._device).train()
         self._network.to(memory_format=torch.channels_last)
+        if isinstance(network, PointHead) and training.frozen_trunk and (start or trunk):
+            network.freeze_trunk()
         self._average = copy.deepcopy(self._network).eval().requires_grad_(False)
         self._optimiser = torch.optim.AdamW(_groups(network, training.weight_decay), lr=0.0)
         self.done = 0
@@ -283,8 +289,9 @@ def continued(start: RefinerModel, kind: Kind, classes: Sequence[str]) -> nn.Mod
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Return parameter groups: weight decay for kernels only."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    learning = [p for p in network.parameters() if p.requires_grad]
+    kernels = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
     return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 

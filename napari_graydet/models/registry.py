@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from napari_graydet.models.box_detector import BoxDetector
     from napari_graydet.models.device import Notice
     from napari_graydet.models.interval import IntervalDetector
+    from napari_graydet.models.paper_pointnet import PaperBoxDetector
+    from napari_graydet.models.refiner import Refiner
     from napari_graydet.models.roi_detector import RoiDetector
 
-Kind = Literal["roi", "boxes"]
+Kind = Literal["roi", "boxes", "refiner"]
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -28,7 +30,7 @@ def shipped(kind: Kind) -> Path:
     Parameters
     ----------
     kind
-        "roi" or "boxes".
+        "roi", "boxes" or "refiner".
 
     Raises
     ------
@@ -111,3 +113,18 @@ def load_box_detector(
     from napari_graydet.models.box_detector import BoxDetector
 
     return BoxDetector.load(path, device=device)
+
+
+def load_refiner(source: str | Path, device: str = "auto", notice: Notice | None = None) -> Refiner:
+    """Load a refiner from a `.safetensors` file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or of another kind.
+    ModelError
+        If there is no such device here.
+    """
+    from napari_graydet.models.refiner import Refiner
+
+    return Refiner.load(Path(source), device=device, notice=notice)

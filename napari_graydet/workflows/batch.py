@@ -141,6 +141,7 @@ def _load(predictor: Predictor, options: dict[str, Any]) -> None:
         _ = predictor.roi_detector
     if options.get("gray_range") is None:
         _ = predictor.box_detector
+    _ = predictor.refiner
 
 
 def _one(path: Path, target: Path, predictor: Predictor, options: dict[str, Any]) -> Segmented:

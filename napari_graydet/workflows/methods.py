@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
-from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
-from napari_graydet.project.schema import Annotation, ResidualRecord
+from napari_graydet.core.segmentation import CleanUp, explained_share
+from napari_graydet.project.schema import Annotation
 from napari_graydet.workflows.predict import Predictor, plain_name, roi_record
+from napari_graydet.workflows.refine import Refines, refined
 from napari_graydet.workflows.segment import with_cleanup
 
 Mask = npt.NDArray[np.bool_]
@@ -64,22 +65,6 @@ class FindsRois(Protocol):
 
     def candidates(self, image: GrayImage) -> Sequence[RoiProposal]:
         """Return all ROIs that it could think of, also those of low score."""
-
-
-class Refines(Protocol):
-    """What a method needs of a refiner (models/refiner.py)."""
-
-    @property
-    def name(self) -> str:
-        """Name of the model, for the record."""
-
-    def refine(
-        self,
-        image: GrayImage,
-        boxes: Sequence[BoxProposal],
-        bases: Mapping[str, Mask] | None = None,
-    ) -> Mapping[str, Residual]:
-        """Return by label what to add to and erase from `bases`, the (cleaned) masks of boxes."""
 
 
 class GraydetMethod:
@@ -154,13 +139,7 @@ class GraydetMethod:
         annotation = with_cleanup(annotation, self._cleanup)
         if self.refiner is None:
             return annotation
-        bases = {label: annotation.base_mask(image.pixels, label) for label in annotation.labels}
-        residuals = self.refiner.refine(image, _proposals(annotation), bases)
-        model = plain_name(self.refiner.name)
-        records = {k: ResidualRecord.of(v, "model", model) for k, v in residuals.items()}
-        return annotation.model_copy(
-            update={"residual": {label: r for label, r in records.items() if r is not None}}
-        )
+        return refined(annotation, image, self.refiner, plain_name(self.refiner.name))[0]
 
 
 def _proposals(annotation: Annotation) -> list[BoxProposal]:

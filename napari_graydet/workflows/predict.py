@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,7 @@ from napari_graydet.workflows.events import (
     never_cancel,
     one_line,
 )
+from napari_graydet.workflows.refine import Refines, refined
 
 if TYPE_CHECKING:
     from napari_graydet.project.store import ProjectStore
@@ -99,7 +100,7 @@ class Prediction:
 
 
 class Predictor:
-    """The ROI and the box detector, loaded when first needed and only once; thread-safe.
+    """ROI detector, box detector and perhaps a refiner, loaded when first needed; thread-safe.
 
     Parameters
     ----------
@@ -109,6 +110,8 @@ class Predictor:
         "auto", "cuda", "mps" or "cpu".
     roi_detector, box_detector
         Ready detectors instead of sources.
+    refiner_source, refiner
+        Weights file of a refiner, or a ready one; None refines nothing.
     notice
         Told when an accelerator runs out of memory and the CPU takes over.
     """
@@ -121,10 +124,13 @@ class Predictor:
         *,
         roi_detector: RoiDetects | None = None,
         box_detector: BoxDetects | None = None,
+        refiner_source: str | Path | None = None,
+        refiner: Refines | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> None:
         self._roi_source, self._box_source, self._device = roi_source, box_source, device
         self._roi_detector, self._box_detector = roi_detector, box_detector
+        self._refiner_source, self._refiner = refiner_source, refiner
         self._notice = notice
         self._lock = threading.RLock()
 
@@ -155,6 +161,18 @@ class Predictor:
 
                 self._box_detector = registry.load_box_detector(self._box_source, self._device)
             return self._box_detector
+
+    @property
+    def refiner(self) -> Refines | None:
+        """The refiner, loaded on first use; None if none is wanted. Errors as for the others."""
+        with self._lock:
+            if self._refiner is None and self._refiner_source is not None:
+                from napari_graydet.models import registry
+
+                self._refiner = registry.load_refiner(
+                    self._refiner_source, self._device, self._notice
+                )
+            return self._refiner
 
     def for_job(self, should_cancel: ShouldCancel) -> Predictor:
         """Return the predictor of one job, which waits no longer than the job does.
@@ -199,7 +217,24 @@ class Predictor:
             roi_record(p.roi, p.label, score=p.score, source="model", model=model)
             for p in self.rois(image, min_score=min_score)
         ]
-        return self.propose_boxes(image, rois)
+        return self.refined(image, self.propose_boxes(image, rois))
+
+    def refined(self, image: GrayImage, prediction: Prediction) -> Prediction:
+        """Return the proposal with the refiner's residuals, as it is without a refiner.
+
+        Clean-up comes before it. Where the refiner fails the boxes stay, and a notice says so.
+        """
+        if self.refiner is None:
+            return prediction
+        try:
+            annotation, notices = refined(
+                prediction.annotation, image, self.refiner, plain_name(self.refiner.name)
+            )
+        except CancelledError:
+            raise
+        except GraydetError as error:
+            annotation, notices = prediction.annotation, (f"not refined: {one_line(error)}",)
+        return replace(prediction, annotation=annotation, notices=(*prediction.notices, *notices))
 
     def propose_boxes(self, image: GrayImage, rois: Iterable[RoiRecord]) -> Prediction:
         """Put into each given ROI the best box of its class.
@@ -340,7 +375,7 @@ def predict_project(
     predictor = predictor.for_job(should_cancel)
     try:
         if entries:  # a broken model fails once, not once per image
-            _ = predictor.roi_detector.labels, predictor.box_detector.labels
+            _ = predictor.roi_detector.labels, predictor.box_detector.labels, predictor.refiner
         for done, entry in enumerate(entries, start=1):
             check_cancelled(should_cancel)
             message = _predict_entry(store, predictor, entry, report)
@@ -399,7 +434,8 @@ def _save(
     prediction: Prediction,
     report: PredictReport,
 ) -> str:
-    model = " + ".join(plain_name(d.name) for d in (predictor.roi_detector, predictor.box_detector))
+    models = (predictor.roi_detector, predictor.box_detector, predictor.refiner)
+    model = " + ".join(plain_name(m.name) for m in models if m is not None)
     found = prediction.annotation
     labels = [*(roi.label for roi in found.rois), *(box.label for box in found.boxes)]
     for label in dict.fromkeys(labels):

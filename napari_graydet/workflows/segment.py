@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,9 +52,9 @@ class Segmentation:
     image
         The image, in stored values.
     annotation
-        ROIs, boxes and clean-up: all that the mask is made of.
+        ROIs, boxes, clean-up and residual: all that the mask is made of.
     models
-        Names of the models used, by "roi" and "boxes"; None where none was.
+        Names of the models used, by "roi" and "boxes" (None where none was), and "refiner".
     notices
         What the user should know, one line each.
     """
@@ -189,8 +189,11 @@ def segment(
         "roi": plain_name(helper.roi_detector.name) if roi is None else None,
         "boxes": plain_name(helper.box_detector.name) if gray is None and rois else None,
     }
-    annotation = with_cleanup(prediction.annotation, cleanup)
-    return Segmentation(picture, annotation, models, (*notices, *prediction.notices))
+    cleaned = replace(prediction, annotation=with_cleanup(prediction.annotation, cleanup))
+    if helper.refiner is not None:
+        models["refiner"] = plain_name(helper.refiner.name)
+    final = helper.refined(picture, cleaned)
+    return Segmentation(picture, final.annotation, models, (*notices, *final.notices))
 
 
 def _picture(image: GrayImage | str | Path, frame: int | None) -> GrayImage:

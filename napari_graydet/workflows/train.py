@@ -272,15 +272,16 @@ def predictor_of(
     box_source: str | Path | None = None,
     device: str = "auto",
     *,
+    refiner_source: str | Path | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Predictor:
-    """Return the detectors that a project uses.
+    """Return the detectors, and the refiner if there is one, that a project uses.
 
     Parameters
     ----------
     folder
         The project; None uses the shipped models.
-    roi_source, box_source
+    roi_source, box_source, refiner_source
         Weights to use instead.
     device, notice
         As for `Predictor`.
@@ -290,9 +291,19 @@ def predictor_of(
     ProjectError, DamagedProjectError
         If a model that is in use is gone or damaged; it is never replaced silently.
     """
-    sources: dict[str, str | Path | None] = {"roi": roi_source, "boxes": box_source}
+    sources: dict[str, str | Path | None] = {
+        "roi": roi_source,
+        "boxes": box_source,
+        "refiner": refiner_source,
+    }
     if folder is not None:
         registry = ModelRegistry(folder)
         for kind, source in sources.items():
             sources[kind] = source or registry.active_weights(kind)
-    return Predictor(sources["roi"], sources["boxes"], device, notice=notice)
+    return Predictor(
+        sources["roi"],
+        sources["boxes"],
+        device,
+        refiner_source=sources["refiner"],
+        notice=notice,
+    )

@@ -1,0 +1,75 @@
+"""A refiner's word on a proposal: the record's residual of source "model".
+
+The boxes stay as they are, so the share of the mask that the gray range explains stays a number.
+What a person has painted is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.segmentation import Residual
+from napari_graydet.project.schema import Annotation, ResidualRecord
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Refines(Protocol):
+    """What a workflow needs of a refiner (models/refiner.py)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model, for the record."""
+
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, Mask] | None = None,
+    ) -> Mapping[str, Residual]:
+        """Return by label what to add to and erase from `bases`, the (cleaned) masks of boxes.
+
+        Labels that it does not know are left out.
+        """
+
+
+def refined(
+    annotation: Annotation, image: GrayImage, refiner: Refines, model: str
+) -> tuple[Annotation, tuple[str, ...]]:
+    """Return the annotation with the refiner's residuals, and notices; the last step to its mask.
+
+    Parameters
+    ----------
+    annotation
+        Boxes and clean-up. A residual of source "model" is replaced, one of source "human" stays.
+    image
+        The image.
+    refiner, model
+        Who corrects, and its name in the record, without folders.
+
+    Raises
+    ------
+    ModelError
+        If the refiner cannot be run.
+    """
+    painted = {k for k, residual in annotation.residual.items() if residual.source == "human"}
+    boxes = [
+        BoxProposal(b.gray_box(), b.label, b.score or 0.0)
+        for b in annotation.boxes
+        if b.label not in painted
+    ]
+    labels = dict.fromkeys(box.label for box in boxes)
+    bases = {label: annotation.base_mask(image.pixels, label) for label in labels}
+    found = refiner.refine(image, boxes, bases)
+    records = {k: v for k, v in annotation.residual.items() if k in painted}
+    for label, residual in found.items():
+        if (record := ResidualRecord.of(residual, "model", model)) is not None:
+            records[label] = record
+    notices = tuple(f"{k}: not refined, {model} does not know it" for k in labels if k not in found)
+    return annotation.model_copy(update={"residual": records}), notices

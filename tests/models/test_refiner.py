@@ -1,0 +1,196 @@
+"""Refiners: weights files, residuals, the choice among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.metrics import dice
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import box_mask
+from napari_graydet.errors import GeometryError, ModelError, WeightsError
+from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
+from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_context
+from napari_graydet.models.refiner import Refiner
+from napari_graydet.models.refiner_choice import choose_refiner, compare_refiners
+from napari_graydet.models.refiner_model import RefinerModel, build
+from napari_graydet.models.refiner_patch import CHANNELS, VALID, Frame
+from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
+from tests.models.refiners import CLASSES, SMALL, disc, with_box
+
+ROI = RoiBox(12, 10, 50, 52)
+
+
+def random_model(kind: str, seed: int = 0) -> RefinerModel:
+    torch.manual_seed(seed)
+    network = build(kind, len(CLASSES), SMALL.sizes[kind]).eval()  # type: ignore[arg-type,index]
+    return RefinerModel({kind: network}, SMALL.frame, CLASSES)  # type: ignore[dict-item]
+
+
+def constant_model(logit: float) -> RefinerModel:
+    """Return a U-Net that says the same of every pixel."""
+    model = random_model("unet")
+    network = model.networks["unet"]
+    assert isinstance(network, RoiUNet)
+    torch.nn.init.zeros_(network.logits.weight)
+    torch.nn.init.constant_(network.logits.bias, logit)  # type: ignore[arg-type]
+    return model
+
+
+@pytest.mark.parametrize("kinds", [("unet",), ("points",), ("unet", "points")])
+def test_weights_come_back_as_they_were(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    model = random_model(kinds[0])
+    for kind in kinds[1:]:
+        model = model.joined(random_model(kind))
+    model.with_flips(True).save(tmp_path / "r.safetensors", data=["discs: 3 images"], seed=3)
+    refiner = Refiner.load(tmp_path / "r.safetensors", device="cpu")
+    assert refiner.labels == CLASSES and refiner.model.flips and refiner.model.kind == model.kind
+    assert read_card(tmp_path / "r.safetensors").sha256[:8] in refiner.name
+    image = disc(0).image
+    before = Refiner(model.with_flips(True), device="cpu").probability(image, ROI, "lung")
+    after = refiner.probability(image, ROI, "lung")
+    assert after.shape == (42, 38) and after.dtype == np.float32
+    assert np.abs(before - after).max() < 5e-3  # half precision on disk
+
+
+def test_classes_are_told_apart() -> None:
+    refiner = Refiner(random_model("unet"), device="cpu")
+    bone, lung = (refiner.probability(disc(0).image, ROI, label) for label in CLASSES)
+    assert np.abs(bone - lung).max() > 1e-4
+
+
+@pytest.mark.parametrize("change", ["kind", "tensors", "nan", "classes", "frame"])
+def test_other_weights_are_refused_in_one_line(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "r.safetensors"
+    random_model("unet").save(path)
+    tensors, card = load_weights(path)
+    configuration = dict(card.configuration)
+    if change == "tensors":
+        tensors.pop("unet.logits.bias")
+    if change == "nan":
+        tensors["unet.logits.bias"] = np.full(4, np.nan, dtype=np.float16)
+    if change == "frame":
+        configuration["frame"] = {"size": 33, "margin": 0.1}
+    fields = card.model_dump() | {"configuration": configuration}
+    if change == "kind":
+        fields["kind"] = "boxes"
+    if change == "classes":
+        fields["classes"] = ["bone"]
+    save_weights(path, tensors, WeightsCard(**fields))
+    with pytest.raises(WeightsError) as caught:
+        RefinerModel.load(path)
+    assert "\n" not in str(caught.value) and "r.safetensors" in str(caught.value)
+
+
+def test_residual_turns_the_boxes_into_the_refined_mask() -> None:
+    picture = disc(2)
+    case = with_box(picture)
+    refiner = Refiner(random_model("unet", 1), device="cpu")
+    (mask,) = refiner.masks(picture.image, case.boxes).values()
+    base = box_mask(picture.image.pixels, [b.box for b in case.boxes])
+    residual = refiner.refine(picture.image, case.boxes)["bone"]
+    assert np.array_equal(residual.apply(base), mask)
+    cleaned = np.zeros_like(base)
+    on_cleaned = refiner.refine(picture.image, case.boxes, {"bone": cleaned})["bone"]
+    assert np.array_equal(on_cleaned.apply(cleaned), mask)
+    assert not on_cleaned.erased
+
+
+def test_yes_fills_the_patch_and_no_empties_it() -> None:
+    picture = disc(2)
+    case = with_box(picture)
+    roi = case.boxes[0].box.roi
+    window = roi.grow(SMALL.frame.margin, picture.image.shape).slices(picture.image.shape)
+    full = Refiner(constant_model(4.0), device="cpu").masks(picture.image, case.boxes)["bone"]
+    assert full[window].all() and full.sum() == full[window].size
+    empty = Refiner(constant_model(-4.0), device="cpu").masks(picture.image, case.boxes)["bone"]
+    assert not empty.any()
+
+
+def test_boxes_of_unknown_labels_are_left_alone() -> None:
+    box = BoxProposal(GrayBox.flat(ROI, GrayRange(10, 200)), "tooth", 0.5)
+    refiner = Refiner(random_model("unet"), device="cpu")
+    assert refiner.refine(disc(0).image, [box]) == {}
+    with pytest.raises(ModelError, match="knows bone, lung, got 'tooth'"):
+        refiner.probability(disc(0).image, ROI, "tooth")
+
+
+def test_roi_outside_of_the_image_is_refused() -> None:
+    refiner = Refiner(random_model("unet"), device="cpu")
+    with pytest.raises(GeometryError, match="covers no pixel"):
+        refiner.probability(disc(0).image, RoiBox(100, 100, 120, 120), "bone")
+
+
+def test_mirrored_images_give_mirrored_answers_with_flips() -> None:
+    for kind in ("unet", "points"):
+        refiner = Refiner(random_model(kind).with_flips(True), device="cpu")
+        picture = disc(4)
+        mirrored = type(picture.image)(picture.image.pixels[:, ::-1], picture.image.scale)
+        roi = RoiBox(12, 12, 44, 44)
+        there = refiner.probability(picture.image, roi, "bone")
+        back = refiner.probability(mirrored, RoiBox(20, 12, 52, 44), "bone")
+        # Coordinates are not mirrored, so only what the two looks average to is the same.
+        assert np.abs(there - back[:, ::-1]).max() < 0.2
+
+
+def test_no_refiner_is_chosen_where_none_beats_the_boxes() -> None:
+    cases = [with_box(disc(seed)) for seed in range(3)]
+    worse = constant_model(-4.0)
+    chosen, table = choose_refiner([worse], cases)
+    assert chosen is None and table["unet"] == 0.0 < table["none"]
+    expected = np.mean([dice(box_mask(c.image.pixels, [c.boxes[0].box]), c.mask) for c in cases])
+    assert table["none"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
+    cases = [with_box(disc(seed)) for seed in range(3)]
+    models = [random_model("unet", 1), random_model("points", 1)]
+    table = compare_refiners(models, cases)
+    assert next(iter(table)) == "none" and len(table) == 7
+    both = models[0].joined(models[1])
+    for name, model in {"points": models[1], "average + flips": both.with_flips(True)}.items():
+        refiner = Refiner(model, device="cpu")
+        scores = [dice(refiner.masks(c.image, c.boxes)[c.label], c.mask) for c in cases]
+        assert table[name] == pytest.approx(np.mean(scores), abs=1e-4)
+    chosen, _ = choose_refiner(models, cases)
+    best = max(table, key=lambda name: table[name])
+    assert (chosen is None) == (best == "none")
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ModelError, match="held-out images"):
+        choose_refiner([random_model("unet")], [])
+    with pytest.raises(ModelError, match="at least one"):
+        compare_refiners([], [with_box(disc(0))])
+    other = RefinerModel(random_model("points").networks, Frame(64), CLASSES)
+    with pytest.raises(ModelError, match="share patches"):
+        random_model("unet").joined(other)
+
+
+def test_images_without_a_box_keep_their_empty_mask() -> None:
+    case = with_box(disc(0))
+    bare = type(case)(case.image, (), case.label, case.mask)
+    table = compare_refiners([random_model("unet")], [bare])
+    assert set(table.values()) == {0.0}
+
+
+def test_networks_take_any_fitting_patch() -> None:
+    ids = torch.tensor([0, 1])
+    unet = RoiUNet(RoiUNetConfig(2, (8, 16))).eval()
+    points = PointHead(PointHeadConfig(2, 32, 16, 16)).eval()
+    for network, size in ((unet, 20), (points, 64)):
+        assert network(torch.zeros(2, CHANNELS, size, size), ids).shape == (2, size, size)
+
+
+def test_gray_context_ignores_what_lies_outside_of_the_image() -> None:
+    patch = torch.zeros(1, CHANNELS, 32, 32)
+    patch[:, VALID, :, 16:] = 1
+    patch[:, :2, :, 16:] = 0.5  # outside, gray is 0
+    smooth = gray_context(patch)[:, :-1, :, 16:]
+    assert torch.allclose(smooth, torch.full_like(smooth, 0.5), atol=1e-4)

@@ -1,0 +1,128 @@
+"""What a refiner sees lies where it lies in the image, and its answer comes back there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
+from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
+from napari_graydet.models import refiner_patch as rp
+from tests.models.refiners import disc
+
+FRAME = rp.Frame(64, 0.25)
+
+rois = st.builds(
+    lambda x, y, w, h: RoiBox(x, y, x + w, y + h),
+    *(st.floats(0, 30), st.floats(0, 30), st.floats(8, 40), st.floats(8, 40)),
+)
+
+
+def ramp(height: int, width: int) -> GrayImage:
+    """Return an image whose gray is its column plus twice its row."""
+    r, c = np.mgrid[:height, :width]
+    return GrayImage((c + 2 * r).astype(np.uint16), GrayScale(0, 65535, 0, 1000))
+
+
+@given(rois)
+def test_patch_reads_the_image_where_its_coordinates_say(roi: RoiBox) -> None:
+    image = ramp(80, 80)
+    seen = rp.patch_of(image, roi, None, FRAME)
+    x = (roi.x0 + roi.x1 + seen[rp.X] * roi.width) / 2
+    y = (roi.y0 + roi.y1 + seen[rp.Y] * roi.height) / 2
+    inner = (x > 2) & (y > 2) & (x < 78) & (y < 78) & (seen[rp.VALID] > 0)
+    gray = (seen[rp.GRAY] + 1) / 2 * 1000
+    assert np.abs(gray - ((x - 0.5) + 2 * (y - 0.5)))[inner].max() < 0.05
+
+
+@given(rois)
+def test_what_lies_outside_of_the_image_is_told(roi: RoiBox) -> None:
+    seen = rp.patch_of(ramp(60, 60), roi.clip((60, 60)), None, FRAME)
+    inside = roi.clip((60, 60))
+    x = (inside.x0 + inside.x1 + seen[rp.X] * inside.width) / 2
+    y = (inside.y0 + inside.y1 + seen[rp.Y] * inside.height) / 2
+    outside = (x < 0) | (y < 0) | (x > 60) | (y > 60)
+    assert not seen[rp.VALID][outside].any()
+    assert not seen[: rp.VALID, outside].any()
+
+
+@given(rois)
+def test_logits_come_back_to_the_pixels_they_were_made_for(roi: RoiBox) -> None:
+    roi = roi.clip((80, 80))
+    x, y = FRAME.grid()
+    logits = torch.from_numpy(3 * x - y)[None]  # linear, so bilinear reading is exact
+    (rows, cols), found = rp.on_pixels(logits, roi, FRAME, (80, 80))
+    c, r = np.meshgrid(np.arange(cols.start, cols.stop), np.arange(rows.start, rows.stop))
+    u = (c + 0.5 - roi.x0) / roi.width * 2 - 1
+    v = (r + 0.5 - roi.y0) / roi.height * 2 - 1
+    edge = x.max()
+    inner = (np.abs(u) < edge) & (np.abs(v) < edge)
+    assert np.allclose(found[inner], (3 * u - v)[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_inside_channel_is_the_mask_of_the_box(inverted: bool) -> None:
+    picture = disc(1, inverted=inverted)
+    roi = RoiBox(16, 16, 48, 48)  # 32 pixels on a patch of 64 with margin 1/2: one to one
+    box = GrayBox.flat(roi, GrayRange(90, 170))
+    frame = rp.Frame(64, 0.5)
+    seen = rp.patch_of(picture.image, roi, box, frame)
+    window, inside = box.inside(picture.image.pixels)
+    assert np.array_equal(seen[rp.INSIDE][window] > 0, inside)
+    outside = np.ones((64, 64), dtype=bool)
+    outside[window] = False
+    assert not seen[rp.INSIDE][outside].any()
+
+
+def test_depth_follows_a_tilted_box() -> None:
+    image = GrayImage(np.full((32, 32), 100, dtype=np.uint8), GrayScale.of_bits(8))
+    roi = RoiBox(8, 8, 24, 24)
+    low = np.array([[60.0, 140.0], [60.0, 140.0]])  # rises to the right
+    seen = rp.patch_of(image, roi, GrayBox(roi, low, low + 80), rp.Frame(32, 0.0))
+    middle = seen[rp.DEPTH][16]
+    assert middle[2] > 0 > middle[-3]
+    assert np.argmin(np.abs(middle)) == pytest.approx(16, abs=1)
+
+
+def test_without_a_box_its_channels_are_empty() -> None:
+    seen = rp.patch_of(ramp(40, 40), RoiBox(5, 5, 30, 30), None, FRAME)
+    assert not seen[rp.DEPTH].any() and not seen[rp.INSIDE].any()
+
+
+def test_roi_outside_of_the_image_is_refused() -> None:
+    with pytest.raises(GeometryError, match="covers no pixel"):
+        rp.patch_of(ramp(40, 40), RoiBox(50, 50, 60, 60), None, FRAME)
+
+
+def test_one_pixel_and_one_gray_do_no_harm() -> None:
+    image = GrayImage(np.full((1, 1), 7, dtype=np.uint8), GrayScale.of_bits(8))
+    seen = rp.patch_of(image, RoiBox(0, 0, 1, 1), None, FRAME)
+    assert np.isfinite(seen).all()
+
+
+def test_large_windows_are_shrunk_with_all_their_pixels() -> None:
+    stripes = np.zeros((1000, 1000), dtype=np.uint8)
+    stripes[:, ::2] = 200  # finer than the patch: it must see their mean, not an alias
+    image = GrayImage(stripes, GrayScale.of_bits(8))
+    seen = rp.patch_of(image, RoiBox(100, 100, 900, 900), None, FRAME)
+    gray = (seen[rp.GRAY] + 1) / 2 * 255
+    assert np.abs(gray - 100)[seen[rp.VALID] > 0].max() < 12
+
+
+def test_overlapping_patches_count_by_how_far_inside_a_pixel_lies() -> None:
+    left, right = RoiBox(0, 0, 40, 40), RoiBox(30, 0, 70, 40)
+    yes, no = torch.full((1, 8, 8), 5.0), torch.full((1, 8, 8), -5.0)
+    mask = rp.painted([(left, yes), (right, no)], rp.Frame(8, 0.0), (40, 70))
+    assert mask[:, :34].all() and not mask[:, 36:].any()
+
+
+def test_nothing_is_painted_beyond_the_patches() -> None:
+    yes = torch.full((1, 8, 8), 5.0)
+    mask = rp.painted([(RoiBox(10, 10, 20, 20), yes)], rp.Frame(8, 0.1), (40, 40))
+    rows, cols = np.nonzero(mask)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (9, 20, 9, 20)

@@ -1,0 +1,219 @@
+"""A refiner learns what no range can do, and the same from the same seed, interrupted or not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_graydet.core.anchors import AnchorGrid
+from napari_graydet.core.ridge import RidgeRegressor
+from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.io.weights import read_card
+from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.pointnet import PointNet, PointNetConfig
+from napari_graydet.models.refiner import Refiner
+from napari_graydet.models.refiner_choice import compare_refiners
+from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
+from napari_graydet.models.refiner_run import RefinerRun, continued, loss_of, one_cycle
+from napari_graydet.models.refiner_samples import Augmentation, Deck, draw, refiner_samples
+from napari_graydet.models.refiner_training import (
+    RefinerProgress,
+    make_refiner,
+    train_refiner,
+)
+from tests.models.refiners import CLASSES, SMALL, disc, with_box
+
+KINDS = ("unet", "points")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_unet_beats_the_best_range_where_gray_cannot_tell() -> None:
+    training = replace(SMALL, steps=60, batch=6, learning_rate=1e-2)
+    images = [disc(seed) for seed in range(8)]
+    model = train_refiner(images, CLASSES, seed=0, kind="unet", training=training)
+    table = compare_refiners([model], [with_box(disc(seed)) for seed in range(100, 106)])
+    assert table["none"] < 0.9
+    assert table["unet"] > table["none"] + 0.03
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_run_ends_at_the_same_weights(kind: str) -> None:
+    samples = refiner_samples([disc(0), disc(1, "lung")], CLASSES, SMALL.frame)
+
+    def fresh(seed: int = 5) -> RefinerRun:
+        return RefinerRun(samples, CLASSES, kind, seed=seed, training=SMALL)  # type: ignore[arg-type]
+
+    whole, first, second = fresh(), fresh(), fresh(6)
+    losses = [whole.step() for _ in range(4)]
+    assert [first.step(), first.step()] == losses[:2]
+    second.restore(first.arrays())
+    assert [second.step(), second.step()] == losses[2:]
+    ours, theirs = (run.model().networks[run.kind].state_dict() for run in (whole, second))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_checkpoint_of_another_training_is_refused() -> None:
+    samples = refiner_samples([disc(0)], CLASSES, SMALL.frame)
+    unet, points = (RefinerRun(samples, CLASSES, k, seed=0, training=SMALL) for k in KINDS)
+    with pytest.raises(ModelError, match="does not fit"):
+        points.restore(unet.arrays())
+
+
+def test_divergence_is_one_line_and_leaves_finite_weights() -> None:
+    samples = refiner_samples([disc(0)], CLASSES, SMALL.frame)
+    run = RefinerRun(samples, CLASSES, "unet", seed=0, training=SMALL)
+    run.step()
+    state = run.arrays()
+    state["network.logits.bias"] = np.full(4, np.nan, dtype=np.float32)
+    run.restore(state)
+    with pytest.raises(ModelError, match="diverged at step 2"):
+        run.step()
+    assert all(v.isfinite().all() for v in run.model().networks["unet"].state_dict().values())
+
+
+def test_start_of_other_classes_keeps_what_it_knows_by_name() -> None:
+    model = train_refiner([disc(0)], CLASSES, seed=0, steps=1, training=SMALL)
+    network = continued(model, "unet", ("tooth", "bone"))
+    old, new = model.networks["unet"].classes.weight, network.classes.weight  # type: ignore[union-attr]
+    assert torch.equal(new[1], old[0])  # type: ignore[index]
+    assert torch.allclose(new[0], old.mean(dim=0))  # type: ignore[index,operator]
+    later = train_refiner([disc(0, "tooth")], ("tooth",), seed=0, steps=1, start=model)
+    assert later.classes == ("tooth",) and later.frame == model.frame
+    with pytest.raises(ModelError, match="'points', got unet"):
+        continued(model, "points", CLASSES)
+
+
+def test_point_head_takes_the_box_detectors_features_and_keeps_them() -> None:
+    network = PointNet(PointNetConfig(1, 32, 16)).eval()
+    regressor = RidgeRegressor(np.zeros((1, network.config.feature_width + 1, 2)))
+    boxes = BoxModel(network, regressor, AnchorGrid(), ("bone",))
+    model = train_refiner([disc(0)], CLASSES, seed=0, kind="points", trunk=boxes, training=SMALL)
+    head = model.networks["points"]
+    kept = head.get_submodule("mlp2").state_dict()
+    assert all(torch.equal(kept[k], v) for k, v in network.mlp2.state_dict().items())
+
+
+def test_bad_trainings_are_refused() -> None:
+    with pytest.raises(ModelError, match="nothing to train a refiner on"):
+        train_refiner([], CLASSES, seed=0)
+    with pytest.raises(ModelError, match="labelled 'tooth'"):
+        train_refiner([disc(0, "tooth")], CLASSES, seed=0)
+    with pytest.raises(ModelError, match="steps or minutes"):
+        train_refiner([disc(0)], CLASSES, seed=0, steps=1, minutes=1)
+    with pytest.raises(ModelError, match="multiple of 4"):
+        train_refiner([disc(0)], CLASSES, seed=0, training=replace(SMALL, frame=Frame(30)))
+
+
+def test_training_stops_when_told_to() -> None:
+    def stop(progress: RefinerProgress) -> None:
+        if progress.step == 2:
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        train_refiner([disc(0)], CLASSES, seed=0, training=SMALL, on_progress=stop)
+
+
+def test_budget_in_minutes_ends() -> None:
+    seen: list[float] = []
+    train_refiner(
+        [disc(0)],
+        CLASSES,
+        seed=0,
+        minutes=0.005,
+        training=SMALL,
+        on_progress=lambda at: seen.append(at.share),
+    )
+    assert seen and max(seen) < 1
+
+
+def test_choice_is_in_the_card(tmp_path: Path) -> None:
+    out = tmp_path / "refiner.safetensors"
+    table = make_refiner(
+        [disc(0), disc(1)],
+        CLASSES,
+        out,
+        seed=0,
+        held_out=[with_box(disc(9))],
+        data=["discs: 2 images"],
+        training=SMALL,
+    )
+    card = read_card(out)
+    assert card.metrics["chosen"] == max(table, key=lambda name: table[name])
+    assert all(card.metrics[f"held-out DSC: {name}"] == value for name, value in table.items())
+    assert Refiner.load(out, device="cpu").labels == CLASSES
+
+
+# --- Drawing --------------------------------------------------------------------------------
+
+STILL = Augmentation(
+    gray=replace(Augmentation().gray, jitter=0, gamma=0, straightness=np.inf, window=0, noise=0),
+    turn=0,
+    bend=0,
+    flip=0,
+    invert=0,
+    no_box=0,
+)
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=10)
+def test_box_follows_exposure_and_inversion_exactly(seed: int, invert: bool) -> None:
+    (sample,) = refiner_samples([disc(3)], CLASSES, Frame(64))
+    exposed = replace(STILL, gray=replace(Augmentation().gray, jitter=0, noise=0), invert=invert)
+    plain = draw(sample, Frame(64), STILL, np.random.default_rng(seed))
+    other = draw(sample, Frame(64), exposed, np.random.default_rng(seed))
+    # Faces are off by chance; the seed is the same, so they are off alike.
+    clear = np.abs(plain.channels[DEPTH]) > 0.02
+    same = plain.channels[INSIDE] == other.channels[INSIDE]
+    saturated = np.abs(other.channels[GRAY]) == 1  # a window can clip grays together
+    assert same[clear & ~saturated].mean() > 0.999
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=10)
+def test_truth_moves_with_the_gray(seed: int) -> None:
+    picture = disc(3)
+    bright = replace(
+        picture,
+        image=replace(picture.image, pixels=(picture.mask * 200).astype(np.uint8)),
+    )
+    (sample,) = refiner_samples([bright], CLASSES, Frame(64))
+    moved = replace(Augmentation(), gray=STILL.gray, invert=0)
+    drawn = draw(sample, Frame(64), moved, np.random.default_rng(seed))
+    gray = (drawn.channels[GRAY] + 1) / 2 * 255 / 200
+    valid = drawn.channels[VALID] > 0
+    assert np.abs(gray - drawn.target)[valid].max() < 0.02
+
+
+def test_classes_and_groups_are_drawn_evenly() -> None:
+    pictures = [disc(0)] * 9 + [replace(disc(1), kind="rare")] + [disc(2, "lung")] * 2
+    samples = refiner_samples(pictures, CLASSES, SMALL.frame)
+    drawn = Deck(samples).draw(4000, np.random.default_rng(0))
+    lungs = sum(s.class_id == 1 for s in drawn) / len(drawn)
+    rare = sum(s.group == "rare" for s in drawn) / len(drawn)
+    assert lungs == pytest.approx(0.5, abs=0.04)
+    assert rare == pytest.approx(0.5 / 4, abs=0.03)  # roots: 3 to 1
+
+
+def test_parts_without_a_true_pixel_are_left_out() -> None:
+    empty = replace(disc(0), mask=np.zeros((64, 64), dtype=bool))
+    assert refiner_samples([empty], CLASSES, SMALL.frame) == []
+
+
+def test_loss_and_learning_rate() -> None:
+    target = torch.zeros(1, 8, 8)
+    target[:, 2:6, 2:6] = 1
+    right, wrong = (loss_of((target * 2 - 1) * sign * 20, target) for sign in (1, -1))
+    assert float(right) < 0.01 < 1 < float(wrong)
+    rates = [one_cycle(share) for share in np.linspace(0, 1.2, 100)]
+    assert max(rates) == pytest.approx(1, abs=0.02) and min(rates) > 0 and rates[-1] < 0.01

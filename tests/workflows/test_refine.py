@@ -1,0 +1,129 @@
+"""A refiner's residual: on top of boxes and clean-up, never on top of human work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
+from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.project.schema import ResidualRecord
+from napari_graydet.workflows.predict import Predictor, predict_project, read_entry
+from napari_graydet.workflows.records import read_record
+from napari_graydet.workflows.refine import refined
+from napari_graydet.workflows.segment import segment
+from tests.workflows.fakes import BrightHalf, FakeRois, proposal
+from tests.workflows.projects import make_project
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60)).astype(np.uint8)
+IMAGE = GrayImage(PIXELS, GrayScale.of_bits(8), name="noise.png")
+BONE, LUNG = proposal(5, 5, 25, 30), proposal(30, 5, 55, 30, "lung")
+TARGET = np.zeros((40, 60), dtype=np.bool_)
+TARGET[8:28, 3:24] = True  # reaches out of the ROI
+
+
+@dataclass
+class Knows:
+    """Refines one label to a mask that it was told."""
+
+    label: str = "bone"
+    broken: bool = False
+    name: str = "knows 1234"
+
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    ) -> dict[str, Residual]:
+        if self.broken:
+            raise ModelError("The refiner broke.")
+        assert bases is not None and set(bases) == {box.label for box in boxes}
+        if self.label not in bases:
+            return {}
+        return {self.label: Residual.between(bases[self.label], TARGET)}
+
+
+def predictor(refiner: Knows | None) -> Predictor:
+    rois, boxes = FakeRois([BONE, LUNG]), BrightHalf()
+    return Predictor(roi_detector=rois, box_detector=boxes, refiner=refiner)
+
+
+@pytest.mark.parametrize("cleanup", [None, CleanUp(opening=1, keep_largest=1)])
+def test_mask_is_boxes_cleaned_plus_residual(cleanup: CleanUp | None) -> None:
+    found = segment(IMAGE, cleanup=cleanup, predictor=predictor(Knows()))
+    plain = segment(IMAGE, cleanup=cleanup, predictor=predictor(None))
+    np.testing.assert_array_equal(found.mask_of("bone"), TARGET)
+    np.testing.assert_array_equal(found.mask_of("lung"), plain.mask_of("lung"))
+    residual = found.annotation.residual["bone"]
+    assert (residual.source, residual.model) == ("model", "knows 1234")
+    base = found.annotation.base_mask(PIXELS, "bone")
+    np.testing.assert_array_equal(base, plain.mask_of("bone"))
+    assert 0 < explained_share(base, TARGET) < 1
+    assert found.models["refiner"] == "knows 1234" and "refiner" not in plain.models
+    assert found.notices == ("lung: not refined, knows 1234 does not know it",)
+
+
+def test_human_residual_is_never_overwritten() -> None:
+    annotation = segment(IMAGE, predictor=predictor(None)).annotation
+    drawn = {
+        "bone": ResidualRecord(added=((0, 5),), source="human"),
+        "lung": ResidualRecord(added=((9, 2),), source="model", model="older"),
+    }
+    annotation = annotation.model_copy(update={"residual": drawn})
+    after, _ = refined(annotation, IMAGE, Knows("bone"), "newer")
+    assert after.residual["bone"] == drawn["bone"]
+    newer, _ = refined(annotation, IMAGE, Knows("lung"), "newer")
+    assert newer.residual["bone"] == drawn["bone"]
+    assert newer.residual["lung"].model == "newer"
+    np.testing.assert_array_equal(newer.mask(PIXELS, "lung"), TARGET)
+
+
+def test_broken_refiner_leaves_the_boxes_and_says_so() -> None:
+    found = segment(IMAGE, predictor=predictor(Knows(broken=True)))
+    assert found.annotation.residual == {}
+    assert "not refined: The refiner broke." in found.notices
+    assert len(found.boxes) == 2
+
+
+def test_record_of_a_refined_mask_renders_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "noise.png"
+    Image.fromarray(PIXELS).save(path)
+    found = segment(path, predictor=predictor(Knows()))
+    record = tmp_path / "noise.json"
+    record.write_text(found.record().text())
+    again = read_record(record)
+    assert again.models["refiner"] == "knows 1234"
+    mask = again.annotation().label_map(PIXELS, list(again.classes))
+    np.testing.assert_array_equal(mask, found.label_map)
+
+
+def test_project_predictions_are_refined_and_name_the_refiner(tmp_path: Path) -> None:
+    with make_project(tmp_path / "study", count=1) as store:
+        report = predict_project(store, predictor(Knows()))
+        (image_id,) = report.predicted
+        annotation, _ = store.annotation(image_id)
+        assert annotation.residual["bone"].source == "model"
+        assert not annotation.has_human_work
+        pixels = read_entry(store, store.entry(image_id)).pixels
+        np.testing.assert_array_equal(annotation.mask(pixels, "bone"), TARGET)
+        assert store.revisions(image_id)[-1].action.endswith("fake-boxes + knows 1234")
+        assert report.notices[image_id] == ("lung: not refined, knows 1234 does not know it",)
+
+
+def test_missing_refiner_weights_stop_before_the_first_image(tmp_path: Path) -> None:
+    broken = Predictor(
+        roi_detector=FakeRois([BONE]),
+        box_detector=BrightHalf(),
+        refiner_source=tmp_path / "none.safetensors",
+    )
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        segment(IMAGE, predictor=broken)
