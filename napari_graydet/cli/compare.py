@@ -143,13 +143,15 @@ def compare(
         iterations=iterations,
         minutes=minutes,
     )
-    series = workflow.Series(_TRAINED, pool, {_TESTED: tested}, out, device)
+    series = workflow.Series(
+        _TRAINED, pool, {_TESTED: tested}, out / "results", out / "work", device
+    )
     with progress_bar("Comparing") as show:
         workflow.run_jobs(series, jobs, on_job=_shown(show))
     results = series.finished()
     tables = summarise(results, reference)
     written = write_tables(tables, results, out)
-    if write_picture(out / _PICTURE, _TESTED, tested, results):
+    if write_picture(out / _PICTURE, _TESTED, tested, series.kept_masks()):
         written.append(out / _PICTURE)
     files = {"files": [str(path) for path in written]}
     return Result(document(tables) | files, _text(tables))

@@ -17,13 +17,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from napari_graydet.core.segmentation import Runs, encode_runs
 from napari_graydet.errors import DatasetError, ExportError, ModelError
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.project import splits
+from napari_graydet.workflows.compare_masks import (
+    Masks,
+    key_of,
+    pictured,
+    read_masks,
+    write_masks,
+)
 from napari_graydet.workflows.compare_results import (
-    RESULTS,
     Job,
     JobResult,
     Score,
@@ -35,22 +41,16 @@ from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, chosen
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.evaluate import evaluate
 from napari_graydet.workflows.events import (
-    IMAGE_ERRORS,
-    Progress,
     ShouldCancel,
     check_cancelled,
     never_cancel,
 )
-from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.measuring import measured
 from napari_graydet.workflows.methods import Method
-
-PICTURED = 6
-"""Test images of each set whose masks are kept for the picture."""
 
 ITERATIONS = 1000
 """Steps of a whole-image network unless told otherwise."""
 
-PARTS_FOLDER = "parts"
 
 OnJob = Callable[[int, int, str, float], None]
 """Called with finished jobs, all jobs, what is being done, and the share of it that is done."""
@@ -72,8 +72,10 @@ class Series:
         Images to train on; the jobs say how many.
     tests
         Test sets by name.
-    folder
-        Gets ``results/*.json``, and ``parts`` with trained networks.
+    results
+        Folder of the results, one JSON file a job.
+    work
+        Folder of what is made on the way: trained parts, and masks of some test images.
     device
         "auto", "cuda", "mps" or "cpu".
     starts
@@ -88,7 +90,8 @@ class Series:
     name: str
     pool: Dataset
     tests: Mapping[str, Dataset]
-    folder: Path
+    results: Path
+    work: Path
     device: str = "auto"
     starts: Mapping[str, Path] = field(default_factory=dict)
 
@@ -132,14 +135,27 @@ class Series:
         digests = {name: test.digest for name, test in self.tests.items()}
         return [
             result
-            for result in read_results(self.folder)
+            for result in read_results(self.results)
             if result.job.train == self.name
             and {name: result.data.get(name) for name in result.scores} == digests
         ]
 
+    def kept_masks(self) -> dict[str, Masks]:
+        """Return the masks that are kept of the finished jobs: the first one of each method."""
+        found: dict[str, Masks] = {}
+        for result in self.finished():
+            masks = read_masks(self.masks_path(result.job))
+            if masks is not None:
+                found.setdefault(result.job.title, masks)
+        return found
+
     def result_path(self, job: Job) -> Path:
         """Return where the result of a job is kept."""
-        return self.folder / RESULTS / f"{job.key}.json"
+        return self.results / f"{job.key}.json"
+
+    def masks_path(self, job: Job) -> Path:
+        """Return where a job's masks of some test images are kept."""
+        return self.work / "masks" / f"{job.key}.npz"
 
 
 def divided(data: Dataset, test: float) -> tuple[Dataset, Dataset]:
@@ -275,7 +291,7 @@ def _run(
     task = Task(
         train=series.pool.subset(names),
         seed=job.seed,
-        folder=series.folder / PARTS_FOLDER / _parts_name(job, data["train"]),
+        folder=series.work / _parts_name(job, data["train"]),
         iterations=job.iterations,
         minutes=job.minutes,
         device=series.device,
@@ -284,15 +300,16 @@ def _run(
         should_cancel=should_cancel,
     )
     trained = contestant.train(task)
-    scores, inference = {}, {}
+    scores, inference, masks = {}, {}, Masks()
     for name, test in series.tests.items():
-        scores[name], inference[name] = _tested(trained.method, name, test, task)
+        with measured() as inference[name]:
+            scores[name] = _tested(trained.method, name, test, task, masks)
+    write_masks(series.masks_path(job), masks)
     return JobResult(
         job=job,
         data=data,
         images=list(names),
         scores=scores,
-        masks={name: _masks(trained.method, test) for name, test in series.tests.items()},
         weights=trained.weights,
         steps=dict(trained.steps),
         training=trained.cost,
@@ -309,32 +326,21 @@ def _parts_name(job: Job, digest: str) -> str:
     return f"{job.train}-n{job.n}-s{job.seed}{minutes}-{digest[:8]}"
 
 
-def _tested(method: Method, name: str, test: Dataset, task: Task) -> tuple[list[Score], Cost]:
-    def told(at: Progress) -> None:
-        task.tell(f"testing on {name}", at.done / at.total)
-
-    with measured() as cost:
-        report = evaluate(
-            method, test, split="test", on_progress=told, should_cancel=task.should_cancel
-        )
+def _tested(method: Method, name: str, test: Dataset, task: Task, masks: Masks) -> list[Score]:
+    """Score a method on a test set, and keep the masks of the pictured images."""
     patients = test.patients
-    return [Score.of(row, patients[row.image]) for row in report.rows], cost
+    kept = {case.name for case in pictured(test).cases}
 
+    def keep(image: str, found: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+        if image in kept:
+            masks[key_of(name, image)] = np.stack([found[label] for label in test.classes])
 
-def pictured(test: Dataset) -> Dataset:
-    """Return the test images whose masks are kept: at equal distances in the order of names."""
-    names = sorted(case.name for case in test.cases)
-    places = np.linspace(0, len(names) - 1, min(PICTURED, len(names)))
-    return test.subset([names[round(float(place))] for place in places])
-
-
-def _masks(method: Method, test: Dataset) -> dict[str, dict[str, Runs]]:
-    """Return the masks of the pictured images by image and label, without those that fail."""
-    kept: dict[str, dict[str, Runs]] = {}
-    for case in pictured(test).cases:
-        try:
-            found = method.segment(case.samples()[0].image).masks
-        except IMAGE_ERRORS:
-            continue
-        kept[case.name] = {label: encode_runs(mask) for label, mask in found.items()}
-    return kept
+    report = evaluate(
+        method,
+        test,
+        split="test",
+        on_masks=keep,
+        on_progress=lambda at: task.tell(f"testing on {name}", at.done / at.total),
+        should_cancel=task.should_cancel,
+    )
+    return [Score.of(row, patients[row.image]) for row in report.rows]

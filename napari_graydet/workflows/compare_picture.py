@@ -18,10 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from napari_graydet.core.metrics import dice
-from napari_graydet.core.segmentation import Runs, decode_runs
 from napari_graydet.io.files import atomic_write_bytes
-from napari_graydet.workflows.compare import pictured
-from napari_graydet.workflows.compare_results import JobResult
+from napari_graydet.workflows.compare_masks import Masks, key_of, pictured
 from napari_graydet.workflows.dataset import Case, Dataset
 
 Mask = npt.NDArray[np.bool_]
@@ -44,7 +42,7 @@ class Cell:
     text: str
 
 
-def write_picture(path: Path, test: str, data: Dataset, results: Sequence[JobResult]) -> bool:
+def write_picture(path: Path, test: str, data: Dataset, columns: Mapping[str, Masks]) -> bool:
     """Draw the kept cases of a test set by method into a PNG file.
 
     Parameters
@@ -53,8 +51,8 @@ def write_picture(path: Path, test: str, data: Dataset, results: Sequence[JobRes
         File to write.
     test, data
         The test set, by name and itself.
-    results
-        Jobs whose masks are shown: the first one of every method and budget.
+    columns
+        Kept masks by method (`compare_masks.read_masks`).
 
     Returns
     -------
@@ -68,36 +66,37 @@ def write_picture(path: Path, test: str, data: Dataset, results: Sequence[JobRes
     ExportError
         If the file cannot be written.
     """
-    columns: dict[str, JobResult] = {}
-    for result in results:
-        if test in result.masks:
-            columns.setdefault(result.job.title, result)
-    if not columns:
-        return False
     cases = pictured(data).cases
-    rows = [_row(case, [result.masks[test] for result in columns.values()]) for case in cases]
+    if not columns or not cases:
+        return False
+    rows = [
+        _row(case, [masks.get(key_of(test, case.name)) for masks in columns.values()])
+        for case in cases
+    ]
     stream = io.BytesIO()
     grid([case.name for case in cases], ["truth", *columns], rows).save(stream, "PNG")
     atomic_write_bytes(path, stream.getvalue())
     return True
 
 
-def _row(case: Case, kept: Sequence[Mapping[str, Mapping[str, Runs]]]) -> list[Cell]:
-    """Return the cells of a case: the truth, then one a method (masks by image and label)."""
+def _row(case: Case, found: Sequence[npt.NDArray[np.bool_] | None]) -> list[Cell]:
+    """Return the cells of a case: the truth, then one a method; None is a method that failed."""
     samples = case.samples()
     gray = samples[0].image.display8()
-    truth = np.logical_or.reduce([sample.mask for sample in samples])
+    truths = np.stack([sample.mask for sample in samples])
+    truth = _union(truths)
     cells = [Cell(tinted(gray, truth, truth), "")]
-    for masks in kept:
-        if case.name not in masks:
+    for masks in found:
+        if masks is None:
             cells.append(Cell(tinted(gray, truth, np.zeros_like(truth)), "failed"))
             continue
-        runs = masks[case.name]
-        found = [decode_runs(runs.get(sample.label, ()), truth.shape) for sample in samples]
-        score = fmean(dice(mask, s.mask) for mask, s in zip(found, samples, strict=True))
-        picture = tinted(gray, truth, np.logical_or.reduce(found))
-        cells.append(Cell(picture, f"DSC {score:.3f}"))
+        score = fmean(dice(mask, true) for mask, true in zip(masks, truths, strict=True))
+        cells.append(Cell(tinted(gray, truth, _union(masks)), f"DSC {score:.3f}"))
     return cells
+
+
+def _union(masks: npt.NDArray[np.bool_]) -> Mask:
+    return np.asarray(masks.any(axis=0), dtype=np.bool_)
 
 
 def tinted(gray: npt.NDArray[np.uint8], truth: Mask, mask: Mask) -> Colours:

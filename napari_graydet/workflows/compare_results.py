@@ -6,12 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from napari_graydet.core.segmentation import Runs
 from napari_graydet.workflows.measuring import Cost
 from napari_graydet.workflows.scoring import Row
 
-RESULTS = "results"
-"""Folder of the result files."""
+_PLACES = 5
 
 
 class Score(BaseModel):
@@ -37,8 +35,9 @@ class Score(BaseModel):
     @classmethod
     def of(cls, row: Row, patient: str) -> Score:
         """Take over what a report says."""
-        names = set(cls.model_fields) - {"patient"}
-        return cls(patient=patient, **{name: getattr(row, name) for name in names})
+        values = {name: getattr(row, name) for name in set(cls.model_fields) - {"patient"}}
+        rounded = {k: round(v, _PLACES) if isinstance(v, float) else v for k, v in values.items()}
+        return cls(patient=patient, **rounded)
 
 
 class Job(BaseModel):
@@ -90,8 +89,6 @@ class JobResult(BaseModel):
         the training images.
     scores
         Per test set, one per image and label.
-    masks
-        Of some images of each test set, by image and label: run lengths of the (H, W) mask.
     weights, steps, training, inference
         As in `Trained`; memory and time of all test images.
     device, date, versions
@@ -104,7 +101,6 @@ class JobResult(BaseModel):
     data: dict[str, str]
     images: list[str]
     scores: dict[str, list[Score]]
-    masks: dict[str, dict[str, dict[str, Runs]]]
     weights: int | None
     steps: dict[str, int]
     training: Cost
@@ -124,5 +120,5 @@ def read_result(path: Path) -> JobResult | None:
 
 def read_results(folder: Path) -> list[JobResult]:
     """Return all results of a folder, by the names of their files."""
-    found = (read_result(path) for path in sorted((folder / RESULTS).glob("*.json")))
+    found = (read_result(path) for path in sorted(folder.glob("*.json")))
     return [result for result in found if result is not None]

@@ -6,6 +6,7 @@ found again by the next method that needs it; what it took is written beside it 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -21,7 +22,8 @@ from napari_graydet.workflows.contest_task import Task, Trained
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.train_parts import PARTS, PartJob, PartResult, Preset
+from napari_graydet.workflows.train_job import PartJob, PartResult, Preset
+from napari_graydet.workflows.train_parts import PARTS
 from napari_graydet.workflows.weights import box_samples
 
 if TYPE_CHECKING:
@@ -127,6 +129,7 @@ def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNo
     job, steps = _job(name, preset, among, task)
     with measured() as cost:
         _trainer(name)(job)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)
     made = PartNote(cost=cost, steps=steps(), weights=_weights(path))
     atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
     return made
@@ -141,8 +144,8 @@ def _job(
 
     def tell(event: str, **fields: Any) -> None:
         nonlocal made
-        if event == "progress":
-            made += 1
+        if event == "progress":  # a refiner counts its networks' steps one after the other
+            made = max(made + 1, int(fields["step"]))
             task.step(name, float(fields["share"]))
 
     split = splits.by_patient(task.train.patients, seed=task.seed)
@@ -153,7 +156,7 @@ def _job(
         classes=task.train.classes,
         preset=preset,
         seed=task.seed,
-        start=task.starts.get(name) or _shipped(name),
+        start=_start(name, preset, task),
         out=path,
         checkpoints=path.parent / name,
         tell=tell,
@@ -168,9 +171,14 @@ def _trainer(name: str) -> Callable[[PartJob], PartResult]:
     return PARTS[name].train if name in PARTS else _train_refiner
 
 
-def _shipped(name: str) -> Path:
+def _start(name: str, preset: Preset, task: Task) -> Path:
+    """Return the weights that a part starts from: the task's, else the shipped ones."""
     from napari_graydet.models.registry import shipped
 
+    if name == "boxes" and preset == "paper" and "pointnet" in task.starts:
+        return task.starts["pointnet"]
+    if name in task.starts:
+        return task.starts[name]
     return shipped("roi" if name == "roi" else "boxes")
 
 

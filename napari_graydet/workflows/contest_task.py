@@ -38,7 +38,8 @@ class Task:
     device
         "auto", "cuda", "mps" or "cpu".
     starts
-        Weights to start from by kind ("roi", "boxes", "refiner"); missing ones are the shipped.
+        Weights to start from: of "roi", "boxes", "refiner", and "pointnet" for the paper's boxes;
+        missing ones are the shipped.
     tell, should_cancel
         Told of the progress, and asked whether to stop.
     """

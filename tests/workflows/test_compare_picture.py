@@ -10,6 +10,7 @@ from PIL import Image
 
 from napari_graydet.workflows import compare_picture
 from napari_graydet.workflows.compare import run_jobs
+from napari_graydet.workflows.compare_masks import read_masks
 from napari_graydet.workflows.compare_picture import Cell, grid, tinted, write_picture
 from napari_graydet.workflows.compare_results import Job
 from napari_graydet.workflows.contestants import Contestant
@@ -65,14 +66,15 @@ def test_a_picture_of_results(data: Dataset, tmp_path: Path) -> None:
         "fails": Contestant("", Trainer(135, fails_on="_0")),
         "bad": Contestant("", Trainer(0)),
     }
-    results = run_jobs(series, jobs, contestants=contestants)
+    run_jobs(series, jobs, contestants=contestants)
+    kept = {made.method: read_masks(series.masks_path(made)) or {} for made in jobs}
     path = tmp_path / "cases.png"
-    assert write_picture(path, "test", series.tests["test"], results)
+    assert write_picture(path, "test", series.tests["test"], kept)
     with Image.open(path) as picture:
         wide = picture.size[0]
         found = hue(np.asarray(picture))
     assert wide > 4 * compare_picture.CELL
     blue = (found == 2).sum(axis=0)  # what is wrong: a threshold of 0 takes everything
     assert blue[-compare_picture.CELL :].sum() > 0.8 * blue.sum()
-    assert not write_picture(tmp_path / "none.png", "other", series.tests["test"], results)
+    assert not write_picture(tmp_path / "none.png", "test", series.tests["test"], {})
     assert not (tmp_path / "none.png").exists()

@@ -53,7 +53,6 @@ def result(
         data={"train": "x", "b": "y"},
         images=["t"] * n,
         scores={"b": scores},
-        masks={"b": {}},
         weights=2_000_000,
         steps={"roi": 100, "boxes": 50},
         training=Cost(seconds=10.0 * (seed + 1), memory=500.0),
