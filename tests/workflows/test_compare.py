@@ -100,7 +100,7 @@ def test_a_series_is_scored_on_the_test_images_only(data: Dataset, tmp_path: Pat
     for score in result.scores["test"]:
         sample = cases[score.image]
         expected = dice(sample.image.pixels >= 135, sample.mask)
-            assert score.dice == pytest.approx(expected, abs=1e-5)
+        assert score.dice == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_is_done_is_not_done_again(data: Dataset, tmp_path: Path) -> None:
