@@ -11,6 +11,7 @@ it means "nothing here"; nor is one that covers the whole image, its ROI is the 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,6 +27,7 @@ from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images, read_image
 from napari_graydet.io.masks import read_label_map, read_mask
 from napari_graydet.project.schema import Annotation, State
+from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.patients import Patients, patients_of
 from napari_graydet.workflows.predict import UNLABELLED, read_unchanged
 from napari_graydet.workflows.training_data import MARGIN, LabelMap, Sample, connected_parts
@@ -68,12 +70,15 @@ class Case:
         SHA-256 over the image's bytes and its labels.
     load
         Reads the samples.
+    folders
+        Where its files lie; `told` keeps this out of reports.
     """
 
     name: str
     patient: str
     digest: str
     load: Callable[[], list[Sample]]
+    folders: tuple[Path, ...] = ()
 
     def samples(self) -> list[Sample]:
         """Read image and truth: one sample per class of the dataset, empty masks included.
@@ -88,6 +93,13 @@ class Case:
             If the image changed since it was annotated.
         """
         return self.load()
+
+    def told(self, error: BaseException) -> str:
+        """Return an error as one line for a report: files by name, without their folders."""
+        message = one_line(error)
+        for folder in self.folders:
+            message = message.replace(f"{folder}{os.sep}", "")
+        return message
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +232,7 @@ def from_folders(
         image, mask = image_files[stem], mask_files[stem]
         digest = _digest(hashes[stem], sha256_of(mask, error=MaskError))
         load = partial(_read_pair, stem, image, mask, names, classes is not None)
-        cases.append(Case(stem, people[stem], digest, load))
+        cases.append(Case(stem, people[stem], digest, load, (images, masks)))
     return Dataset(tuple(cases), names, _left_out(image_files, mask_files))
 
 
@@ -302,12 +314,10 @@ def from_project(store: ProjectStore) -> Dataset:
     people = patients_of({entry.path: entry.sha256 for entry in entries}, None) | known
     cases = []
     for entry in entries:
-        record = records[entry.path]
-        load = partial(
-            _read_accepted, entry.path, store.image_path(entry.id), entry.sha256, record, classes
-        )
+        record, path = records[entry.path], store.image_path(entry.id)
+        load = partial(_read_accepted, entry.path, path, entry.sha256, record, classes)
         digest = _digest(entry.sha256, record.model_dump_json(exclude={"state"}))
-        cases.append(Case(entry.path, people[entry.path], digest, load))
+        cases.append(Case(entry.path, people[entry.path], digest, load, (path.parent,)))
     absent = [name for name in store.classes if name not in used]
     notice = f"No accepted image has {' or '.join(absent)}; left out."
     return Dataset(tuple(cases), classes, (notice,) if absent else ())

@@ -22,7 +22,6 @@ from napari_graydet.workflows.events import (
     check_cancelled,
     ignore_progress,
     never_cancel,
-    one_line,
 )
 from napari_graydet.workflows.methods import FindsRois, Mask, Method
 from napari_graydet.workflows.predict import UNLABELLED
@@ -125,7 +124,7 @@ def _measured(
     try:
         return _measure(method, case, true_rois, on_masks)
     except IMAGE_ERRORS as error:
-        return [Row(case.name, label, one_line(error)) for label in classes], {}
+        return [Row(case.name, label, case.told(error)) for label in classes], {}
 
 
 def _measure(

@@ -104,9 +104,9 @@ class Sample:
 
 
 def connected_parts(mask: npt.NDArray[np.bool_]) -> LabelMap:
-    """Number the 8-connected parts of a (H, W) mask from 1."""
+    """Number the 8-connected parts of a (H, W) mask from 1; beyond 65535 they share that id."""
     labelled: LabelMap = measure.label(mask, connectivity=2)  # type: ignore[no-untyped-call]
-    return labelled.astype(np.uint16)
+    return np.minimum(labelled, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def part_rois(parts: LabelMap, margin: float = MARGIN) -> dict[int, RoiBox]:

@@ -155,6 +155,21 @@ def test_a_bad_image_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
     json.dumps(report.document(), allow_nan=False)
 
 
+def test_no_folder_stands_in_a_report(tmp_path: Path) -> None:
+    images, masks = make_folders(tmp_path / "canary one", 3)
+    data = from_folders(images, masks, label="bone")
+    (images / "a0.png").unlink()
+    (masks / "a1.png").unlink()
+    with make_project(tmp_path / "canary two") as store:
+        fill(store)
+        accepted = from_project(store)
+        store.image_path(1).unlink()
+    for some in (data, accepted):
+        report = evaluate(GraydetMethod(fake_predictor(AROUND)), some)
+        assert report.failed
+        assert "canary" not in report.json() + report.csv() + report.markdown()
+
+
 @pytest.mark.parametrize("error", [RuntimeError("CUDA out\nof memory"), MemoryError()])
 def test_a_method_that_fails_on_an_image(data: Dataset, error: Exception) -> None:
     class Fails(Threshold):

@@ -116,3 +116,11 @@ def test_pieces_epiphyses_and_the_carpus_are_put_together() -> None:
     parts = np.arange(10, dtype=np.uint16).reshape(2, 5)
     merged = td.merge_parts(parts, names)
     np.testing.assert_array_equal(merged, [[0, 1, 1, 1, 2], [2, 3, 3, 4, 5]])
+
+
+def test_a_mask_of_specks_loses_none() -> None:
+    mask = np.zeros((520, 520), dtype=bool)
+    mask[::2, ::2] = True  # 67600 parts, more than ids
+    parts = td.connected_parts(mask)
+    assert parts.dtype == np.uint16
+    np.testing.assert_array_equal(parts > 0, mask)
