@@ -21,6 +21,7 @@ from napari_graydet.cli import (
     init,
     models,
     predict,
+    pretrain,
     render,
     segment,
     train,
@@ -47,6 +48,7 @@ _PANELS: dict[str, dict[str, Callable[..., Result]]] = {
         "evaluate": evaluate.evaluate,
         "compare": compare.compare,
         "models": models.models,
+        "pretrain": pretrain.pretrain,
     },
     "This installation": {"doctor": doctor.doctor},
 }

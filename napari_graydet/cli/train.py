@@ -153,7 +153,7 @@ def train(
     folder = registry or project
     if folder is None:
         raise ModelError("Give a project, or --images, --masks and -o DIR for the model.")
-    with train_process.stop_signals() as should_cancel, _shown() as show:
+    with train_process.stop_signals() as should_cancel, shown_events() as show:
         if resume is not None:
             entry = workflow.resume(
                 Path(resume).name, folder, on_event=show, should_cancel=should_cancel, use=use
@@ -181,7 +181,7 @@ def train(
 
 
 @contextmanager
-def _shown() -> Iterator[OnEvent]:
+def shown_events() -> Iterator[OnEvent]:
     """Give a callback that shows a training's events: lines of JSON, a bar, or lines of text."""
     if not sys.stderr.isatty():
         yield _print_event

@@ -36,7 +36,8 @@ class WeightsCard(BaseModel):
     Parameters
     ----------
     kind
-        "roi" (2D detector), "boxes" (detector of gray ranges) or "refiner" (their residual).
+        "roi" (2D detector), "boxes" (detector of gray ranges), "refiner" (their residual) or
+        "pointnet" (pretrained, a start for boxes).
     architecture
         Name of the network.
     configuration
@@ -57,7 +58,7 @@ class WeightsCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["roi", "boxes", "refiner"]
+    kind: Literal["roi", "boxes", "refiner", "pointnet"]
     architecture: Annotated[str, Field(min_length=1)]
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     classes: Annotated[list[str], Field(min_length=1)]

@@ -84,7 +84,7 @@ def load_roi_detector(
 
 def load_box_detector(
     source: str | Path | None = None, device: str = "auto"
-) -> BoxDetector | IntervalDetector:
+) -> BoxDetector | IntervalDetector | PaperBoxDetector:
     """Load a 3D box detector.
 
     Parameters
@@ -108,8 +108,13 @@ def load_box_detector(
         if source == kind:
             return interval.IntervalDetector.untrained(kind)
     path = shipped("boxes") if source is None else Path(source)
-    if interval.is_interval(read_card(path).architecture):
+    architecture = read_card(path).architecture
+    if interval.is_interval(architecture):
         return interval.IntervalDetector.load(path)
+    if architecture.startswith("pointnet-paper"):
+        from napari_graydet.models.paper_pointnet import PaperBoxDetector
+
+        return PaperBoxDetector.load(path, device=device)
     from napari_graydet.models.box_detector import BoxDetector
 
     return BoxDetector.load(path, device=device)

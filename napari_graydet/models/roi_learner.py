@@ -239,7 +239,7 @@ class _FrozenViews:
         wanted = {frozen - 1, *(index for index in network.save if index < frozen)}
         kept: dict[int, list[Tensor]] = {index: [] for index in sorted(wanted)}
         with torch.no_grad():
-            for gray in pictures.gray.split(BATCH):
+            for gray in torch.split(pictures.gray, BATCH):
                 made = run_layers(network, _channels(gray).to(device), 0, frozen, {})
                 for index, parts in kept.items():
                     parts.append(made[index].cpu())

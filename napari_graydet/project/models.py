@@ -284,6 +284,13 @@ class ModelRegistry:
             self._check(entry, kind)
         return self._choose(self.choices() | dict.fromkeys(wanted, run_id))
 
+    def previous(self) -> dict[str, str] | None:
+        """Return what `roll_back` would put in use; None if there is nothing to undo."""
+        history = self._active().history
+        if not history:
+            return None
+        return dict(history[-2]) if len(history) > 1 else {}
+
     def roll_back(self) -> dict[str, str]:
         """Undo the last `activate`; return by kind the id of the run in use from now on.
 
@@ -292,14 +299,13 @@ class ModelRegistry:
         ProjectError
             If there is nothing to undo, or a model that would be used again is gone or damaged.
         """
-        history = self._active().history
-        if not history:
+        before = self.previous()
+        if before is None:
             raise ProjectError("The shipped models are in use; there is nothing to roll back to.")
-        before = history[-2] if len(history) > 1 else {}
         for kind, run_id in before.items():
             self._check(self.entry(run_id), kind)
-        self._write_active(history[:-1])
-        return dict(before)
+        self._write_active(self._active().history[:-1])
+        return before
 
     # --- inside -------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from napari_graydet.project.models import (
 )
 from napari_graydet.workflows.events import ShouldCancel, never_cancel, one_line
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.train_parts import Part, PartJob, PartResult
+from napari_graydet.workflows.train_job import PartJob, PartResult
+from napari_graydet.workflows.train_parts import Part
 from napari_graydet.workflows.train_plan import Plan, plan_run
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.training_events import OnEvent, Reporter, ignore_event

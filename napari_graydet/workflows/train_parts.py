@@ -2,149 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from skimage.transform import downscale_local_mean
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import DatasetError, ModelError
+from napari_graydet.errors import ModelError
+from napari_graydet.io.weights import read_card
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.events import ShouldCancel, check_cancelled
+from napari_graydet.workflows.train_job import (
+    LONGEST,
+    PATIENCE,
+    SCORED_IMAGES,
+    VALIDATIONS,
+    PartJob,
+    PartResult,
+)
 from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_samples import BoxSample
+    from napari_graydet.models.paper_pointnet import PaperModel
+    from napari_graydet.models.registry import Kind
     from napari_graydet.models.roi_metrics import RoiSample
-    from napari_graydet.models.training import Budget, Watch
 
-Preset = Literal["fast", "paper"]
-
-FAST_ROI_STEPS, FAST_BOX_STEPS = 150, 400
-"""Steps of preset `fast` on `FEW` images; more images get more, see `grown`."""
-
-FEW = 20
-PAPER_ROI_EPOCHS = 50.0
-VALIDATIONS, PATIENCE = 10, 6
-"""How often held-out images are scored, and how often in vain before the rest is saved."""
-
-SCORED_IMAGES = 60
-"""Held-out images, at most, on which ROIs are scored on the way."""
-
-LONGEST = 640
-"""Longest side at which held-out images are kept for that, at least."""
-
-
-def grown(steps: int, images: int) -> int:
-    """Return steps for a number of images: they grow with its root."""
-    return round(steps * math.sqrt(max(images, FEW) / FEW))
-
-
-@dataclass(frozen=True)
-class PartJob:
-    """What the training of one part gets.
-
-    Parameters
-    ----------
-    train, validation
-        The images to learn from, and those that choose when to stop.
-    classes
-        Labels by id.
-    preset, seed, epochs, minutes, device
-        As asked for; `epochs` and `minutes` are budgets of this part, at most one is given.
-    start
-        The weights to start from.
-    out
-        Where the part's weights go.
-    checkpoints
-        Folder for its checkpoints; those that are there are gone on from.
-    tell
-        Takes events; adds the part's name.
-    should_cancel
-        Whether to stop now.
-    """
-
-    train: Dataset
-    validation: Dataset
-    classes: tuple[str, ...]
-    preset: Preset
-    seed: int
-    start: Path
-    out: Path
-    checkpoints: Path
-    tell: Callable[..., None]
-    should_cancel: ShouldCancel
-    epochs: float | None = None
-    minutes: float | None = None
-    device: str = "auto"
-
-    def watch(self) -> Watch:
-        """Return who watches the part's training: events out, the wish to stop in, checkpoints."""
-        from napari_graydet.models.checkpoints import Checkpoints
-        from napari_graydet.models.training import Step, Watch
-
-        def step(at: Step) -> None:
-            self.tell(
-                "progress",
-                step=at.step,
-                share=round(at.share, 5),
-                loss=round(at.loss, 5),
-                seconds=round(at.seconds, 2),
-            )
-            check_cancelled(self.should_cancel)
-
-        def validated(step: int, share: float, scores: Scores, best: bool) -> None:
-            rounded = {name: round(value, 5) for name, value in scores.items()}
-            self.tell("validation", step=step, share=round(share, 5), scores=rounded, best=best)
-
-        return Watch(
-            step,
-            validated,
-            lambda message: self.tell("notice", message=message),
-            Checkpoints(self.checkpoints),
-        )
-
-    def roi_budget(self) -> dict[str, Any]:
-        """Return the budget of the ROI detector's training, as `train_roi` takes it."""
-        if self.minutes is not None:
-            return {"minutes": self.minutes}
-        if self.epochs is not None or self.preset == "paper":
-            return {"epochs": self.epochs or PAPER_ROI_EPOCHS}
-        return {"steps": grown(FAST_ROI_STEPS, len(self.train.cases))}
-
-    def box_budget(self, parts: int) -> Budget:
-        """Return the budget of the box detector's training on a number of parts."""
-        from napari_graydet.models.box_training import BoxTraining
-        from napari_graydet.models.training import Budget
-
-        steps = grown(FAST_BOX_STEPS, len(self.train.cases))
-        if self.epochs is not None:
-            steps = math.ceil(self.epochs * parts / BoxTraining().batch)
-        return Budget(
-            None if self.minutes is not None else steps, self.minutes, VALIDATIONS, PATIENCE
-        )
-
-    def samples(self, data: Dataset) -> Iterator[Sample]:
-        """Read the images one by one, until asked to stop."""
-        for case in data.cases:
-            check_cancelled(self.should_cancel)
-            yield from (s for s in case.samples() if s.label in self.classes)
-
-
-@dataclass(frozen=True)
-class PartResult:
-    """Figures on the held-out images: of the new weights and of those it started from."""
-
-    scores: Scores = field(default_factory=dict)
-    parent_scores: Scores = field(default_factory=dict)
+NOT_PRETRAINED = (
+    "PointNet starts from random weights; the paper's was pretrained: give one made by "
+    "pretrain pointnet with --start."
+)
 
 
 @dataclass(frozen=True)
@@ -168,7 +59,7 @@ class Part:
     """
 
     name: str
-    kind: str
+    kind: Kind
     about: str
     train: Callable[[PartJob], PartResult]
     effort: float = 1.0
@@ -231,7 +122,9 @@ def shrunk(sample: Sample) -> RoiSample:
     factor = max(1, -(-max(image.shape) // LONGEST))
     if factor == 1:
         return _SmallSample(image, sample.label, sample.kind, sample.rois)
-    gray = downscale_local_mean(image.display8(), (factor, factor)).astype(np.uint8)
+    rows, cols = (extent // factor for extent in image.shape)
+    blocks = image.display8()[: rows * factor, : cols * factor]
+    gray = blocks.reshape(rows, factor, cols, factor).mean(axis=(1, 3)).astype(np.uint8)
     small = GrayImage(gray, GrayScale.of_bits(8), name=image.name)
     rois = [RoiBox(*(v / factor for v in roi.xyxy)).clip(small.shape) for roi in sample.rois]
     return _SmallSample(small, sample.label, sample.kind, rois)
@@ -245,6 +138,8 @@ def train_boxes_part(job: PartJob) -> PartResult:
     from napari_graydet.models.box_samples import Disturbance
     from napari_graydet.models.box_training import BoxTraining, box_scores, scored_rois, train_boxes
 
+    if job.preset == "paper":
+        return _train_paper_boxes(job)
     start = _box_model(job)
     samples, held_out = _crops(job, job.train), _crops(job, job.validation)
     rois = scored_rois(held_out, np.random.default_rng(job.seed))
@@ -263,8 +158,39 @@ def train_boxes_part(job: PartJob) -> PartResult:
     return _saved(job, model, box_scores(model, rois), before)
 
 
+def _train_paper_boxes(job: PartJob) -> PartResult:
+    """Train PointNet and the regressor anchor by anchor, from a pretrained PointNet if given."""
+    from napari_graydet.models.device import choose_device
+    from napari_graydet.models.paper_training import (
+        EPOCHS,
+        paper_rois,
+        paper_scores,
+        train_paper_boxes,
+    )
+
+    pretrained = read_card(job.start).kind == "pointnet"
+    if not pretrained:
+        job.tell("notice", message=NOT_PRETRAINED)
+    held_out = _crops(job, job.validation)
+    model = train_paper_boxes(
+        _crops(job, job.train),
+        job.classes,
+        seed=job.seed,
+        start=job.start if pretrained else None,
+        epochs=job.epochs or EPOCHS,
+        minutes=job.minutes,
+        validation=held_out,
+        device=job.device,
+        watch=job.watch(),
+    )
+    scores = paper_scores(model, paper_rois(held_out), choose_device("cpu"))
+    return _saved(job, model, scores, {})
+
+
 def train_regressor_part(job: PartJob) -> PartResult:
     """Solve the box regressor again, on the network as it is."""
+    if read_card(job.start).architecture.startswith("pointnet-paper"):
+        return _train_paper_regressor(job)
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_training import (
         BoxTraining,
@@ -283,15 +209,48 @@ def train_regressor_part(job: PartJob) -> PartResult:
     return _saved(job, model, box_scores(model, rois), box_scores(start, rois))
 
 
+def _train_paper_regressor(job: PartJob) -> PartResult:
+    """Descend to the regressor of a network that was trained as in the paper."""
+    from napari_graydet.models.device import choose_device
+    from napari_graydet.models.paper_pointnet import PaperModel
+    from napari_graydet.models.paper_training import (
+        fit_paper_regressor,
+        labelled,
+        paper_rois,
+        paper_scores,
+    )
+
+    start = PaperModel.load(job.start)
+    if start.classes != job.classes:
+        raise ModelError(
+            f"Expected a model of {', '.join(job.classes)}, got one of {', '.join(start.classes)}; "
+            "train the boxes, too."
+        )
+    rois = labelled(_crops(job, job.train), start.grid, len(job.classes))
+    rng = np.random.default_rng(job.seed)
+    fitted = fit_paper_regressor(start.network, rois, start.grid, len(job.classes), rng)
+    model = PaperModel(start.network, fitted, start.grid, job.classes)
+    held_out, cpu = paper_rois(_crops(job, job.validation)), choose_device("cpu")
+    job.tell("progress", step=1, share=1.0, loss=0.0, seconds=0.0)
+    return _saved(
+        job, model, paper_scores(model, held_out, cpu), paper_scores(start, held_out, cpu)
+    )
+
+
 def _box_model(job: PartJob) -> BoxModel:
     """Return the start as a model of the job's classes."""
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_training import for_classes
+    from napari_graydet.models.pretraining import box_model_from
 
+    if read_card(job.start).kind == "pointnet":
+        return box_model_from(job.start, job.classes, job.seed)
     return for_classes(BoxModel.load(job.start), job.classes)
 
 
-def _saved(job: PartJob, model: BoxModel, scores: Scores, before: Scores) -> PartResult:
+def _saved(
+    job: PartJob, model: BoxModel | PaperModel, scores: Scores, before: Scores
+) -> PartResult:
     versions = {name: version(name) for name in ("torch", "numpy")}
     data = [f"images of a project: {len(job.train.cases)}"]
     model.save(job.out, data=data, metrics=scores, seed=job.seed, versions=versions)
@@ -348,35 +307,3 @@ def parts_of(names: str) -> tuple[Part, ...]:
     if len({part.kind for part in chosen}) < len(chosen):
         raise ModelError("The boxes' training fits the regressor, too; train boxes alone.")
     return chosen
-
-
-def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> None:
-    """Read every image once and refuse what nothing can be learned from, before anything starts.
-
-    Raises
-    ------
-    ImageError, MaskError, ProjectError
-        If a file cannot be read or a mask has another size.
-    DatasetError
-        If a class is in no training image, or its masks always cover the whole image.
-    """
-    whole: dict[str, list[bool]] = {}
-    seen: set[str] = set()
-    for data in (train, validation):
-        for case in data.cases:
-            check_cancelled(should_cancel)
-            for sample in case.samples():
-                if sample.parts.any():
-                    whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
-                    seen |= {sample.label} if data is train else set()
-    if missing := [label for label in train.classes if label not in seen]:
-        raise DatasetError(
-            f"Expected every class in the training images, but none of the {len(train.cases)} has "
-            f"{' or '.join(missing)}; label more images of it, or leave it out (--classes)."
-        )
-    for label, covers in whole.items():
-        if all(covers):
-            raise DatasetError(
-                f"All {len(covers)} masks of {label!r} cover their whole image, so there is "
-                "nothing to tell it from; give masks of the object alone."
-            )

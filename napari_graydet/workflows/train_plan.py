@@ -13,8 +13,8 @@ from napari_graydet.project.models import SHIPPED, ModelEntry, ModelRegistry
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.events import ShouldCancel
-from napari_graydet.workflows.train_parts import Part, check_data, parts_of
+from napari_graydet.workflows.events import ShouldCancel, check_cancelled
+from napari_graydet.workflows.train_parts import Part, parts_of
 from napari_graydet.workflows.train_request import TrainRequest
 
 STARTS_KIND = {"roi": "roi", "boxes": "boxes", "pointnet": "boxes", "refiner": "refiner"}
@@ -53,6 +53,7 @@ def plan_run(
 ) -> Plan:
     """Read and check everything that can be wrong before there is a run."""
     parts = parts_of(request.parts)
+    starts: dict[str, Start]
     if resumed is None:
         starts = {part.kind: _start(part, parts, request.start, registry) for part in parts}
     else:
@@ -99,11 +100,12 @@ def _split(request: TrainRequest, data: Dataset, resumed: ModelEntry | None) -> 
     if resumed is not None and resumed.split is not None:
         note = resumed.split
         return splits.Split(note.train, note.validation, note.test, note.seed)
-    shares = {"seed": request.seed, "validation": request.validation}
+    seed, share = request.seed, request.validation
     if request.project is not None:
-        split = splits.frozen(Path(request.project), data.patients, **shares)
+        folder = Path(request.project)
+        split = splits.frozen(folder, data.patients, seed=seed, validation=share)
     else:
-        split = splits.by_patient(data.patients, **shares)
+        split = splits.by_patient(data.patients, seed=seed, validation=share)
     if not split.train or not split.validation:
         raise DatasetError(
             f"Expected images to train on and held-out ones, got {len(split.train)} and "
@@ -167,3 +169,35 @@ def _kind_of_file(path: Path) -> str:
             f"A training starts from .safetensors or darknet's .weights, got {path.name}."
         )
     return STARTS_KIND[read_card(path).kind]
+
+
+def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> None:
+    """Read every image once and refuse what nothing can be learned from, before anything starts.
+
+    Raises
+    ------
+    ImageError, MaskError, ProjectError
+        If a file cannot be read or a mask has another size.
+    DatasetError
+        If a class is in no training image, or its masks always cover the whole image.
+    """
+    whole: dict[str, list[bool]] = {}
+    seen: set[str] = set()
+    for data in (train, validation):
+        for case in data.cases:
+            check_cancelled(should_cancel)
+            for sample in case.samples():
+                if sample.parts.any():
+                    whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
+                    seen |= {sample.label} if data is train else set()
+    if missing := [label for label in train.classes if label not in seen]:
+        raise DatasetError(
+            f"Expected every class in the training images, but none of the {len(train.cases)} has "
+            f"{' or '.join(missing)}; label more images of it, or leave it out (--classes)."
+        )
+    for label, covers in whole.items():
+        if all(covers):
+            raise DatasetError(
+                f"All {len(covers)} masks of {label!r} cover their whole image, so there is "
+                "nothing to tell it from; give masks of the object alone."
+            )

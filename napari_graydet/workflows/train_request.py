@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from napari_graydet.errors import ModelError
 from napari_graydet.project import splits
 from napari_graydet.workflows.predict import UNLABELLED
-from napari_graydet.workflows.train_parts import Preset
+from napari_graydet.workflows.train_job import Preset
 
 
 class TrainRequest(BaseModel):

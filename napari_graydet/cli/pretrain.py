@@ -1,0 +1,69 @@
+"""``napari-graydet pretrain pointnet``: a start for the box detectors, learned from 3D shapes."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_graydet.cli.boundary import Result
+from napari_graydet.cli.options import Debug, Device, Json
+from napari_graydet.cli.train import Preset, shown_events
+
+
+class Network(enum.StrEnum):
+    """What can be pretrained."""
+
+    POINTNET = "pointnet"
+
+
+def pretrain(
+    network: Annotated[Network, typer.Argument(help="**pointnet**.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="ModelNet: the folder of OFF files as distributed (class/train/*.off), or an .npz "
+            "of clouds (x_train, y_train, x_test, y_test).",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Weights to write (.safetensors).")
+    ],
+    preset: Annotated[
+        Preset,
+        typer.Option(help="For the training of which preset: their T-Nets differ in width."),
+    ] = Preset.PAPER,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights.")] = 0,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the shapes; default: 30.", show_default=False)
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time instead.", show_default=False)] = None,
+    device: Device = "auto",
+    json: Json = False,
+    debug: Debug = False,
+) -> Result:
+    """Pretrain PointNet on ModelNet; the result is a start for `train boxes --start FILE`.
+
+    With --json every step is a line of JSON. Stopped with Ctrl-C, the same command goes on.
+    """
+    from napari_graydet.workflows.pretrain import pretrain_pointnet
+    from napari_graydet.workflows.train_process import stop_signals
+
+    with stop_signals() as should_cancel, shown_events() as show:
+        card = pretrain_pointnet(
+            data,
+            out,
+            preset=preset.value,
+            seed=seed,
+            epochs=epochs,
+            minutes=minutes,
+            device=device,
+            on_event=show,
+            should_cancel=should_cancel,
+        )
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items())
+    return Result(card.model_dump(mode="json"), f"{out}: {len(card.classes)} classes, {figures}")

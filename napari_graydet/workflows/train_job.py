@@ -1,0 +1,137 @@
+"""What the training of one part gets, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_graydet.project.models import Scores
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.events import ShouldCancel, check_cancelled
+from napari_graydet.workflows.training_data import Sample
+
+if TYPE_CHECKING:
+    from napari_graydet.models.training import Budget, Watch
+
+Preset = Literal["fast", "paper"]
+
+FAST_ROI_STEPS, FAST_BOX_STEPS = 200, 400
+"""Steps of preset `fast` on `FEW` images; more images get more, see `grown`."""
+
+FEW = 20
+PAPER_ROI_EPOCHS = 50.0
+VALIDATIONS, PATIENCE = 10, 6
+"""How often held-out images are scored, and how often in vain before the rest is saved."""
+
+SCORED_IMAGES = 60
+"""Held-out images, at most, on which ROIs are scored on the way."""
+
+LONGEST = 640
+"""Longest side at which held-out images are kept for that, at least."""
+
+
+def grown(steps: int, images: int) -> int:
+    """Return steps for a number of images: they grow with its root."""
+    return round(steps * math.sqrt(max(images, FEW) / FEW))
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """What the training of one part gets.
+
+    Parameters
+    ----------
+    train, validation
+        The images to learn from, and those that choose when to stop.
+    classes
+        Labels by id.
+    preset, seed, epochs, minutes, device
+        As asked for; `epochs` and `minutes` are budgets of this part, at most one is given.
+    start
+        The weights to start from.
+    out
+        Where the part's weights go.
+    checkpoints
+        Folder for its checkpoints; those that are there are gone on from.
+    tell
+        Takes events; adds the part's name.
+    should_cancel
+        Whether to stop now.
+    """
+
+    train: Dataset
+    validation: Dataset
+    classes: tuple[str, ...]
+    preset: Preset
+    seed: int
+    start: Path
+    out: Path
+    checkpoints: Path
+    tell: Callable[..., None]
+    should_cancel: ShouldCancel
+    epochs: float | None = None
+    minutes: float | None = None
+    device: str = "auto"
+
+    def watch(self) -> Watch:
+        """Return who watches the part's training: events out, the wish to stop in, checkpoints."""
+        from napari_graydet.models.checkpoints import Checkpoints
+        from napari_graydet.models.training import Step, Watch
+
+        def step(at: Step) -> None:
+            self.tell(
+                "progress",
+                step=at.step,
+                share=round(at.share, 5),
+                loss=round(at.loss, 5),
+                seconds=round(at.seconds, 2),
+            )
+            check_cancelled(self.should_cancel)
+
+        def validated(step: int, share: float, scores: Scores, best: bool) -> None:
+            rounded = {name: round(value, 5) for name, value in scores.items()}
+            self.tell("validation", step=step, share=round(share, 5), scores=rounded, best=best)
+
+        return Watch(
+            step,
+            validated,
+            lambda message: self.tell("notice", message=message),
+            Checkpoints(self.checkpoints),
+        )
+
+    def roi_budget(self) -> dict[str, Any]:
+        """Return the budget of the ROI detector's training, as `train_roi` takes it."""
+        if self.minutes is not None:
+            return {"minutes": self.minutes}
+        if self.epochs is not None or self.preset == "paper":
+            return {"epochs": self.epochs or PAPER_ROI_EPOCHS}
+        return {"steps": grown(FAST_ROI_STEPS, len(self.train.cases))}
+
+    def box_budget(self, parts: int) -> Budget:
+        """Return the budget of the box detector's training on a number of parts."""
+        from napari_graydet.models.box_training import BoxTraining
+        from napari_graydet.models.training import Budget
+
+        steps = grown(FAST_BOX_STEPS, len(self.train.cases))
+        if self.epochs is not None:
+            steps = math.ceil(self.epochs * parts / BoxTraining().batch)
+        return Budget(
+            None if self.minutes is not None else steps, self.minutes, VALIDATIONS, PATIENCE
+        )
+
+    def samples(self, data: Dataset) -> Iterator[Sample]:
+        """Read the images one by one, until asked to stop."""
+        for case in data.cases:
+            check_cancelled(self.should_cancel)
+            yield from (s for s in case.samples() if s.label in self.classes)
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """Figures on the held-out images: of the new weights and of those it started from."""
+
+    scores: Scores = field(default_factory=dict)
+    parent_scores: Scores = field(default_factory=dict)
