@@ -37,6 +37,13 @@ class CloudCanvas(QWidget):
     Layers are made once and then only change their data: removing one and adding another ends the
     program in software OpenGL.
 
+    Parameters
+    ----------
+    parent
+        The view.
+    capacity
+        Most points that will be shown.
+
     Signals
     -------
     camera_changed()
@@ -56,8 +63,10 @@ class CloudCanvas(QWidget):
     mouse_left = Signal()
     stranded = Signal()
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, capacity: int) -> None:
         super().__init__(parent)
+        self._capacity = capacity
+        self._rows = np.zeros(capacity, dtype=np.intp)
         self._host: QWidget | None = None
         self.model = ViewerModel(title="cloud", ndisplay=3)
         for callbacks in self._callbacks():
@@ -88,11 +97,11 @@ class CloudCanvas(QWidget):
 
     def _build_layers(self) -> None:
         self._points = Points(
-            np.zeros((1, 3)),
+            np.zeros((self._capacity, 3)),
+            size=0,
             border_width=0,
             antialiasing=0,
             shading="none",
-            face_color="transparent",
             name="cloud",
             visible=False,
         )
@@ -114,20 +123,22 @@ class CloudCanvas(QWidget):
         """Show (N, 3) world points of a diameter in world units, in (N, 4) colours.
 
         napari prepares and uploads all points anew for each of the three; told of nothing until
-        the last one is there, it does so once.
+        all are there, it does so once. It also gives each point that is new a symbol, slowly: so
+        the layer's length stays, and points that are left over have no size.
         """
         layer = self._points
+        spare = np.arange(self._capacity)
+        self._rows = np.minimum(spare, len(points) - 1)
         with layer.events.blocker_all():
-            layer.visible = True  # napari slices no hidden layer: its old indices would stay
-            layer.data = points
-            layer.size = size
-            layer.face_color = colours
-        layer.events.visible()
-        layer.refresh(thumbnail=False, highlight=False)
+            layer.data = points[self._rows]
+            layer.size = np.where(spare < len(points), size, 0.0)
+        with layer.events.face_color.blocker():
+            self.set_point_colours(colours)
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def set_point_colours(self, colours: Float) -> None:
         """Colour the points, (N, 4)."""
-        self._points.face_color = colours
+        self._points.face_color = colours[self._rows]
 
     def set_faces(self, box: Cuboid) -> None:
         """Give the faces the shape of a box."""

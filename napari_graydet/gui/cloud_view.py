@@ -36,7 +36,7 @@ from napari_graydet.gui.projection import Float, Projection
 from napari_graydet.gui.theme import ViewColours, mix, rgb
 
 EMPTY_TEXT = "Select an ROI to see its cloud"
-WARM_UP_PAUSE = 400
+WARM_UP_PAUSE = 1000
 """Milliseconds before and between the steps of `CloudView.warm_up`."""
 
 MAX_POINTS = 8_000
@@ -91,7 +91,7 @@ class CloudView(QWidget):
         self._apply_colours()
 
     def _new_canvas(self) -> CloudCanvas:
-        canvas = CloudCanvas(self)
+        canvas = CloudCanvas(self, self._max_points)
         canvas.model.mouse_drag_callbacks.append(self._on_drag)
         canvas.model.mouse_move_callbacks.append(self._on_move)
         canvas.model.mouse_double_click_callbacks.append(self._on_double_click)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from napari.qt.threading import WorkerBase, WorkerBaseSignals
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QThreadPool, Signal  # type: ignore[attr-defined]
 
 from napari_graydet.errors import CancelledError
 from napari_graydet.gui.work import Work
@@ -27,9 +28,10 @@ class _Signals(WorkerBaseSignals):  # type: ignore[misc]
 class _Worker(WorkerBase):  # type: ignore[misc]
     """Runs one piece of work; an exception in it becomes `errored`, never a crash."""
 
-    def __init__(self, work: Work[Any]) -> None:
+    def __init__(self, work: Work[Any], waits: bool) -> None:
         super().__init__(SignalsClass=_Signals)
         self._work = work
+        self._waits = waits
         self._cancelled = threading.Event()
         self._ended = threading.Event()
 
@@ -38,7 +40,8 @@ class _Worker(WorkerBase):  # type: ignore[misc]
         try:
             if self._cancelled.is_set():
                 raise CancelledError("Stopped before it began.")
-            return _Result(self._work(self._report, self._cancelled.is_set))
+            with _place_left() if self._waits else nullcontext():
+                return _Result(self._work(self._report, self._cancelled.is_set))
         finally:
             self._ended.set()
 
@@ -53,6 +56,18 @@ class _Worker(WorkerBase):  # type: ignore[misc]
 
     def _report(self, progress: Progress) -> None:
         self.progressed.emit(progress)
+
+
+@contextmanager
+def _place_left() -> Iterator[None]:
+    """Let the pool run one more worker beside this one: it has as many as there are cores."""
+    pool = QThreadPool.globalInstance()
+    assert pool is not None  # it lives as long as the program
+    pool.releaseThread()
+    try:
+        yield
+    finally:
+        pool.reserveThread()
 
 
 class _Result:
@@ -77,9 +92,13 @@ class QtJobs:
         failed: Callable[[Exception], None],
         progress: OnProgress | None = None,
         finished: Callable[[], None] | None = None,
+        waits: bool = False,
     ) -> _Worker:
-        """Start work; `done` or `failed`, then `finished`, are called on the main thread."""
-        worker = _Worker(work)
+        """Start work; `done` or `failed`, then `finished`, are called on the main thread.
+
+        Work that `waits` for another process for long leaves its place to other work meanwhile.
+        """
+        worker = _Worker(work, waits)
         worker.returned.connect(self._unless_closed(lambda result: done(result.value)))
         worker.errored.connect(self._unless_closed(failed))
         if progress is not None:

@@ -19,6 +19,7 @@ from napari.viewer import Viewer
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError, MaskError
+from napari_graydet.gui.captions import Captions
 from napari_graydet.gui.colors import class_color, label_color
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import TURN, Deferred
@@ -28,7 +29,6 @@ from napari_graydet.project.schema import RoiRecord
 
 IMAGE, MASK, ROIS = "radiograph", "mask", "ROIs"
 MASK_OPACITY = 0.4
-MAX_CAPTIONS = 6
 TOLERANCE = 0.02
 """Pixels by which a rectangle may differ from its record without counting as moved."""
 
@@ -70,6 +70,7 @@ class Layers:
         self._updating = False
         self._shown: list[tuple[object, ...]] = []
         self._pictured: GrayImage | None = None
+        self._captions = Captions(self._session, lambda: _Quiet(self))
         self._restore = Deferred(self._make_next, TURN)
         self._show_later = Deferred(self._show_image)
         self._read_rois = Deferred(self._rois_edited)
@@ -86,8 +87,9 @@ class Layers:
         """Stop following; the layers stay as they are."""
         self._links.close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        for deferred in (self._restore, self._show_later, self._read_rois, self._read_mask):
-            deferred.drop()
+        self._captions.drop()
+        for pending in (self._restore, self._show_later, self._read_rois, self._read_mask):
+            pending.drop()
 
     def use(self, tool: Tool) -> None:
         """Choose what the mouse does; selects the layer that it works on."""
@@ -95,10 +97,8 @@ class Layers:
             return
         self.tool = tool
         layer: Layer = self.mask if tool in (Tool.PAINT, Tool.ERASE) else self.rois
-        modes = {
-            Tool.SELECT: "select", Tool.DRAW: "add_rectangle", Tool.PAINT: "paint",
-            Tool.ERASE: "erase", Tool.PAN: "pan_zoom",
-        }  # fmt: skip
+        modes = {Tool.SELECT: "select", Tool.DRAW: "add_rectangle", Tool.PAINT: "paint",
+                 Tool.ERASE: "erase", Tool.PAN: "pan_zoom"}  # fmt: skip
         self.viewer.layers.selection.active = layer
         layer.mode = modes[tool]
         self._on_tool(tool)
@@ -116,10 +116,7 @@ class Layers:
         return all(layer in self.viewer.layers for layer in (self.image, self.mask, self.rois))
 
     def _make_next(self) -> None:
-        """Make one missing layer from the record, and the others in later turns.
-
-        A new layer, with its first frame, is the most expensive thing that napari does.
-        """
+        """Make one missing layer, and the others in later turns: nothing costs napari more."""
         session = self._session
         if session.image is None or session.masks is None:
             return
@@ -151,12 +148,10 @@ class Layers:
         self._connect_mask(self.mask)
 
     def _make_rois(self) -> None:
-        text = {"string": "{caption}", "size": 10, "anchor": "upper_left"}
         nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
-        self.rois = self.viewer.add_shapes(
-            name=ROIS, ndim=2, text=text, features=nothing, opacity=1.0
-        )
+        self.rois = self.viewer.add_shapes(name=ROIS, ndim=2, features=nothing, opacity=1.0)
         self._connect_rois(self.rois)
+        self._captions.attach(self.rois)
         self._shown = []
 
     def _connect_mask(self, layer: Labels) -> None:
@@ -270,22 +265,7 @@ class Layers:
             [roi.roi_box.to_napari() for roi in rois],
             edge_width=self._edge_width(), edge_color=colors, face_color="#00000000",
         )  # fmt: skip
-        self._write_captions(layer, rois)
-        layer.text.color = {"encoding_type": "ManualColorEncoding", "array": colors,
-                            "default": "white"}  # fmt: skip
-
-    def _write_captions(self, layer: Shapes, rois: tuple[RoiRecord, ...]) -> None:
-        layer.features = {
-            "id": np.array([roi.id for roi in rois], dtype=object),
-            "caption": np.array([self._caption(roi) for roi in rois], dtype=object),
-        }
-
-    def _caption(self, roi: RoiRecord) -> str:
-        """Name an ROI; where many lie close together only the selected one, colours do the rest."""
-        annotation, session = self._session.annotation, self._session
-        if annotation and len(annotation.rois) > MAX_CAPTIONS and roi.id != session.roi_id:
-            return ""
-        return roi.label if roi.score is None else f"{roi.label} {roi.score:.2f}"
+        self._captions.write(rois)
 
     def _edge_width(self) -> float:
         image = self._session.image
@@ -295,9 +275,7 @@ class Layers:
         annotation, layer = self._session.annotation, self.rois
         if layer is None or annotation is None or len(layer.data) != len(annotation.rois):
             return
-        if len(annotation.rois) > MAX_CAPTIONS:
-            with _Quiet(self):
-                self._write_captions(layer, annotation.rois)
+        self._captions.follow_selection(annotation.rois)
         self._select(layer)
 
     def _select(self, layer: Shapes) -> None:

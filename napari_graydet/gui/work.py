@@ -30,8 +30,12 @@ class Jobs(Protocol):
         failed: Callable[[Exception], None],
         progress: OnProgress | None = None,
         finished: Callable[[], None] | None = None,
+        waits: bool = False,
     ) -> Job:
-        """Start work; `done` or `failed`, then `finished`, are called on the main thread."""
+        """Start work; `done` or `failed`, then `finished`, are called on the main thread.
+
+        Work that `waits` for another process for long leaves its place to other work meanwhile.
+        """
 
     def close(self) -> None:
         """Cancel everything; nothing is called back any more."""

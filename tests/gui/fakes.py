@@ -89,6 +89,7 @@ class InlineJobs:
         failed: Callable[[Exception], None],
         progress: Callable[[Any], None] | None = None,
         finished: Callable[[], None] | None = None,
+        waits: bool = False,
     ) -> Handle:
         def go() -> None:
             try:

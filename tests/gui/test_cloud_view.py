@@ -147,14 +147,22 @@ def points(view: CloudView) -> Points:
     return view.model.layers["cloud"]
 
 
+def count(view: CloudView) -> int:
+    """Return how many points there are: those left over in the layer have no size."""
+    sizes = np.asarray(points(view).size)
+    shown = int(np.count_nonzero(sizes))
+    assert (sizes[:shown] > 0).all() and len(sizes) == view._max_points
+    return shown
+
+
 def colours(view: CloudView) -> np.ndarray:
-    return np.asarray(points(view).face_color)
+    return np.asarray(points(view).face_color)[: count(view)]
 
 
 def shown_values(view: CloudView) -> np.ndarray:
     """Read the gray values of the shown points back from where they stand."""
     middle = (SPACE.gray.low + SPACE.gray.high) / 2
-    return np.rint(points(view).data[:, 0] / SPACE.up + middle).astype(int)
+    return np.rint(points(view).data[: count(view), 0] / SPACE.up + middle).astype(int)
 
 
 def test_the_projection_is_that_of_the_canvas(view: CloudView) -> None:
@@ -416,21 +424,47 @@ def test_few_points_are_shown_and_all_levels_of_detail_fit(qtbot: QtBot) -> None
     view = CloudView(max_points=500)
     qtbot.addWidget(view)
     view.set_cloud(hill(), ROI)
-    assert 300 < len(points(view).data) <= 500
+    assert 300 < count(view) <= 500
     view.set_cloud(hill(), RoiBox(100, 100, 103, 104))
-    assert len(points(view).data) == 12
+    assert count(view) == 12
     view.close()
 
 
 def test_the_cloud_is_built_once_per_roi(view: CloudView) -> None:
     image = hill()
     view.set_cloud(image, ROI)
-    built = []
-    points(view).events.data.connect(lambda event: built.append(None))
+    before = points(view).data
     view.set_cloud(image, ROI)
-    assert not built
+    assert points(view).data is before
     view.set_cloud(image, RoiBox(0, 0, 100, 100))
-    assert built
+    assert points(view).data is not before
+
+
+def test_a_new_cloud_with_its_box_is_uploaded_as_often_as_new_colours(view: CloudView) -> None:
+    """Once for the points, once for their colours: each takes napari half a frame."""
+    uploads = []
+    points(view).events.set_data.connect(lambda event: uploads.append("data"))
+    points(view).events.face_color.connect(lambda event: uploads.append("colours"))
+    roi = RoiBox(20, 20, 110, 90)
+    view.show_roi(hill(), roi, GrayBox.flat(roi, GrayRange(90, 120)))
+    assert uploads == ["data"]
+    tinted = np.ptp(colours(view)[:, :3], axis=1) > 0.05
+    assert 0 < tinted.sum() < count(view)
+
+
+def test_warming_up_shows_nothing_and_gives_way_to_a_cloud(view: CloudView) -> None:
+    empty = CloudView()
+    empty._warm_next()
+    assert [layer.visible for layer in empty.model.layers] == [True, False]
+    assert not np.any(empty.model.layers["cloud"].size)
+    empty._warm_next()
+    assert [layer.visible for layer in empty.model.layers] == [False, True]
+    empty._warm_next()
+    assert not any(layer.visible for layer in empty.model.layers)
+    empty._warm_later.drop()
+    empty.close()
+    view._warm_next()
+    assert all(layer.visible for layer in view.model.layers)
 
 
 def test_an_roi_beside_the_image_is_refused_and_the_view_stays(view: CloudView) -> None:
@@ -467,8 +501,7 @@ def test_a_smaller_cloud_after_the_empty_state_is_drawn(view: CloudView) -> None
     view.clear()
     view.set_cloud(hill(), small)
     QTest.qWait(20)
-    assert len(points(view).data) == 16
-    assert len(colours(view)) == 16
+    assert count(view) == len(colours(view)) == 16
     assert view.screenshot().width() == view.width()
 
 

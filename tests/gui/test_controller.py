@@ -54,6 +54,20 @@ def test_a_drawn_roi_gets_a_box_and_both_are_on_disk(controller: Controller) -> 
     assert session.masks is not None and session.masks.map[10:40, 20:50].all()
 
 
+def test_detecting_an_image_brings_the_alternatives_of_every_box(controller: Controller) -> None:
+    told: list[None] = []
+    controller.session.alternatives_changed.connect(lambda: told.append(None))
+    controller.detection.image()
+    session = controller.session
+    assert session.roi is not None and session.box is not None and told
+    found = session.alternatives[session.roi.id]
+    assert found[0] == session.box and [b.low for b in found] == [150, 100, 0]
+    controller.choose_alternative(1)
+    assert (session.box.low, session.box.high) == (100, 220)
+    stored = on_disk(controller)
+    assert len(stored.boxes) == 1, "the others are no part of the record"
+
+
 def test_a_drag_is_previewed_and_committed_once(controller: Controller) -> None:
     controller.add_roi(BRIGHT)
     session = controller.session

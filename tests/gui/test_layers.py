@@ -17,7 +17,7 @@ def agrees(window: Window) -> bool:
     """Whether layers and record say the same."""
     layers, session = window.desk.layers, window.session
     annotation, image = session.annotation, session.image
-    if annotation is None or image is None or not layers._complete():
+    if annotation is None or image is None or not layers.complete:
         return False
     label_map = annotation.label_map(image.pixels, list(session.classes))
     return (
@@ -43,6 +43,35 @@ def test_layers_show_the_record(window: Window) -> None:
     assert window.desk.layers.mask.data[10:40, 20:50].all()
     assert list(window.desk.layers.rois.features["caption"]) == ["bone"]
     assert window.desk.layers.rois.selected_data == {0}
+
+
+def test_layers_are_made_one_in_a_turn_and_show_where_the_person_has_gone(window: Window) -> None:
+    layers, viewer = window.desk.layers, window.viewer
+    viewer.layers.clear()
+    counts: list[int] = []
+    viewer.layers.events.inserted.connect(lambda _event: counts.append(len(viewer.layers)))
+    turns: list[int] = []
+    window.wait(lambda: turns.append(len(viewer.layers)) or len(viewer.layers) == 1)
+    window.controller.next()
+    window.wait(lambda: turns.append(len(viewer.layers)) or agrees(window))
+    assert counts == [1, 2, 3] and {1, 2} <= set(turns), "events came in between"
+    assert window.session.position == 1
+    assert [layer.name for layer in viewer.layers] == ["radiograph", "mask", "ROIs"]
+    assert layers.tool is Tool.SELECT
+
+
+def test_first_captions_are_spelt_in_turns(window: Window) -> None:
+    window.controller.detection.image()
+    window.wait_idle()
+    features = window.desk.layers.rois.features
+    assert list(features["id"]) == [roi.id for roi in window.session.annotation.rois]
+    window.wait(lambda: list(window.desk.layers.rois.features["caption"]) == ["bone 0.90"])
+    assert list(window.desk.layers.rois.text.values) == ["bone 0.90"]
+    window.controller.next()
+    window.wait(lambda: window.session.position == 1 and agrees(window))
+    window.controller.detection.image()
+    window.wait_idle()
+    assert list(window.desk.layers.rois.features["caption"]) == ["bone 0.90"], "now at once"
 
 
 def test_the_mask_follows_a_preview_in_place(window: Window) -> None:

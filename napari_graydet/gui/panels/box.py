@@ -30,7 +30,7 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
-CLOUD_PAUSE = 30
+CLOUD_PAUSE = 60
 """Milliseconds from a change to the cloud: the frame of the image comes first."""
 
 CUBOID_PAUSE = 150

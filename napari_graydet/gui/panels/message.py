@@ -6,8 +6,13 @@ from functools import partial
 
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton
 
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.panels.base import Panel, button, on_click
+
+PAUSE = 60
+"""Milliseconds until the bar comes or goes: all that stands below has to be drawn anew, and the
+image comes first."""
 
 COLOURS = {
     "info": ("#1d3b53", "#d6ecff"),
@@ -45,8 +50,20 @@ class MessageBar(Panel):
         on_click(self._mine, controller.keep_mine)
         on_click(self._theirs, controller.take_stored)
         on_click(close, partial(controller.say, None))
+        self._come_or_go = Deferred(
+            lambda: self.setVisible(self.session.message is not None), PAUSE
+        )
         self.links.add(self.session.message_changed, self._show)
+        self.hide()
         self._show()
+
+    def shutdown(self) -> None:
+        """Stop following."""
+        super().shutdown()
+        self._come_or_go.drop()
+
+    def _set_visible(self) -> None:
+        self.setVisible(self.session.message is not None)
 
     def text(self) -> str:
         """Return the message that is shown."""
@@ -54,7 +71,7 @@ class MessageBar(Panel):
 
     def _show(self) -> None:
         message, session = self.session.message, self.session
-        self.setVisible(message is not None)
+        self._come_or_go()
         if message is None:
             return
         ground, text = COLOURS[message.level]
