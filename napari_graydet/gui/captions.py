@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Shapes
 
 from napari_graydet.gui.colors import label_color
-from napari_graydet.gui.defer import TURN, Deferred
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.session import Session
 from napari_graydet.project.schema import RoiRecord
 
@@ -21,6 +21,9 @@ TURNS = 2
 
 The first drawing of a letter takes some 5 ms.
 """
+
+PAUSE = 150
+"""Milliseconds before each of these turns: rectangles, mask and cloud come first."""
 
 
 class Captions:
@@ -41,7 +44,7 @@ class Captions:
         self._quietly = quietly
         self._layer: Shapes | None = None
         self._turn = 0
-        self._later = Deferred(self._next, TURN)
+        self._later = Deferred(self._next, PAUSE)
 
     def attach(self, layer: Shapes) -> None:
         """Write into a new layer from now on."""

@@ -141,8 +141,14 @@ class CloudCanvas(QWidget):
         self._points.face_color = colours[self._rows]
 
     def set_faces(self, box: Cuboid) -> None:
-        """Give the faces the shape of a box."""
-        self._faces.data = (box.vertices, box.triangles, np.zeros(len(box.vertices)))
+        """Give the faces the shape of a box.
+
+        The canvas's model is told of no new extent, or it would slice and upload the points anew.
+        """
+        layer = self._faces
+        with layer.events.blocker_all():
+            layer.data = (box.vertices, box.triangles, np.zeros(len(box.vertices)))
+        layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def show_layers(self, *, points: bool, faces: bool) -> None:
         """Show or hide points and faces; before they have data there is nothing to see."""

@@ -114,6 +114,7 @@ class Detection:
             failed=self._failed,
             progress=progress,
             finished=self._finished,
+            waits=True,
         )
         if self._job is _PENDING:
             self._job = job

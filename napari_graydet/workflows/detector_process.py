@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from napari_graydet.core.grayscale import GrayImage
@@ -319,4 +319,4 @@ class ProcessPredictor(Predictor):
         self._process.take_notices()  # of questions that nobody reported
         found = super().predict(image, min_score=min_score)
         notices = (*found.notices, *self._process.take_notices())
-        return Prediction(found.annotation, notices, found.alternatives)
+        return replace(found, notices=notices)
