@@ -18,42 +18,22 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import DatasetError, MaskError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images, read_image
 from napari_graydet.io.masks import read_label_map, read_mask
-from napari_graydet.project.schema import Annotation, State
+from napari_graydet.project.schema import Annotation, ImageEntry, State
 from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.patients import Patients, patients_of
 from napari_graydet.workflows.predict import UNLABELLED, read_unchanged
-from napari_graydet.workflows.training_data import MARGIN, LabelMap, Sample, connected_parts
+from napari_graydet.workflows.roi_parts import AnnotatedSample, parts_of_rois
+from napari_graydet.workflows.training_data import Sample, connected_parts
 
 if TYPE_CHECKING:
     from napari_graydet.project.store import ProjectStore
 
 FOLDERS, PROJECT = "folders", "project"
 """`Sample.kind` of what this module reads."""
-
-
-@dataclass(frozen=True, eq=False)
-class AnnotatedSample(Sample):
-    """A sample whose ROIs a person has drawn: they are the true ones, as they are.
-
-    Parameters
-    ----------
-    drawn
-        ROI of each part, by its id in `parts`.
-    """
-
-    drawn: Mapping[int, RoiBox]
-
-    def part_rois(self, margin: float = MARGIN) -> dict[int, RoiBox]:
-        """Return the drawn ROIs by part id; `margin` is for ROIs that are made of masks."""
-        return dict(self.drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,8 +290,7 @@ def from_project(store: ProjectStore) -> Dataset:
             f"Nothing is labelled in any of the {len(entries)} accepted images of the project; "
             "accept images with objects in them."
         )
-    known = {entry.path: entry.patient for entry in entries if entry.patient}
-    people = patients_of({entry.path: entry.sha256 for entry in entries}, None) | known
+    people = _people(entries)
     cases = []
     for entry in entries:
         record, path = records[entry.path], store.image_path(entry.id)
@@ -321,6 +300,13 @@ def from_project(store: ProjectStore) -> Dataset:
     absent = [name for name in store.classes if name not in used]
     notice = f"No accepted image has {' or '.join(absent)}; left out."
     return Dataset(tuple(cases), classes, (notice,) if absent else ())
+
+
+def _people(entries: Sequence[ImageEntry]) -> dict[str, str]:
+    """Return the patient of each image; where it is unknown, that of the same bytes elsewhere."""
+    known = {entry.sha256: entry.patient for entry in entries if entry.patient}
+    unknown = patients_of({entry.path: entry.sha256 for entry in entries}, None)
+    return {e.path: e.patient or known.get(e.sha256) or unknown[e.path] for e in entries}
 
 
 def _labels(record: Annotation) -> set[str]:
@@ -349,44 +335,6 @@ def _read_accepted(
         else:  # painted without any ROI, or nothing at all
             samples.append(Sample(image, label, connected_parts(mask), PROJECT, name))
     return samples
-
-
-def parts_of_rois(mask: npt.NDArray[np.bool_], rois: Sequence[RoiBox]) -> LabelMap:
-    """Divide a mask among ROIs, so that every ROI holds one part.
-
-    A pixel belongs to the smallest ROI that it lies in, or else to the nearest one.
-
-    Parameters
-    ----------
-    mask
-        (H, W) bool.
-    rois
-        At least one.
-
-    Returns
-    -------
-    (H, W) uint16
-        0 outside the mask, else 1 + place of the ROI.
-    """
-    shape = (mask.shape[0], mask.shape[1])
-    parts = np.zeros(shape, dtype=np.uint16)
-    for place in sorted(range(len(rois)), key=lambda i: -rois[i].area):
-        parts[rois[place].slices(shape)] = place + 1
-    parts[~mask] = 0
-    rows, cols = np.nonzero(mask & (parts == 0))
-    if rows.size:
-        away = np.stack([_distance(roi, cols + 0.5, rows + 0.5) for roi in rois])
-        parts[rows, cols] = np.argmin(away, axis=0) + 1
-    return parts
-
-
-def _distance(
-    roi: RoiBox, x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
-    """Return the distance of points from an ROI, 0 inside, pixels."""
-    dx = np.maximum(np.maximum(roi.x0 - x, x - roi.x1), 0.0)
-    dy = np.maximum(np.maximum(roi.y0 - y, y - roi.y1), 0.0)
-    return np.asarray(np.hypot(dx, dy))
 
 
 def _digest(*parts: str) -> str:

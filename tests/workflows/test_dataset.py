@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from napari_graydet.core.roi import RoiBox
@@ -17,7 +15,7 @@ from napari_graydet.errors import DatasetError, GraydetError, ImageError, MaskEr
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset as ds
-from napari_graydet.workflows.dataset import from_folders, from_project, parts_of_rois
+from napari_graydet.workflows.dataset import from_folders, from_project
 from napari_graydet.workflows.predict import read_entry
 from napari_graydet.workflows.training_data import Sample, connected_parts
 from tests.workflows.folders import OBJECT, SHAPE, make_folders, picture, save, truth
@@ -223,6 +221,8 @@ def test_known_patients_count_and_others_are_one_each(tmp_path: Path) -> None:
         known = [e.model_copy(update={"patient": "p7"}) for e in entries[:2]] + entries[2:]
         store.entries = lambda: known  # type: ignore[method-assign]
         assert from_project(store).patients == {names[0]: "p7", names[1]: "p7", names[2]: names[2]}
+        known[2] = known[2].model_copy(update={"sha256": known[0].sha256})  # the same picture
+        assert from_project(store).patients[names[2]] == "p7"
 
 
 def test_projects_without_truth(tmp_path: Path) -> None:
@@ -270,37 +270,6 @@ def test_a_region_around_nothing_is_no_object(tmp_path: Path) -> None:
         save_record(store, 1, record.model_copy(update=update))
         (sample,) = from_project(store).cases[0].samples()
         assert sample.rois == [bone.roi_box]
-
-
-rois = st.builds(
-    lambda x, y, w, h: RoiBox(x, y, x + w, y + h),
-    *(st.floats(-5, 25, width=16) for _ in range(2)),
-    *(st.floats(1, 30, width=16) for _ in range(2)),
-)
-
-
-@settings(max_examples=40)
-@given(st.lists(rois, min_size=1, max_size=4), st.integers(0, 2**32 - 1))
-def test_parts_divide_the_mask_by_the_smallest_or_nearest_roi(
-    boxes: list[RoiBox], seed: int
-) -> None:
-    mask = np.random.default_rng(seed).random((20, 24)) < 0.1
-    parts = parts_of_rois(mask, boxes)
-    np.testing.assert_array_equal(parts > 0, mask)
-    for row, col in zip(*np.nonzero(mask), strict=True):
-        x, y = col + 0.5, row + 0.5
-        own = boxes[parts[row, col] - 1]
-        around = [b for b in boxes if b.x0 <= x < b.x1 and b.y0 <= y < b.y1]
-        if around:
-            assert own.area == min(box.area for box in around)
-        else:
-            away = [_away(box, x, y) for box in boxes]
-            assert _away(own, x, y) == pytest.approx(min(away))
-
-
-def _away(box: RoiBox, x: float, y: float) -> float:
-    nearest = np.clip([x, y], [box.x0, box.y0], [box.x1, box.y1])
-    return float(np.linalg.norm(nearest - [x, y]))
 
 
 def test_real_radiographs(shared_data: Path) -> None:
