@@ -50,6 +50,8 @@ class Detection:
 
     def warm_up(self) -> None:
         """Let the detectors load before they are asked for, where that disturbs nobody."""
+        if self._job is not None:
+            return  # they are in use, and those that come after them load when they are
         try:
             self._factory().warm_up()
         except GraydetError as error:
