@@ -38,10 +38,11 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.io.weights import read_card
+from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_samples import jitter_roi
 from napari_graydet.models.refiner import RefinerModel
 from napari_graydet.models.refiner_choice import HeldOut, choose_refiner, compare_refiners
-from napari_graydet.models.refiner_run import RefinerTraining
+from napari_graydet.models.refiner_learner import RefinerTraining
 from napari_graydet.models.refiner_training import KINDS, train_refiner
 from napari_graydet.models.registry import load_box_detector, load_roi_detector, shipped
 from napari_graydet.workflows import training_data as td
@@ -138,7 +139,7 @@ class Bench:
                 seed=seed,
                 kind=kind,
                 start=start if start is not None and kind in start.networks else None,
-                trunk=None if o.no_trunk else self.boxes.model,
+                trunk=None if o.no_trunk else BoxModel.load(shipped("boxes")),
                 training=RefinerTraining(steps=o.steps),
                 device="cpu",
             )

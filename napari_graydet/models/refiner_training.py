@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.refiner_choice import HeldOut, choose_refiner
+from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_run import RefinerRun, RefinerTraining
 from napari_graydet.models.refiner_samples import RefinerImage, refiner_samples
+from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
 KINDS: tuple[Kind, ...] = ("unet", "points")
 
-
-@dataclass(frozen=True)
-class RefinerProgress:
-    """Where a training stands."""
-
-    kind: Kind
-    step: int
-    share: float
-    loss: float
-    seconds: float
-
-
-OnProgress = Callable[[RefinerProgress], None]
+OnProgress = Callable[[Step], None]
 """Called after every step; may raise to stop."""
 
 
@@ -45,8 +36,10 @@ def train_refiner(
     start: RefinerModel | None = None,
     trunk: BoxModel | None = None,
     training: RefinerTraining | None = None,
+    validation: Sequence[HeldOut] = (),
     device: str = "auto",
     on_progress: OnProgress | None = None,
+    watch: Watch | None = None,
 ) -> RefinerModel:
     """Train one refiner; with a budget of steps the same seed gives the same weights.
 
@@ -68,8 +61,12 @@ def train_refiner(
         Box detector whose point features a new point head starts from.
     training, device
         Settings; None for the defaults.
+    validation
+        Held-out images that choose the best weights on the way, as often as the settings say.
     on_progress
         Told after every step; stops the training by raising.
+    watch
+        More about the training, and checkpoints; its `step` is called as well.
 
     Raises
     ------
@@ -82,26 +79,31 @@ def train_refiner(
         training = RefinerTraining() if start is None else RefinerTraining(frame=start.frame)
     if steps is not None:
         training = replace(training, steps=steps)
-    parts = refiner_samples(samples, classes, training.frame)
-    run = RefinerRun(
-        parts,
-        classes,
-        kind,
-        seed=seed,
-        training=training,
-        start=start,
-        trunk=trunk,
-        device=device,
+    budget = Budget(
+        training.steps if minutes is None else None,
+        minutes,
+        training.validations if validation else 0,
+        training.patience,
     )
-    began = time.monotonic()
-    while True:
-        seconds = time.monotonic() - began
-        share = run.done / training.steps if minutes is None else seconds / (60 * minutes)
-        if share >= 1:
-            return run.model()
-        loss = run.step(share)
-        if on_progress is not None:
-            on_progress(RefinerProgress(kind, run.done, share, loss, seconds))
+    parts = refiner_samples(samples, classes, training.frame)
+    torch.manual_seed(seed)
+    network = new_network(kind, classes, training, start, trunk)
+    learner = RefinerLearner(
+        network, kind, classes, parts, training, seed, held_out=validation, device=device
+    )
+    fit(learner, budget, _told(watch or Watch(), on_progress))
+    return learner.model()
+
+
+def _told(watch: Watch, on_progress: OnProgress | None) -> Watch:
+    if on_progress is None:
+        return watch
+
+    def step(at: Step) -> None:
+        watch.step(at)
+        on_progress(at)
+
+    return replace(watch, step=step)
 
 
 def make_refiner(
@@ -115,8 +117,10 @@ def make_refiner(
     start: RefinerModel | None = None,
     trunk: BoxModel | None = None,
     training: RefinerTraining | None = None,
+    minutes: float | None = None,
     device: str = "auto",
     on_progress: OnProgress | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, float]:
     """Train both refiners, choose on held-out images, save the choice with its table.
 
@@ -125,8 +129,12 @@ def make_refiner(
 
     Parameters
     ----------
-    samples, classes, seed, start, trunk, training, device, on_progress
+    samples, classes, seed, trunk, training, minutes, device
         As for `train_refiner`.
+    start
+        Refiner whose networks are trained on; a kind that it does not have starts anew.
+    on_progress, watch
+        As for `train_refiner`; steps and shares are those of both trainings together.
     out
         The safetensors file to write.
     held_out
@@ -143,14 +151,16 @@ def make_refiner(
             samples,
             classes,
             seed=seed,
+            minutes=None if minutes is None else minutes / len(KINDS),
             kind=kind,
-            start=start,
+            start=start if start is not None and kind in start.networks else None,
             trunk=trunk,
             training=training,
+            validation=held_out,
             device=device,
-            on_progress=on_progress,
+            watch=_part_of(_told(watch or Watch(), on_progress), number, kind),
         )
-        for kind in KINDS
+        for number, kind in enumerate(KINDS)
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
@@ -164,3 +174,19 @@ def make_refiner(
         versions={name: version(name) for name in ("torch", "numpy")},
     )
     return table
+
+
+def _part_of(watch: Watch, number: int, kind: Kind) -> Watch:
+    """Return the watch of one of the two trainings: shares of the whole, checkpoints of its own."""
+
+    def step(at: Step) -> None:
+        watch.step(replace(at, share=(number + at.share) / len(KINDS)))
+
+    def validated(step: int, share: float, scores: Scores, best: bool) -> None:
+        named = {f"{kind} {name}": value for name, value in scores.items()}
+        watch.validated(step, (number + share) / len(KINDS), named, best)
+
+    kept = watch.checkpoints
+    if kept is not None:
+        kept = Checkpoints(kept.folder / kind, seconds=kept.seconds)
+    return replace(watch, step=step, validated=validated, checkpoints=kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,20 +17,19 @@ from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from napari_graydet.models.refiner import Refiner
 from napari_graydet.models.refiner_choice import compare_refiners
+from napari_graydet.models.refiner_learner import continued, loss_of, one_cycle
+from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
-from napari_graydet.models.refiner_run import RefinerRun, continued, loss_of, one_cycle
 from napari_graydet.models.refiner_samples import Augmentation, Deck, draw, refiner_samples
-from napari_graydet.models.refiner_training import (
-    RefinerProgress,
-    make_refiner,
-    train_refiner,
-)
+from napari_graydet.models.refiner_training import make_refiner, train_refiner
+from napari_graydet.models.training import Step, Watch
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
-KINDS = ("unet", "points")
+KINDS: tuple[Kind, ...] = ("unet", "points")
 
 
 @pytest.fixture(autouse=True)
@@ -47,38 +47,47 @@ def test_unet_beats_the_best_range_where_gray_cannot_tell() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_interrupted_run_ends_at_the_same_weights(kind: str) -> None:
-    samples = refiner_samples([disc(0), disc(1, "lung")], CLASSES, SMALL.frame)
+def test_interrupted_training_ends_at_the_same_weights(tmp_path: Path, kind: Kind) -> None:
+    pictures = [disc(0), disc(1, "lung")]
 
-    def fresh(seed: int = 5) -> RefinerRun:
-        return RefinerRun(samples, CLASSES, kind, seed=seed, training=SMALL)  # type: ignore[arg-type]
+    def train(on_progress: Callable[[Step], None] | None, checkpoints: Path) -> RefinerModel:
+        return train_refiner(
+            pictures,
+            CLASSES,
+            seed=5,
+            kind=kind,
+            training=SMALL,
+            on_progress=on_progress,
+            watch=Watch(checkpoints=Checkpoints(checkpoints, seconds=1000)),
+        )
 
-    whole, first, second = fresh(), fresh(), fresh(6)
-    losses = [whole.step() for _ in range(4)]
-    assert [first.step(), first.step()] == losses[:2]
-    second.restore(first.arrays())
-    assert [second.step(), second.step()] == losses[2:]
-    ours, theirs = (run.model().networks[run.kind].state_dict() for run in (whole, second))
+    def stop(at: Step) -> None:
+        if at.step == 2:
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        train(stop, tmp_path / "cut")
+    seen: list[int] = []
+    second = train(lambda at: seen.append(at.step), tmp_path / "cut")
+    whole = train(None, tmp_path / "whole")
+    assert seen == [3, 4]
+    ours, theirs = (model.networks[kind].state_dict() for model in (whole, second))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_checkpoint_of_another_training_is_refused() -> None:
-    samples = refiner_samples([disc(0)], CLASSES, SMALL.frame)
-    unet, points = (RefinerRun(samples, CLASSES, k, seed=0, training=SMALL) for k in KINDS)
-    with pytest.raises(ModelError, match="does not fit"):
-        points.restore(unet.arrays())
-
-
-def test_divergence_is_one_line_and_leaves_finite_weights() -> None:
-    samples = refiner_samples([disc(0)], CLASSES, SMALL.frame)
-    run = RefinerRun(samples, CLASSES, "unet", seed=0, training=SMALL)
-    run.step()
-    state = run.arrays()
-    state["network.logits.bias"] = np.full(4, np.nan, dtype=np.float32)
-    run.restore(state)
-    with pytest.raises(ModelError, match="diverged at step 2"):
-        run.step()
-    assert all(v.isfinite().all() for v in run.model().networks["unet"].state_dict().values())
+def test_best_weights_on_the_way_are_kept() -> None:
+    scores: list[tuple[float, bool]] = []
+    held_out = [with_box(disc(50))]
+    model = train_refiner(
+        [disc(0), disc(1)],
+        CLASSES,
+        seed=0,
+        training=replace(SMALL, steps=6, validations=3),
+        validation=held_out,
+        watch=Watch(validated=lambda step, share, found, best: scores.append((found["DSC"], best))),
+    )
+    assert len(scores) == 3
+    assert compare_refiners([model], held_out)["unet"] == max(score for score, _ in scores)
 
 
 def test_start_of_other_classes_keeps_what_it_knows_by_name() -> None:
@@ -114,15 +123,6 @@ def test_bad_trainings_are_refused() -> None:
         train_refiner([disc(0)], CLASSES, seed=0, training=replace(SMALL, frame=Frame(30)))
 
 
-def test_training_stops_when_told_to() -> None:
-    def stop(progress: RefinerProgress) -> None:
-        if progress.step == 2:
-            raise CancelledError("stopped")
-
-    with pytest.raises(CancelledError):
-        train_refiner([disc(0)], CLASSES, seed=0, training=SMALL, on_progress=stop)
-
-
 def test_budget_in_minutes_ends() -> None:
     seen: list[float] = []
     train_refiner(
@@ -133,11 +133,11 @@ def test_budget_in_minutes_ends() -> None:
         training=SMALL,
         on_progress=lambda at: seen.append(at.share),
     )
-    assert seen and max(seen) < 1
+    assert seen and max(seen) <= 1
 
 
 def test_choice_is_in_the_card(tmp_path: Path) -> None:
-    out = tmp_path / "refiner.safetensors"
+    out, shares = tmp_path / "refiner.safetensors", list[float]()
     table = make_refiner(
         [disc(0), disc(1)],
         CLASSES,
@@ -145,8 +145,10 @@ def test_choice_is_in_the_card(tmp_path: Path) -> None:
         seed=0,
         held_out=[with_box(disc(9))],
         data=["discs: 2 images"],
-        training=SMALL,
+        training=replace(SMALL, validations=2),
+        on_progress=lambda at: shares.append(at.share),
     )
+    assert shares == sorted(shares) and len(shares) == 8 and shares[-1] == 1.0
     card = read_card(out)
     assert card.metrics["chosen"] == max(table, key=lambda name: table[name])
     assert all(card.metrics[f"held-out DSC: {name}"] == value for name, value in table.items())

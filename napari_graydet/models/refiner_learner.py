@@ -1,0 +1,257 @@
+"""How a refiner learns, step by step; the loop around it is that of training.py.
+
+Loss: binary cross entropy plus soft Dice (Milletari et al., "V-Net", 3DV 2016) over the pixels of
+the image; AdamW on one cycle; what is kept is the moving average of the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_graydet.errors import ModelError
+from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.point_head import PointHead
+from napari_graydet.models.refiner_choice import HeldOut, compare_refiners
+from napari_graydet.models.refiner_model import Kind, RefinerModel, build, check_frame
+from napari_graydet.models.refiner_patch import Frame
+from napari_graydet.models.refiner_samples import (
+    Augmentation,
+    Deck,
+    RefinerSample,
+    draw,
+)
+from napari_graydet.models.training import Learner, Scores
+
+
+@dataclass(frozen=True)
+class RefinerTraining:
+    """How a refiner is trained.
+
+    Parameters
+    ----------
+    steps, batch
+        Optimiser steps, patches a step.
+    learning_rate
+        Peak of the one-cycle schedule.
+    weight_decay
+        Of all kernels.
+    frame
+        The grid of the patches.
+    augmentation
+        How patches are disturbed.
+    sizes
+        Sizes of the network by kind, where they are not the default.
+    frozen_trunk
+        Whether point features that were taken over from a box detector or a start stay as they
+        are: a training step takes half the time.
+    validations, patience
+        How often held-out images are scored, and how often in vain before the rest is saved.
+    """
+
+    steps: int = 600
+    batch: int = 8
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    frame: Frame = field(default_factory=Frame)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    sizes: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
+    frozen_trunk: bool = True
+    validations: int = 5
+    patience: int | None = None
+
+
+_WARM_UP = 0.1
+_AVERAGE_OVER = 100
+"""Steps over which the moving average of the weights forgets at most; a tenth of the steps."""
+
+
+class RefinerLearner(Learner):
+    """One network in training; what is kept is the moving average of its weights.
+
+    Parameters
+    ----------
+    network
+        With the weights to start from.
+    kind, classes
+        Which network, and class names by id.
+    samples
+        Parts to learn from.
+    training
+        Settings.
+    seed
+        Of order and disturbances.
+    held_out
+        Images on which `validate` scores.
+    device
+        See `choose_device`.
+
+    Raises
+    ------
+    ModelError
+        If there is nothing to learn from, or patches do not fit the network.
+    """
+
+    least_batch = 2  # batch norm inside the T-Nets sees one row per cloud
+
+    def __init__(
+        self,
+        network: nn.Module,
+        kind: Kind,
+        classes: Sequence[str],
+        samples: Sequence[RefinerSample],
+        training: RefinerTraining,
+        seed: int,
+        *,
+        held_out: Sequence[HeldOut] = (),
+        device: str = "auto",
+    ) -> None:
+        check_frame(training.frame, network)
+        self._deck, self._training = Deck(samples), training
+        self.kind, self.classes = kind, tuple(classes)
+        self.batch, self.rng = training.batch, np.random.default_rng(seed)
+        self._held_out = held_out
+        self._device = choose_device(device)
+        self.network: Any = network.to(self._device)
+        self.network.to(memory_format=torch.channels_last)
+        self._average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(_groups(network, training.weight_decay), lr=0.0)
+
+    @property
+    def result(self) -> nn.Module:
+        """The moving average."""
+        return self._average
+
+    def prepare(self, step: int, share: float) -> None:
+        """Set the learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._training.learning_rate * one_cycle(share)
+
+    def loss(self) -> Tensor:
+        """Draw a batch and return its loss."""
+        drawn = [
+            draw(sample, self._training.frame, self._training.augmentation, self.rng)
+            for sample in self._deck.draw(self.batch, self.rng)
+        ]
+        patches = torch.from_numpy(np.stack([d.channels for d in drawn])).to(
+            self._device, memory_format=torch.channels_last
+        )
+        class_ids = torch.tensor([d.class_id for d in drawn], device=self._device)
+        target = torch.from_numpy(np.stack([d.target for d in drawn])).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+            logits, wanted = self.network.learn(patches, class_ids, target)
+        return loss_of(logits.float(), wanted)
+
+    def before_update(self) -> None:
+        """Clip gradients."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Let the average follow the weights: quickly at first, slowly later."""
+        keep = 1 - 1 / min(_AVERAGE_OVER, 1 + step / 4)
+        state = self.network.state_dict()
+        for name, value in self._average.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(state[name], 1 - keep)
+            else:
+                value.copy_(state[name])
+
+    def validate(self) -> Scores:
+        """Return the mean DSC of held-out images."""
+        return {"DSC": compare_refiners([self.model()], self._held_out)[self.kind]}
+
+    def model(self) -> RefinerModel:
+        """Return the moving average as a model of its own."""
+        network = copy.deepcopy(self._average).float().cpu().eval()
+        return RefinerModel({self.kind: network}, self._training.frame, self.classes)
+
+
+def new_network(
+    kind: Kind,
+    classes: Sequence[str],
+    training: RefinerTraining,
+    start: RefinerModel | None,
+    trunk: BoxModel | None,
+) -> nn.Module:
+    """Return the network to train: that of a start, or a new one, perhaps with a trunk.
+
+    The point features of a start or a trunk are frozen if the settings say so.
+    """
+    if start is not None:
+        network = continued(start, kind, classes)
+    else:
+        sizes = dict(training.sizes.get(kind, {}))
+        if trunk is not None and kind == "points":
+            config = trunk.network.config
+            sizes |= {"global_width": config.global_width, "tnet_width": config.tnet_width}
+        network = build(kind, len(classes), sizes)
+        if trunk is not None and isinstance(network, PointHead):
+            network.take_trunk(trunk.network)
+    network.train()
+    if isinstance(network, PointHead) and training.frozen_trunk and (start or trunk):
+        network.freeze_trunk()
+    return network
+
+
+def continued(start: RefinerModel, kind: Kind, classes: Sequence[str]) -> nn.Module:
+    """Return a copy of a trained network for other classes.
+
+    What it knows of a class by name it keeps; a new class starts as the mean of the known ones.
+
+    Raises
+    ------
+    ModelError
+        If the start has no network of this kind.
+    """
+    if kind not in start.networks:
+        raise ModelError(
+            f"Expected a start with a network of kind {kind!r}, got {', '.join(start.networks)}."
+        )
+    network: Any = copy.deepcopy(start.networks[kind]).cpu()
+    known = network.classes.weight.detach()
+    rows = [
+        known[start.classes.index(name)] if name in start.classes else known.mean(dim=0)
+        for name in classes
+    ]
+    network.classes = nn.Embedding(len(classes), known.shape[1], _weight=torch.stack(rows))
+    network.config = type(network.config)(**{**vars(network.config), "n_classes": len(classes)})
+    return network.requires_grad_(True)  # type: ignore[no-any-return]
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups: weight decay for kernels only."""
+    learning = [p for p in network.parameters() if p.requires_grad]
+    kernels = [p for p in learning if p.ndim > 1]
+    others = [p for p in learning if p.ndim <= 1]
+    return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def one_cycle(share: float) -> float:
+    """Return the learning rate at a share of the budget, as a share of its peak.
+
+    Source: Smith and Topin, "Super-convergence", 2018: up, then down along a cosine.
+    """
+    if share < _WARM_UP:
+        return 0.04 + 0.96 * share / _WARM_UP
+    down = min((share - _WARM_UP) / (1 - _WARM_UP), 1.0)
+    return max(1e-3, (1 + math.cos(math.pi * down)) / 2)
+
+
+def loss_of(logits: Tensor, target: Tensor) -> Tensor:
+    """Return cross entropy + soft Dice, (B, H, W) logits and shares 0..1 -> scalar."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, target)
+    found = logits.sigmoid().flatten(1)
+    wanted = target.flatten(1)
+    overlap = 2 * (found * wanted).sum(dim=1) + 1
+    dice = overlap / (found.sum(dim=1) + wanted.sum(dim=1) + 1)
+    return entropy + (1 - dice).mean()
