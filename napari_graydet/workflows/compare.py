@@ -93,7 +93,7 @@ class Series:
     results: Path
     work: Path
     device: str = "auto"
-    starts: Mapping[str, Path] = field(default_factory=dict)
+    starts: Mapping[str, Path | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         learned = {case.patient for case in self.pool.cases}

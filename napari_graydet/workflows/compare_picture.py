@@ -29,6 +29,7 @@ CELL = 200
 """Longer side in pixels at which a case is shown."""
 
 RIGHT, MISSED, WRONG, OUTLINE = (60, 200, 90), (235, 60, 60), (70, 120, 255), (255, 255, 255)
+_LEGEND = (("right", RIGHT), ("missed (FN)", MISSED), ("wrong (FP)", WRONG))
 _TINT = 0.45
 _TEXT, _GAP = 18, 6
 _INK, _PAPER = (30, 30, 30), (255, 255, 255)
@@ -130,7 +131,7 @@ def grid(
     left = _GAP * 2 + max(int(font.getlength(_short(name))) for name in rows)
     heights = [max(cell.picture.shape[0] for cell in line) + _TEXT + _GAP for line in cells]
     width = left + len(columns) * (CELL + _GAP)
-    page = Image.new("RGB", (width, _TEXT * 2 + sum(heights)), _PAPER)
+    page = Image.new("RGB", (width, _TEXT * 3 + sum(heights)), _PAPER)
     draw = ImageDraw.Draw(page)
     for place, name in enumerate(columns):
         draw.text((left + place * (CELL + _GAP), _GAP), name, _INK, font)
@@ -142,6 +143,8 @@ def grid(
             page.paste(Image.fromarray(cell.picture), (x, top))
             draw.text((x, top + cell.picture.shape[0] + 1), cell.text, _INK, font)
         top += height
+    for place, (text, colour) in enumerate(_LEGEND):
+        draw.text((left + place * (CELL + _GAP) // 2, top), text, colour, font)
     return page
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from napari_graydet.errors import ExportError
+from napari_graydet.errors import ExportError, WeightsError
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
@@ -156,7 +156,7 @@ def _job(
         classes=task.train.classes,
         preset=preset,
         seed=task.seed,
-        start=_start(name, preset, task),
+        start=_start(name, preset, task) or _file("boxes", preset, task),
         out=path,
         checkpoints=path.parent / name,
         tell=tell,
@@ -171,21 +171,32 @@ def _trainer(name: str) -> Callable[[PartJob], PartResult]:
     return PARTS[name].train if name in PARTS else _train_refiner
 
 
-def _start(name: str, preset: Preset, task: Task) -> Path:
-    """Return the weights that a part starts from: the task's, else the shipped ones."""
+def _start(name: str, preset: Preset, task: Task) -> Path | None:
+    """Return the weights that a part starts from: the task's, else the shipped ones, if any."""
     from napari_graydet.models.registry import shipped
 
     if name == "boxes" and preset == "paper" and "pointnet" in task.starts:
         return task.starts["pointnet"]
     if name in task.starts:
         return task.starts[name]
+    if name == "refiner":
+        try:
+            return shipped("refiner")
+        except WeightsError:
+            return None
     return shipped("roi" if name == "roi" else "boxes")
 
 
 def _train_refiner(job: PartJob) -> PartResult:
-    """Train both refiners and choose on held-out images, with the boxes that are found there."""
+    """Train both refiners and choose on held-out images, with the boxes that are found there.
+
+    They start from a refiner, or from random weights if the job's start is none.
+    """
     from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.refiner_model import RefinerModel
     from napari_graydet.models.refiner_training import make_refiner
+
+    known = read_card(job.start).kind == "refiner"
 
     table = make_refiner(
         list(job.samples(job.train)),
@@ -193,6 +204,7 @@ def _train_refiner(job: PartJob) -> PartResult:
         job.out,
         seed=job.seed,
         held_out=_held_out(job),
+        start=RefinerModel.load(job.start) if known else None,
         trunk=BoxModel.load(job.out.with_name("boxes.safetensors")),
         device=job.device,
         on_progress=lambda at: job.tell("progress", step=at.step, share=at.share),

@@ -38,8 +38,8 @@ class Task:
     device
         "auto", "cuda", "mps" or "cpu".
     starts
-        Weights to start from: of "roi", "boxes", "refiner", and "pointnet" for the paper's boxes;
-        missing ones are the shipped.
+        Weights to start from: of "roi", "boxes", "refiner", and "pointnet" for the paper's boxes.
+        Missing ones are the shipped; a refiner of None starts from random weights.
     tell, should_cancel
         Told of the progress, and asked whether to stop.
     """
@@ -50,7 +50,7 @@ class Task:
     iterations: int | None = None
     minutes: float | None = None
     device: str = "auto"
-    starts: Mapping[str, Path] = field(default_factory=dict)
+    starts: Mapping[str, Path | None] = field(default_factory=dict)
     tell: Tell = _ignore
     should_cancel: ShouldCancel = never_cancel
 

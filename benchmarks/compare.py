@@ -1,0 +1,199 @@
+"""Ours, the baselines and the simple rivals on real radiographs: acceptance tables 1, 2 and 6.
+
+    python -m benchmarks.compare --train montgomery --n 5 10 25 50 100 --seeds 0 1 \
+        --methods graydet+refiner graydet unet attention-unet --iterations 1500 4500
+    python -m benchmarks.compare --train tibia --n 25 --seeds 0 1 --methods all
+    python -m benchmarks.compare --time          # seconds and memory, stage by stage
+    python -m benchmarks.compare --table         # Markdown of what is there
+
+Every job (method, seed, N, budget) is one file in benchmarks/results/compare; a job whose file is
+there is skipped, so that a series can be computed in pieces, on several machines. `--iterations`
+are those of the whole-image networks; ours has the steps of preset fast (or paper), which stand in
+the table. Parts that several methods share are trained once and kept under --work.
+
+Training and test images never share a patient, test images are the same for every job, and nothing
+is chosen on them. What a method holds out for its own choices counts among its N images.
+
+- montgomery: 100 images to draw from, tested on 38 others (of the 40 that the shipped weights have
+  never seen) and on all 160 of shenzhen;
+- shenzhen: 100 to draw from, tested on 60 others and on all 138 of montgomery;
+- tibia, knee: crops of the long-leg images. Every number in the file names is a patient, of whom
+  there is one crop of each kind, and who is on the same side for both; 145 to draw from, 97 tested;
+- knee-students: the set `knee`, 42 to draw from, 18 tested; patients unknown.
+
+Tomography slices are of one specimen and are therefore not here. Ours starts from COCO weights
+(`--darknet`) and from a box detector of phantoms alone (`--boxes`, made by
+``python -m benchmarks.compare_starts``): the shipped weights have seen most of Montgomery, so that
+they would know the "other hospital" already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks.compare_starts import DEFAULT as PHANTOM_BOXES
+from napari_graydet.project import splits
+from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
+from napari_graydet.workflows.compare_picture import write_picture
+from napari_graydet.workflows.compare_results import read_results
+from napari_graydet.workflows.compare_summary import summarise
+from napari_graydet.workflows.compare_tables import markdown
+from napari_graydet.workflows.contestants import CONTESTANTS
+from napari_graydet.workflows.dataset import Dataset, from_folders
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "compare"
+SHARED = HERE.parents[1] / "shared"
+
+MONTGOMERY_TEST, SHENZHEN_TEST, LIMB_TEST, KNEE_TEST = 38, 60, 0.4, 0.3
+LIMB_PATIENT = r"_(\d{6})\d\d_"
+ITERATIONS = 1500
+
+
+def main() -> None:
+    options = _options()
+    if options.time:
+        from benchmarks.compare_time import time_methods
+
+        time_methods(options)
+    elif not options.table:
+        _train(options)
+    if not options.time:
+        print(markdown(summarise(read_results(RESULTS))))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--train", choices=SETS, default="montgomery")
+    parser.add_argument("--n", type=int, nargs="+", default=[25], help="training images")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *CONTESTANTS])
+    parser.add_argument("--iterations", type=int, nargs="+", default=[ITERATIONS])
+    parser.add_argument("--darknet", type=Path, default=SHARED / "weights" / "yolov3-tiny.weights")
+    parser.add_argument("--boxes", type=Path, default=PHANTOM_BOXES, help="what ours starts from")
+    parser.add_argument("--pointnet", type=Path, help="PointNet of ModelNet, for preset paper")
+    parser.add_argument("--refiner", type=Path, help="what the refiner starts from")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "compare")
+    parser.add_argument("--picture", type=Path, help="draw the cases of the first test set there")
+    parser.add_argument("--limit", type=int, help="only so many test images of each set")
+    parser.add_argument("--time", action="store_true", help="measure time and memory instead")
+    parser.add_argument("--table", action="store_true", help="print tables, compute nothing")
+    return parser.parse_args()
+
+
+def _train(options: argparse.Namespace) -> None:
+    pool, tests = SETS[options.train](options.data)
+    if options.limit is not None:
+        tests = {name: _first(data, options.limit) for name, data in tests.items()}
+    series = Series(
+        options.train, pool, tests, RESULTS, options.work, options.device, _starts(options)
+    )
+    methods = list(CONTESTANTS) if "all" in options.methods else options.methods
+    jobs = {
+        job.key: job
+        for iterations in options.iterations
+        for job in jobs_of(
+            methods,
+            train=options.train,
+            numbers=options.n,
+            seeds=options.seeds,
+            iterations=iterations,
+        )
+    }
+    run_jobs(series, list(jobs.values()), on_job=_told)
+    if options.picture is not None:
+        name, data = next(iter(tests.items()))
+        write_picture(options.picture, name, data, series.kept_masks())
+
+
+def _starts(options: argparse.Namespace) -> dict[str, Path | None]:
+    given = {
+        "roi": options.darknet,
+        "boxes": options.boxes,
+        "pointnet": options.pointnet,
+        "refiner": options.refiner,
+    }
+    if not options.boxes.exists():
+        raise SystemExit(
+            f"Expected a box detector that has seen phantoms alone in {options.boxes}; make one "
+            "with python -m benchmarks.compare_starts."
+        )
+    return {k: path for k, path in given.items() if path is not None or k == "refiner"}
+
+
+def _told(done: int, jobs: int, what: str, share: float) -> None:
+    if share == 0.0:
+        print(f"{done}/{jobs} {what}", file=sys.stderr, flush=True)
+
+
+def _first(data: Dataset, count: int) -> Dataset:
+    return data.subset([case.name for case in data.cases[:count]])
+
+
+# --- The sets -----------------------------------------------------------------------------------
+
+Sides = tuple[Dataset, Mapping[str, Dataset]]
+
+
+def _chest(data: Path) -> tuple[Dataset, list[str], list[str]]:
+    """Return the chest images and the stems of both hospitals."""
+    chest = from_folders(data / "chest" / "images", data / "chest" / "masks", label="lung")
+    montgomery = td.montgomery_stems(data)
+    return chest, montgomery, sorted(set(chest.patients) - set(montgomery))
+
+
+def montgomery_set(data: Path) -> Sides:
+    """Return training images of Montgomery, and the tests in both hospitals."""
+    chest, montgomery, shenzhen = _chest(data)
+    test = td.montgomery_stems(data, "held out")[:MONTGOMERY_TEST]
+    pool = chest.subset(set(montgomery) - set(test))
+    return pool, {"montgomery": chest.subset(test), "shenzhen": chest.subset(shenzhen)}
+
+
+def shenzhen_set(data: Path) -> Sides:
+    """Return training images of Shenzhen, and the tests in both hospitals."""
+    chest, montgomery, shenzhen = _chest(data)
+    patients = {name: patient for name, patient in chest.patients.items() if name in set(shenzhen)}
+    share = SHENZHEN_TEST / len(shenzhen)
+    split = splits.by_patient(patients, seed=td.SEED, validation=0.0, test=share)
+    tests = {"shenzhen": chest.subset(split.test), "montgomery": chest.subset(montgomery)}
+    return chest.subset(split.train), tests
+
+
+def limb_set(kind: str, data: Path) -> Sides:
+    """Return crops of one kind; who is tested on is the same for both kinds."""
+    folder = data / "limb"
+    limb = from_folders(folder / "images", folder / "masks", label="bone", patients=LIMB_PATIENT)
+    split = splits.by_patient(limb.patients, seed=td.SEED, validation=0.0, test=LIMB_TEST)
+    pool, test = (
+        limb.subset([name for name in side if name.startswith(f"{kind}_")])
+        for side in (split.train, split.test)
+    )
+    return pool, {kind: test}
+
+
+def students_set(data: Path) -> Sides:
+    """Return the X-rays of knees whose masks students drew."""
+    knee = from_folders(data / "knee" / "images", data / "knee" / "masks", label="bone")
+    split = splits.by_patient(knee.patients, seed=td.SEED, validation=0.0, test=KNEE_TEST)
+    return knee.subset(split.train), {"knee-students": knee.subset(split.test)}
+
+
+SETS = {
+    "montgomery": montgomery_set,
+    "shenzhen": shenzhen_set,
+    "tibia": partial(limb_set, "tibia"),
+    "knee": partial(limb_set, "knee"),
+    "knee-students": students_set,
+}
+
+
+if __name__ == "__main__":
+    main()

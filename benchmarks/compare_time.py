@@ -1,0 +1,150 @@
+"""Seconds and memory of every method on one image: ours stage by stage, baselines one pass.
+
+Called by ``python -m benchmarks.compare --time``. Images are the first of the Montgomery set that
+nothing was trained on. Every stage runs alone, once to warm up; then the stages take turns, image
+by image, so that other load on the machine falls on all of them. Seconds are medians over images;
+memory is the peak of the process in that stage, libraries included. Baselines have random weights,
+as has the refiner without --refiner: time does not depend on them.
+
+Results go to benchmarks/results/compare_time.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.models.baseline_training import Baseline, fit_square
+from napari_graydet.models.baselines import BASELINES, build_baseline
+from napari_graydet.models.device import choose_device
+from napari_graydet.models.refiner import Refiner
+from napari_graydet.models.refiner_model import RefinerModel, build
+from napari_graydet.models.refiner_patch import Frame
+from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.report import markdown_table
+
+RESULTS = Path(__file__).parent / "results" / "compare_time.json"
+IMAGES, SIZE = 10, 256
+LABEL = "lung"
+
+Stage = Callable[[GrayImage], object]
+
+
+def time_methods(options: argparse.Namespace) -> None:
+    """Measure all stages, write the figures and print them as a table."""
+    images = [sample.image for sample in td.montgomery_samples(options.data, "held out")]
+    images = images[: options.limit or IMAGES]
+    ours = Ours(images, _refiner(options), options.device)
+    stages = ours.stages() | _baselines(options.device)
+    taken: dict[str, list[Cost]] = {name: [] for name in stages}
+    for stage in stages.values():
+        stage(images[0])
+    for image in images:
+        for name, stage in stages.items():
+            with measured() as cost:
+                stage(image)
+            taken[name].append(cost)
+    rows = {name: _summary(costs) for name, costs in taken.items()}
+    document = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "images": [image.name for image in images],
+        "size": images[0].shape,
+        "device": choose_device(options.device).type,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "monai")},
+        "stages": rows,
+    }
+    atomic_write_text(RESULTS, json.dumps(document, indent=1) + "\n")
+    cells = [
+        [name, f"{row['seconds']:.3f}", *(_mib(row[key]) for key in ("memory", "gpu"))]
+        for name, row in rows.items()
+    ]
+    print(markdown_table(["stage", "s / image", "peak MiB", "GPU MiB"], cells))
+
+
+def _summary(costs: list[Cost]) -> dict[str, float | None]:
+    total = sum(costs, Cost())
+    seconds = median(cost.seconds for cost in costs)
+    return {"seconds": round(seconds, 4), "memory": total.memory, "gpu": total.gpu}
+
+
+def _mib(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}"
+
+
+class Ours:
+    """The stages of our chain, each fed with what the one before it has found beforehand."""
+
+    def __init__(self, images: Sequence[GrayImage], refiner: Refiner, device: str) -> None:
+        self.predictor, self.refiner = Predictor(device=device), refiner
+        self._rois = {image.name: self.predictor.rois(image) for image in images}
+        self._boxes = {image.name: self.boxes(image) for image in images}
+
+    def boxes(self, image: GrayImage) -> list[BoxProposal]:
+        return [
+            box
+            for p in self._rois[image.name]
+            for box in self.predictor.boxes(image, p.roi, p.label, alternatives=0)[:1]
+        ]
+
+    def refine(self, image: GrayImage) -> object:
+        return self.refiner.refine(image, self._boxes[image.name])
+
+    def whole(self, image: GrayImage) -> object:
+        boxes = [
+            box
+            for p in self.predictor.rois(image)
+            for box in self.predictor.boxes(image, p.roi, p.label, alternatives=0)[:1]
+        ]
+        return self.refiner.refine(image, boxes)
+
+    def stages(self) -> dict[str, Stage]:
+        return {
+            "ours: ROIs": self.predictor.rois,
+            "ours: 3D boxes in all ROIs": self.boxes,
+            f"ours: refiner ({self.refiner.model.kind}) in all ROIs": self.refine,
+            "ours: whole chain": self.whole,
+        }
+
+
+def _refiner(options: argparse.Namespace) -> Refiner:
+    """Load the refiner, or build one of random weights and the usual size."""
+    if options.refiner is not None:
+        return Refiner.load(options.refiner, device=options.device)
+    classes = ("bone", "lung")
+    model = RefinerModel({"unet": build("unet", len(classes)).eval()}, Frame(), classes)
+    return Refiner(model, name="random", device=options.device)
+
+
+def _baselines(device: str) -> dict[str, Stage]:
+    """Return one forward pass of each baseline, and a whole segmentation."""
+    where, stages = choose_device(device), dict[str, Stage]()
+    for name in BASELINES:
+        network = build_baseline(name, 1).eval().to(where)
+        model = Baseline(name, network, (LABEL,), SIZE, where, 0)
+        stages[f"{name}: forward pass at {SIZE} x {SIZE}"] = partial(_forward, model)
+        stages[f"{name}: whole image"] = model.segment
+    return stages
+
+
+def _forward(model: Baseline, image: GrayImage) -> object:
+    square = fit_square(torch.from_numpy(image.unit())[None], model.size)[None]
+    with torch.inference_mode():
+        return model.network(square.to(model.device)).sum().item()

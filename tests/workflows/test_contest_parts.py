@@ -1,0 +1,133 @@
+"""Parts of ours in a comparison: trained once, held-out images inside the N, costs for both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_graydet.io.weights import WeightsCard, save_weights
+from napari_graydet.workflows import contest_parts
+from napari_graydet.workflows.contest_parts import train_graydet, train_interval
+from napari_graydet.workflows.contest_task import Task
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.train_job import PartJob, PartResult
+from tests.workflows.test_compare import data
+
+__all__ = ["data"]
+
+SIZES = {"roi": 30, "boxes": 20, "refiner": 10}
+
+
+@dataclass
+class Trainings:
+    """Takes the place of the parts' trainings; remembers their jobs."""
+
+    chosen: str = "unet"
+    jobs: list[PartJob] = field(default_factory=list)
+
+    def of(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(train=lambda job: self.train(name, job))
+
+    def train(self, name: str, job: PartJob) -> PartResult:
+        self.jobs.append(job)
+        for step in (1, 2, 3):
+            job.tell("progress", step=step, share=step / 3)
+        job.tell("validation", step=3, share=1.0, scores={}, best=True)
+        card = WeightsCard(
+            kind="boxes", architecture="x", classes=["object"], metrics={"chosen": self.chosen}
+        )
+        save_weights(job.out, {"w": np.zeros(SIZES[name], np.float32)}, card)
+        return PartResult({})
+
+    @property
+    def names(self) -> list[str]:
+        return [job.out.stem for job in self.jobs]
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    made = Trainings()
+    monkeypatch.setattr(contest_parts, "PARTS", {name: made.of(name) for name in SIZES})
+    return made
+
+
+def task(data: Dataset, folder: Path, **more: object) -> Task:
+    return Task(data, 0, folder, starts=dict.fromkeys(SIZES, folder / "start"), **more)  # type: ignore[arg-type]
+
+
+def test_parts_are_trained_once_and_counted_for_both(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    plain = train_graydet("fast", False, task(data, tmp_path))
+    refined = train_graydet("fast", True, task(data, tmp_path))
+    assert trainings.names == ["roi", "boxes", "refiner"]
+    assert (plain.weights, refined.weights) == (50, 60)
+    assert dict(refined.steps) == {"roi": 3, "boxes": 3, "refiner": 3}
+    assert refined.cost.seconds >= plain.cost.seconds
+    assert (plain.method.name, refined.method.name) == ("graydet", "graydet+refiner")
+
+
+def test_presets_are_kept_apart(data: Dataset, tmp_path: Path, trainings: Trainings) -> None:
+    train_graydet("fast", False, task(data, tmp_path))
+    paper = train_graydet("paper", False, task(data, tmp_path))
+    assert trainings.names == ["roi", "boxes"] * 2
+    assert [job.preset for job in trainings.jobs] == ["fast", "fast", "paper", "paper"]
+    assert paper.method.name == "paper"
+
+
+def test_what_it_holds_out_is_of_other_patients_and_of_its_own_images(
+    data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    train_graydet("fast", False, task(data, tmp_path))
+    for job in trainings.jobs:
+        learned, held_out = (
+            {case.patient for case in d.cases} for d in (job.train, job.validation)
+        )
+        assert learned
+        assert held_out
+        assert not learned & held_out
+        assert len(job.train.cases) + len(job.validation.cases) == len(data.cases)
+
+
+def test_minutes_are_divided_among_the_parts(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    train_graydet("fast", True, task(data, tmp_path, minutes=7.0))
+    assert sum(job.minutes or 0 for job in trainings.jobs) == pytest.approx(7.0)
+
+
+def test_a_part_that_was_cut_is_trained_again(
+    data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    train_graydet("fast", False, task(data, tmp_path))
+    (tmp_path / "fast" / "boxes.cost.json").unlink()
+    train_graydet("fast", False, task(data, tmp_path))
+    assert trainings.names == ["roi", "boxes", "boxes"]
+
+
+def test_a_refiner_that_lost_against_the_boxes_is_not_used(
+    data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    trainings.chosen = "none"
+    trained = train_graydet("fast", True, task(data, tmp_path))
+    assert trained.method.refiner is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["otsu", "multi-otsu", "constant", "ridge"])
+def test_rivals_learn_from_all_images_and_share_the_roi_detector(
+    kind: str, data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    trained = train_interval(kind, task(data, tmp_path))  # type: ignore[arg-type]
+    assert trainings.names == ["roi"]
+    assert trained.method.name == kind
+    boxes = trained.method.predictor.box_detector  # type: ignore[attr-defined]
+    sample = data.cases[0].samples()[0]
+    (roi,) = sample.rois
+    (best, *_) = boxes.detect(sample.image, roi, label="object")
+    assert np.mean(best.box.gray.contains(sample.image.pixels[sample.mask])) > 0.4
