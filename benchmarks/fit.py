@@ -4,7 +4,7 @@
 
 1. Time for a ROI of 1000 x 1000 pixels (a chest phantom's lungs), 8 and 16 bit, K = 1 to 4, beside
    `best_range`, the exact flat range of the same ROI. The two take turns, so that other load on the
-   machine falls on both. Processor time is given too: it is what an idle core would need at least.
+   machine falls on both. The fastest run and the processor's time are what an idle core needs.
 2. Mean DSC of the fitted boxes with the true masks, one ROI for each part, raw and after the light
    clean-up, beside the ceilings that were measured before anything was built. Every n-th image.
 
@@ -114,6 +114,7 @@ def timed(bits: int, k: int, repeats: int) -> dict[str, Any]:
         "pixels": SIDE * SIDE,
         "iou": round(fit_box(image, mask, roi, k).iou, 4),
         "fit_s": median(wall["fit"]),
+        "fit_fastest_s": min(wall["fit"]),
         "fit_cpu_s": median(cpu["fit"]),
         "best_range_s": median(wall["best_range"]),
         "ratio": median(wall["fit"]) / median(wall["best_range"]),
@@ -127,11 +128,13 @@ def _large(bits: int) -> tuple[GrayImage, Mask]:
 
 
 def speed_table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| bits | K | fit | processor | best range | ratio | IoU |", "|---" * 7 + "|"]
+    head = ("bits", "K", "fit", "fastest", "processor", "best range", "ratio", "IoU")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         mark = "" if row["fit_s"] < TARGET_S else f" (target {TARGET_S} s)"
         lines.append(
-            f"| {row['bits']} | {row['k']} | {row['fit_s']:.3f} s{mark} | {row['fit_cpu_s']:.3f} s "
+            f"| {row['bits']} | {row['k']} | {row['fit_s']:.3f} s{mark} "
+            f"| {row['fit_fastest_s']:.3f} s | {row['fit_cpu_s']:.3f} s "
             f"| {row['best_range_s']:.4f} s | {row['ratio']:.0f} | {row['iou']:.3f} |"
         )
     return "\n".join(lines)

@@ -58,6 +58,11 @@ def main() -> None:
         scores = _all_seeds(name, samples, options, work)
         results[name] = summary(scores, len(options.seeds))
         print(f"{name}: {json.dumps(results[name])}", flush=True)
+        _write(results, key, options)
+    print(table(results))
+
+
+def _write(results: dict[str, Any], key: str, options: argparse.Namespace) -> None:
     document = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seeds": options.seeds,
@@ -67,7 +72,6 @@ def main() -> None:
         "results": results,
     }
     atomic_write_text(options.out, json.dumps(document, indent=2) + "\n")
-    print(table(results))
 
 
 def _options() -> argparse.Namespace:
@@ -94,10 +98,10 @@ def _sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample
         found = td.phantom_samples(kind, count, held_out=True, cache=options.cache)
         yield f"{kind} phantoms held out", found
     for prefix in ("knee", "tibia"):
-        yield f"limb {prefix}", islice(_limb(data, prefix), limit)
+        yield f"limb {prefix}", islice(limb_samples(data, prefix), limit)
 
 
-def _limb(data: Path, prefix: str) -> Iterator[td.Sample]:
+def limb_samples(data: Path, prefix: str) -> Iterator[td.Sample]:
     for path in sorted((data / "limb" / "images").glob(f"{prefix}_*.png")):
         image = read_image(path)
         mask = read_mask(data / "limb" / "masks" / path.name, image.shape)

@@ -19,8 +19,24 @@ class RoiProposal:
 
 @dataclass(frozen=True)
 class BoxProposal:
-    """A proposed 3D box; `score` is 0..1."""
+    """A proposed 3D box, and what its detector knows about how sure it is.
+
+    Parameters
+    ----------
+    box, label
+        The proposal.
+    score
+        0..1.
+    margin
+        Score less that of the runner-up, another class or the background, -1..1; None where the
+        detector compares no classes.
+    spread
+        How far the proposals that it was chosen from disagree about its bottom and top, as a share
+        of its height (core/uncertainty.py); None where there was nothing to choose from.
+    """
 
     box: GrayBox
     label: str
     score: float
+    margin: float | None = None
+    spread: float | None = None

@@ -28,6 +28,7 @@ from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.uncertainty import class_margins, cluster_spreads
 from napari_graydet.errors import GraydetError, ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
 from napari_graydet.models.device import choose_device, run_with_fallback
@@ -200,13 +201,15 @@ class Candidates:
     ----------
     edges
         (N, 2) bottom and top in unit gray.
-    class_ids, scores
-        (N,).
+    class_ids, scores, margins, spreads
+        (N,), see BoxProposal.
     """
 
     edges: Float
     class_ids: Ints
     scores: Float
+    margins: Float
+    spreads: Float
 
 
 class RangeScorer:
@@ -263,13 +266,17 @@ def propose(
         classes = np.concatenate([ids for _, ids in found])
         deltas = model.regressor.predict(features[chosen], classes)
         refined = edges_of(decode(anchors[chosen], deltas))
-        rescored = score(refined)[0][np.arange(len(refined)), classes]
-    before = scores[chosen, classes]
-    better = rescored > before  # a correction that the network likes less is not made
-    edges = np.where(better[:, None], refined, model.grid.edges[chosen])
-    final = np.maximum(rescored, before)
+        rescored = score(refined)[0]
+    before, row = scores[chosen], np.arange(len(chosen))
+    # a correction that the network likes less is not made
+    better = (rescored[row, classes] > before[row, classes])[:, None]
+    edges = np.where(better, refined, model.grid.edges[chosen])
+    probabilities = np.where(better, rescored, before)
+    final = probabilities[row, classes]
     kept = nms_3d(_solids(edges), final, NMS_IOU, classes)
-    return Candidates(edges[kept], classes[kept], final[kept])
+    margins = class_margins(probabilities[kept], classes[kept])
+    spreads = cluster_spreads(edges, final, classes, kept)
+    return Candidates(edges[kept], classes[kept], final[kept], margins, spreads)
 
 
 def _best_of_class(scores: Float, anchors: Float, classes: Ints) -> tuple[Ints, Ints]:
@@ -354,14 +361,14 @@ class BoxDetector:
         """
         class_ids = self._class_ids(label)
         extent = roi.clip(image.shape)
-        seen = RoiInput.of_roi(image, extent)
-        found = self._propose(seen, class_ids)
+        found = self._propose(RoiInput.of_roi(image, extent), class_ids)
         proposals = []
-        for edges, class_id, score in zip(found.edges, found.class_ids, found.scores, strict=True):
-            gray = image.scale.range_from_unit(float(edges[0]), float(edges[1]))
-            box = GrayBox.flat(extent, gray)
-            proposals.append(BoxProposal(box, self.labels[class_id], float(score)))
-        return proposals[: alternatives + 1]
+        for i, class_id in enumerate(found.class_ids[: alternatives + 1]):
+            bottom, top = (float(edge) for edge in found.edges[i])
+            box = GrayBox.flat(extent, image.scale.range_from_unit(bottom, top))
+            sure = (float(of[i]) for of in (found.scores, found.margins, found.spreads))
+            proposals.append(BoxProposal(box, self.labels[class_id], *sure))
+        return proposals
 
     def _class_ids(self, label: str | None) -> Sequence[int]:
         if label is None:

@@ -116,6 +116,8 @@ def test_proposals_come_best_first_with_scores_and_without_doubles(
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
     assert all(0 <= p.score <= 1 and p.box.is_flat and p.box.roi == roi for p in found)
     assert found[0].label == chest.label
+    assert all(p.margin is not None and -1 <= p.margin <= p.score for p in found)
+    assert all(p.spread is not None and 0 <= p.spread < 1 for p in found)
     only = detector.detect(chest.image, roi, label="bone", alternatives=1)
     assert {p.label for p in only} == {"bone"} and len(only) <= 2
     assert len(detector.detect(chest.image, roi, alternatives=0)) == 1
