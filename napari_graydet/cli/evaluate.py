@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain, tell
-from napari_graydet.cli.options import BoxWeights, Debug, Device, Json, RoiWeights, numbers
+from napari_graydet.cli.options import (
+    BoxWeights,
+    Debug,
+    Device,
+    Json,
+    RefinerWeights,
+    RoiWeights,
+    numbers,
+)
 from napari_graydet.cli.progress import progress_bar
 from napari_graydet.cli.project import opened
 
@@ -119,15 +127,7 @@ def evaluate(
     ] = None,
     roi_weights: RoiWeights = None,
     box_weights: BoxWeights = None,
-    refiner: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Weights of a refiner.",
-            rich_help_panel=_MODELS,
-            show_default=False,
-        ),
-    ] = None,
+    refiner_weights: RefinerWeights = None,
     device: Device = "auto",
     out: Annotated[
         Path | None,
@@ -186,7 +186,7 @@ def evaluate(
         model=model,
         roi_source=roi_weights,
         box_source=box_weights,
-        refiner_source=refiner,
+        refiner_source=refiner_weights,
         device=device,
         notice=complain,
     )

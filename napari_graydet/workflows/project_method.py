@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_graydet.errors import DatasetError
 from napari_graydet.project import splits
@@ -12,9 +11,6 @@ from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.train import predictor_of
-
-if TYPE_CHECKING:
-    from napari_graydet.models.refiner import Refiner
 
 Source = str | Path | None
 
@@ -50,24 +46,19 @@ def method_of(
         If the refiner cannot be loaded.
     """
     sources = {"roi": roi_source, "boxes": box_source, "refiner": refiner_source}
-    if folder is not None:
+    if folder is not None and model is not None:
         registry = ModelRegistry(folder)
-        if model is not None:
-            entry = registry.entry(model)
-            for kind in entry.weights.keys() & sources.keys():
-                sources[kind] = sources[kind] or registry.weights_path(model, kind)
-        sources["refiner"] = sources["refiner"] or registry.active_weights("refiner")
-    predictor = predictor_of(folder, sources["roi"], sources["boxes"], device, notice=notice)
-    refiner = _refiner(sources["refiner"], device, notice)
-    return GraydetMethod(predictor, refiner)
-
-
-def _refiner(source: Source, device: str, notice: Callable[[str], None] | None) -> Refiner | None:
-    if source is None:
-        return None
-    from napari_graydet.models.refiner import Refiner
-
-    return Refiner.load(Path(source), device=device, notice=notice)
+        for kind in registry.entry(model).weights.keys() & sources.keys():
+            sources[kind] = sources[kind] or registry.weights_path(model, kind)
+    predictor = predictor_of(
+        folder,
+        sources["roi"],
+        sources["boxes"],
+        device,
+        refiner_source=sources["refiner"],
+        notice=notice,
+    )
+    return GraydetMethod(predictor, predictor.refiner)
 
 
 def side_of_project(dataset: Dataset, folder: Path, side: str) -> Dataset:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from napari_graydet.errors import DatasetError, ProjectError, WeightsError
+from napari_graydet.models import registry
 from napari_graydet.project import splits
 from napari_graydet.project.models import ModelRegistry
-from napari_graydet.workflows import project_method
 from napari_graydet.workflows.dataset import Dataset, from_folders
 from napari_graydet.workflows.project_method import method_of, side_of_project
 from tests.workflows.folders import make_folders
@@ -26,38 +28,38 @@ def trained(folder: Path, *kinds: str) -> str:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """What the models would be loaded from."""
+    """What the detectors would be loaded from, and the refiner is."""
     seen: dict[str, object] = {}
 
-    def refiner(source: object, *_: object) -> None:
-        seen["refiner"] = source
+    def asks(kind: str) -> Callable[..., object]:
+        def load(source: object = None, *_: object) -> object:
+            seen[kind] = source
+            return SimpleNamespace(name=kind, labels=("bone",))
 
-    def predictor(folder: object, roi: object, boxes: object, *_: object, **__: object) -> object:
-        seen.update(folder=folder, roi=roi, boxes=boxes)
-        return object()
+        return load
 
-    monkeypatch.setattr(project_method, "_refiner", refiner)
-    monkeypatch.setattr(project_method, "predictor_of", predictor)
+    for kind, name in (("roi", "roi_detector"), ("boxes", "box_detector"), ("refiner", "refiner")):
+        monkeypatch.setattr(registry, f"load_{name}", asks(kind))
     return seen
 
 
 def test_without_a_project_nothing_is_chosen(asked: dict[str, object]) -> None:
-    method_of(None)
-    assert asked == {"folder": None, "roi": None, "boxes": None, "refiner": None}
+    method = method_of(None)
+    assert (method.name, method.refiner) == ("roi + boxes", None)
+    assert asked == {"roi": None, "boxes": None}
 
 
 def test_a_model_of_the_project_gives_what_it_has(asked: dict[str, object], tmp_path: Path) -> None:
     run = trained(tmp_path, "roi", "refiner")
-    registry = ModelRegistry(tmp_path)
-    method_of(tmp_path, model=run, roi_source="mine.safetensors")
+    weights = ModelRegistry(tmp_path).weights_path
+    method = method_of(tmp_path, model=run, roi_source="mine.safetensors")
+    assert method.name == "roi + boxes + refiner"
     assert asked == {
-        "folder": tmp_path,  # whose box detector in use is taken
         "roi": "mine.safetensors",
         "boxes": None,
-        "refiner": registry.weights_path(run, "refiner"),
+        "refiner": weights(run, "refiner"),
     }
-    method_of(tmp_path)
-    assert asked["refiner"] is None  # trained, but not in use
+    assert method_of(tmp_path).refiner is None  # trained, but not in use
     with pytest.raises(ProjectError, match="no model '0009'"):
         method_of(tmp_path, model="0009")
 
