@@ -111,10 +111,10 @@ def cut_out(
         slice(max(span.start - 1, 0), min(span.stop + 1, length))
         for span, length in zip(spans, image.shape, strict=True)
     )
-    layers = [image.scale.to_unit(image.pixels[rows, cols])]
+    layers = [_unit(image, rows, cols)]
     if mask is not None:
-        layers.append(mask[rows, cols].astype(np.float64))
-    full = torch.from_numpy(np.stack(layers).astype(np.float32))
+        layers.append(mask[rows, cols].astype(np.float32))
+    full = torch.from_numpy(np.stack(layers))
     h, w = full.shape[1:]
     shrunk = tuple(
         max(1, min(n, round(_OVERSAMPLING * frame.size * n / extent / frame.reach)))
@@ -124,6 +124,14 @@ def cut_out(
         full = functional.interpolate(full[None], shrunk, mode="bilinear", antialias=True)[0]
     step = (w / shrunk[1], h / shrunk[0])
     return Cut(full, (float(cols.start), float(rows.start)), step)
+
+
+def _unit(image: GrayImage, rows: slice, cols: slice) -> Float32:
+    """Return a window in unit gray, through a table: a large window is never held in float64."""
+    window = image.pixels[rows, cols]
+    first = int(window.min())
+    table = image.scale.to_unit(np.arange(first, int(window.max()) + 1)).astype(np.float32)
+    return np.asarray(table[window.astype(np.int32) - first])
 
 
 def look(cut: Cut, x: Floats, y: Floats) -> tuple[Float32, Mask]:
@@ -233,9 +241,10 @@ def on_pixels(
     rows, cols = roi.grow(frame.margin, shape).slices(shape)
     x = ((np.arange(cols.start, cols.stop) + 0.5 - roi.x0) / roi.width * 2 - 1) / frame.reach
     y = ((np.arange(rows.start, rows.stop) + 0.5 - roi.y0) / roi.height * 2 - 1) / frame.reach
-    grid = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32))[None]
-    read = functional.grid_sample(logits[None], grid, padding_mode="border", align_corners=False)
-    return (rows, cols), read[0, 0].numpy()
+    knots = max(frame.size - 1, 1)  # the patch's pixel centres are a net's knots
+    v, u = (((at + 1) / 2 * frame.size - 0.5) / knots for at in (y, x))
+    read = bilinear(logits[0].numpy().astype(np.float64), v, u)
+    return (rows, cols), read.astype(np.float32)
 
 
 def _taper(roi: RoiBox, window: Window, frame: Frame) -> Float32:
