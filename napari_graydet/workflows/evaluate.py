@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from napari_graydet.core.matching import average_precision
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import DatasetError
+from napari_graydet.errors import CancelledError, DatasetError
 from napari_graydet.workflows.dataset import Case, Dataset
 from napari_graydet.workflows.events import (
     IMAGE_ERRORS,
@@ -88,11 +89,20 @@ def evaluate(
     found: dict[str, list[Detections]] = {label: [] for label in dataset.classes}
     for done, case in enumerate(dataset.cases, start=1):
         check_cancelled(should_cancel)
-        measured, detections = _measured(method, case, dataset.classes, true_rois, on_masks)
-        rows += measured
-        for label, detection in detections.items():
-            found[label].append(detection)
-        on_progress(Progress(done, len(dataset.cases), case.name, measured[0].error or ""))
+        try:
+            measured = _measure(method, case, true_rois)
+        except CancelledError:
+            raise
+        except IMAGE_ERRORS as error:
+            message = case.told(error)
+            rows += [Row(case.name, label, message) for label in dataset.classes]
+        else:
+            message = ""
+            rows += measured.rows
+            for label, detections in measured.detections.items():
+                found[label].append(detections)
+            on_masks(case.name, measured.masks)  # here: a full disk is no fault of the image
+        on_progress(Progress(done, len(dataset.cases), case.name, message))
     precision = {label: average_precision(images) for label, images in found.items() if images}
     return Report(
         method=method.name,
@@ -118,19 +128,16 @@ def _check(dataset: Dataset, known: Sequence[str]) -> tuple[str, ...]:
     return (f"The method does not know {' and '.join(unknown)}.",) if unknown else ()
 
 
-def _measured(
-    method: Method, case: Case, classes: Sequence[str], true_rois: bool, on_masks: OnMasks
-) -> tuple[list[Row], dict[str, Detections]]:
-    try:
-        return _measure(method, case, true_rois, on_masks)
-    except IMAGE_ERRORS as error:
-        return [Row(case.name, label, case.told(error)) for label in classes], {}
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What is known of one image: rows; masks, true and found ROIs by label."""
+
+    rows: list[Row]
+    masks: dict[str, Mask]
+    detections: dict[str, Detections]
 
 
-def _measure(
-    method: Method, case: Case, true_rois: bool, on_masks: OnMasks
-) -> tuple[list[Row], dict[str, Detections]]:
-    """Return the rows of one image, and its true and found ROIs by label."""
+def _measure(method: Method, case: Case, true_rois: bool) -> _Measured:
     samples = case.samples()
     image = samples[0].image
     truth = [RoiProposal(roi, sample.label, 1.0) for sample in samples for roi in sample.rois]
@@ -140,7 +147,6 @@ def _measure(
     ideal = result if true_rois or result.explained is None else method.segment(image, truth)
     counted = {sample.label: counted_label(sample.label, method.labels) for sample in samples}
     of_label = {label: LabelResult.of(result, name, image.shape) for label, name in counted.items()}
-    on_masks(case.name, {label: found.mask for label, found in of_label.items()})
     rows = [
         score(
             case.name,
@@ -152,13 +158,10 @@ def _measure(
         )
         for sample in samples
     ]
-    if true_rois or not isinstance(method, FindsRois):
-        return rows, {}
-    candidates = method.candidates(image)
-    return rows, {
-        sample.label: (
-            sample.rois,
-            [p for p in candidates if counted[sample.label] in (None, p.label)],
-        )
-        for sample in samples
-    }
+    detections = {}
+    if not true_rois and isinstance(method, FindsRois):
+        candidates = method.candidates(image)
+        for sample in samples:
+            own = [p for p in candidates if counted[sample.label] in (None, p.label)]
+            detections[sample.label] = (sample.rois, own)
+    return _Measured(rows, {label: one.mask for label, one in of_label.items()}, detections)

@@ -12,7 +12,7 @@ import pytest
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
-from napari_graydet.errors import CancelledError, DatasetError, ModelError
+from napari_graydet.errors import CancelledError, DatasetError, ExportError, ModelError
 from napari_graydet.workflows.dataset import Dataset, from_folders, from_project
 from napari_graydet.workflows.evaluate import evaluate
 from napari_graydet.workflows.events import Progress
@@ -207,6 +207,29 @@ def test_stopping(data: Dataset) -> None:
     with pytest.raises(CancelledError):
         evaluate(Threshold(), data, on_progress=done.append, should_cancel=lambda: len(done) == 2)
     assert len(done) == 2
+
+
+def test_a_stop_in_the_middle_of_an_image_is_no_failure_of_it(data: Dataset) -> None:
+    class Stops(Threshold):
+        def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        evaluate(Stops(), data)
+
+
+def test_masks_are_handed_on_and_a_full_disk_is_no_fault_of_an_image(data: Dataset) -> None:
+    kept = {}
+
+    def keep(name: str, masks: dict[str, np.ndarray]) -> None:
+        if len(kept) == 2:
+            raise ExportError("disk full")
+        kept[name] = masks["bone"]
+
+    with pytest.raises(ExportError):
+        evaluate(Threshold(), data, on_masks=keep)
+    assert list(kept) == ["a0", "a1"]
+    np.testing.assert_array_equal(kept["a1"], truth())
 
 
 def test_one_image_is_enough(tmp_path: Path) -> None:
