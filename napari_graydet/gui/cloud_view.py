@@ -53,6 +53,8 @@ class CloudView(QWidget):
 
     Signals
     -------
+    pressed()
+        Before a press is looked at: what is newer than what is shown is to be shown now.
     drag_started()
         Before the first change of a drag.
     box_dragged(GrayBox)
@@ -61,6 +63,7 @@ class CloudView(QWidget):
         Once at the end.
     """
 
+    pressed = Signal()
     drag_started = Signal()
     box_dragged = Signal(object)
     box_released = Signal(object)
@@ -320,6 +323,7 @@ class CloudView(QWidget):
 
     def _on_drag(self, model: ViewerModel, event: Any) -> Iterator[None]:
         event.handled = True  # or vispy draws the whole scene once more to find what was hit
+        self.pressed.emit()
         if self._shown is None:
             return
         handle = self.handle_at(event.pos) if event.button == 1 else None

@@ -83,6 +83,10 @@ def drag_in_cloud(hands: Hands) -> None:
     session, cloud = hands.session, hands.workplace.box.cloud
     before = session.box
     assert before is not None
+    hands.wait(
+        lambda: before.low in [h.value for h in cloud.handles() if h.face == "low"],
+        "the cloud to show the new threshold",
+    )
     handle = next(h for h in cloud.handles() if h.face == "high" and h.corner is None)
     x, y = cloud.projection().to_canvas([handle.at])[0]
     room = 25 if y < cloud.canvas.height() / 2 else -25

@@ -201,6 +201,18 @@ def test_tools_follow_napari_and_lead_it(window: Window) -> None:
     assert str(layers.rois.mode) == "add_rectangle"
 
 
+def test_a_press_on_the_cloud_finds_the_newest_box(window: Window) -> None:
+    """The cloud is drawn last; a drag of what it still shows must not bring that back."""
+    add_roi(window)
+    cloud, controller = window.workplace.box.cloud, window.controller
+    window.wait(lambda: [h.value for h in cloud.handles() if h.face == "low"] == [150])
+    controller.set_range(120, 240)
+    assert cloud._box is not None and cloud._box.gray.low == 150, "not drawn yet"
+    cloud.pressed.emit()
+    assert (cloud._box.gray.low, cloud._box.gray.high) == (120, 240)
+    assert [h.value for h in cloud.handles() if h.face == "low"] == [120]
+
+
 def test_progress_and_cancel_are_shown(window: Window, qtbot: QtBot) -> None:
     tools = window.workplace.tools
     assert tools._progress.isHidden()

@@ -141,6 +141,7 @@ class BoxPanel(Panel):
         # At once, not deferred: Qt merges mouse moves, and histogram and mask then share one frame.
         self.histogram.range_dragged.connect(controller.preview_range)
         self.histogram.range_released.connect(controller.set_range)
+        self.cloud.pressed.connect(self._catch_up)
         self.cloud.box_dragged.connect(controller.preview_box)
         self.cloud.box_released.connect(controller.set_box)
 
@@ -179,6 +180,11 @@ class BoxPanel(Panel):
         self._show_numbers(box)
         self._show_options(box)
         self._show_cloud()
+
+    def _catch_up(self) -> None:
+        """Show in the cloud what is still to be shown: who drags an old box would bring it back."""
+        self._show_later.flush()
+        self._show_cloud.flush()
 
     def _draw_cloud(self) -> None:
         box, image, extent = self.session.shown_box, self.session.image, self._extent()

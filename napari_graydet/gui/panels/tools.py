@@ -166,7 +166,9 @@ class ToolsBar(Panel):
         if job is not None:
             self._job_text.setText(job.detail or f"{job.name} …")
             self._bar.setVisible(job.done is not None)
+            self._bar.setUpdatesEnabled(False)  # or it would draw the whole window for itself alone
             self._bar.setValue(round(100 * (job.done or 0)))
+            self._bar.setUpdatesEnabled(True)
             self.cancel.setVisible(job.can_cancel)
 
     def _show_history(self) -> None:
