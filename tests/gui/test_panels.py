@@ -34,7 +34,7 @@ def test_histogram_cuboid_numbers_and_list_show_one_box(window: Window) -> None:
     box, objects = window.workplace.box, window.workplace.objects
     assert box.histogram.range() == (150, 255)
     assert (box.low.value(), box.high.value()) == (150, 255)
-    assert len(box.cloud.handles()) >= 2
+    window.wait(lambda: len(box.cloud.handles()) >= 2)
     item = objects.list.topLevelItem(0)
     assert [item.text(i) for i in range(4)] == ["bone", "150 – 255", "0.80", "model"]
     assert "fake-box" in box._facts.text()
