@@ -11,6 +11,8 @@ there is skipped, so that a series can be computed in pieces, on several machine
 are those of the whole-image networks; ours has the steps of preset fast (or paper), which stand in
 the table. Parts that several methods share are trained once and kept under --work.
 
+Every job runs in a process of its own, so that its peak of memory is its own.
+
 Training and test images never share a patient, test images are the same for every job, and nothing
 is chosen on them. What a method holds out for its own choices counts among its N images.
 
@@ -35,6 +37,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from benchmarks.alone import alone
 from benchmarks.compare_starts import DEFAULT as PHANTOM_BOXES
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
@@ -64,12 +67,13 @@ def main() -> None:
     elif not options.table:
         _train(options)
     if not options.time:
-        print(markdown(summarise(read_results(RESULTS))))
+        print(markdown(summarise(read_results(options.out))))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--train", choices=SETS, default="montgomery")
     parser.add_argument("--n", type=int, nargs="+", default=[25], help="training images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -93,7 +97,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.limit is not None:
         tests = {name: _first(data, options.limit) for name, data in tests.items()}
     series = Series(
-        options.train, pool, tests, RESULTS, options.work, options.device, _starts(options)
+        options.train, pool, tests, options.out, options.work, options.device, _starts(options)
     )
     methods = list(CONTESTANTS) if "all" in options.methods else options.methods
     jobs = {
@@ -107,7 +111,9 @@ def _train(options: argparse.Namespace) -> None:
             iterations=iterations,
         )
     }
-    run_jobs(series, list(jobs.values()), on_job=_told)
+    for place, job in enumerate(jobs.values(), start=1):
+        print(f"{place}/{len(jobs)} {job.key}", file=sys.stderr, flush=True)
+        alone(run_jobs, series, [job])
     if options.picture is not None:
         name, data = next(iter(tests.items()))
         write_picture(options.picture, name, data, series.kept_masks())
@@ -126,11 +132,6 @@ def _starts(options: argparse.Namespace) -> dict[str, Path | None]:
             "with python -m benchmarks.compare_starts."
         )
     return {k: path for k, path in given.items() if path is not None or k == "refiner"}
-
-
-def _told(done: int, jobs: int, what: str, share: float) -> None:
-    if share == 0.0:
-        print(f"{done}/{jobs} {what}", file=sys.stderr, flush=True)
 
 
 def _first(data: Dataset, count: int) -> Dataset:

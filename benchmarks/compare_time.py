@@ -1,12 +1,12 @@
 """Seconds and memory of every method on one image: ours stage by stage, baselines one pass.
 
 Called by ``python -m benchmarks.compare --time``. Images are the first of the Montgomery set that
-nothing was trained on. Every stage runs alone, once to warm up; then the stages take turns, image
-by image, so that other load on the machine falls on all of them. Seconds are medians over images;
-memory is the peak of the process in that stage, libraries included. Baselines have random weights,
-as has the refiner without --refiner: time does not depend on them.
+nothing was trained on. Every method runs in a process of its own, each of its stages once to warm
+up; then its stages take turns, image by image. Seconds are medians over images; memory is the peak
+of the process in that stage, libraries and weights included. Baselines have random weights, as has
+the refiner without --refiner: time does not depend on them. Measure on an idle machine.
 
-Results go to benchmarks/results/compare_time.json.
+Results go to benchmarks/results/compare_time.json, beside the folder of the jobs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import platform
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
+from itertools import islice
 from statistics import median
 
 import torch
 
+from benchmarks.alone import alone
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.io.files import atomic_write_text
@@ -38,19 +39,47 @@ from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.report import markdown_table
 
-RESULTS = Path(__file__).parent / "results" / "compare_time.json"
+RESULTS = "compare_time.json"
 IMAGES, SIZE = 10, 256
+OURS = "ours"
 LABEL = "lung"
 
 Stage = Callable[[GrayImage], object]
 
 
 def time_methods(options: argparse.Namespace) -> None:
-    """Measure all stages, write the figures and print them as a table."""
-    images = [sample.image for sample in td.montgomery_samples(options.data, "held out")]
-    images = images[: options.limit or IMAGES]
-    ours = Ours(images, _refiner(options), options.device)
-    stages = ours.stages() | _baselines(options.device)
+    """Measure all methods, write the figures and print them as a table."""
+    rows = {
+        stage: row
+        for method in (OURS, *BASELINES)
+        for stage, row in alone(measure, method, options).items()
+    }
+    document = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "images": [image.name for image in _images(options)],
+        "device": choose_device(options.device).type,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "monai")},
+        "stages": rows,
+    }
+    path = options.out.parent / RESULTS
+    atomic_write_text(path, json.dumps(document, indent=1) + "\n")
+    cells = [
+        [name, f"{row['seconds']:.3f}", *(_mib(row[key]) for key in ("memory", "gpu"))]
+        for name, row in rows.items()
+    ]
+    print(markdown_table(["stage", "s / image", "peak MiB", "GPU MiB"], cells))
+
+
+def measure(method: str, options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
+    """Return seconds and memory of a method's stages; runs in a process of its own."""
+    images = _images(options)
+    if method == OURS:
+        stages = Ours(images, _refiner(options), options.device).stages()
+    else:
+        stages = _baseline(method, options.device)
     taken: dict[str, list[Cost]] = {name: [] for name in stages}
     for stage in stages.values():
         stage(images[0])
@@ -59,24 +88,12 @@ def time_methods(options: argparse.Namespace) -> None:
             with measured() as cost:
                 stage(image)
             taken[name].append(cost)
-    rows = {name: _summary(costs) for name, costs in taken.items()}
-    document = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "images": [image.name for image in images],
-        "size": images[0].shape,
-        "device": choose_device(options.device).type,
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "monai")},
-        "stages": rows,
-    }
-    atomic_write_text(RESULTS, json.dumps(document, indent=1) + "\n")
-    cells = [
-        [name, f"{row['seconds']:.3f}", *(_mib(row[key]) for key in ("memory", "gpu"))]
-        for name, row in rows.items()
-    ]
-    print(markdown_table(["stage", "s / image", "peak MiB", "GPU MiB"], cells))
+    return {name: _summary(costs) for name, costs in taken.items()}
+
+
+def _images(options: argparse.Namespace) -> list[GrayImage]:
+    samples = td.montgomery_samples(options.data, "held out")
+    return [sample.image for sample in islice(samples, options.limit or IMAGES)]
 
 
 def _summary(costs: list[Cost]) -> dict[str, float | None]:
@@ -133,15 +150,15 @@ def _refiner(options: argparse.Namespace) -> Refiner:
     return Refiner(model, name="random", device=options.device)
 
 
-def _baselines(device: str) -> dict[str, Stage]:
-    """Return one forward pass of each baseline, and a whole segmentation."""
-    where, stages = choose_device(device), dict[str, Stage]()
-    for name in BASELINES:
-        network = build_baseline(name, 1).eval().to(where)
-        model = Baseline(name, network, (LABEL,), SIZE, where, 0)
-        stages[f"{name}: forward pass at {SIZE} x {SIZE}"] = partial(_forward, model)
-        stages[f"{name}: whole image"] = model.segment
-    return stages
+def _baseline(name: str, device: str) -> dict[str, Stage]:
+    """Return one forward pass of a baseline, and a whole segmentation."""
+    where = choose_device(device)
+    network = build_baseline(name, 1).eval().to(where)
+    model = Baseline(name, network, (LABEL,), SIZE, where, 0)
+    return {
+        f"{name}: forward pass at {SIZE} x {SIZE}": partial(_forward, model),
+        f"{name}: whole image": model.segment,
+    }
 
 
 def _forward(model: Baseline, image: GrayImage) -> object:
