@@ -7,9 +7,11 @@ from qtpy.QtCore import QTimer
 
 from napari_graydet.gui.desk import desk_of
 from napari_graydet.gui.panels.box import BoxPanel
+from napari_graydet.gui.panels.evaluate import EvaluatePanel
 from napari_graydet.gui.panels.export import ExportPanel
 from napari_graydet.gui.panels.images import ImagesPanel
 from napari_graydet.gui.panels.roi import RoiPanel
+from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.gui.workplace import Workplace, complete
 
 
@@ -41,6 +43,20 @@ class RoiWidget(RoiPanel):
 
 class BoxWidget(BoxPanel):
     """The 3D box."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(desk_of(napari_viewer))
+
+
+class TrainWidget(TrainPanel):
+    """The training."""
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(desk_of(napari_viewer))
+
+
+class EvaluateWidget(EvaluatePanel):
+    """The evaluation."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(desk_of(napari_viewer))

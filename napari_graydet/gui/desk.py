@@ -13,10 +13,14 @@ from qtpy.QtWidgets import QWidget
 
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import Deferred
+from napari_graydet.gui.errors_shown import ErrorsShown
+from napari_graydet.gui.evaluation import Evaluation
 from napari_graydet.gui.jobs import QtJobs
 from napari_graydet.gui.keys import Keys
 from napari_graydet.gui.layers import Layers, Tool
+from napari_graydet.gui.overlay import Overlay
 from napari_graydet.gui.session import Session
+from napari_graydet.gui.training import Training
 from napari_graydet.workflows.detector_process import (
     DetectorProcess,
     DetectorSettings,
@@ -63,19 +67,32 @@ class Desk:
         self._detectors: tuple[DetectorSettings, DetectorProcess, Predictor] | None = None
         self.controller = Controller(self.session, self.jobs, self._predictor)
         self.layers = Layers(viewer, self.controller, lambda _tool: self.tool_changed.emit())
+        self.training = Training(self.controller, chosen_device)
+        self.evaluation = Evaluation(
+            self.controller, lambda: self.training.models.name, chosen_device
+        )
+        self.errors = ErrorsShown(self.controller)
+        self.overlay = Overlay(viewer, self.layers, self.errors)
         self.keys = Keys(viewer, self)
         self._watcher: _Watcher | None = None
         self._open = True
         self._warm_up = Deferred(self.controller.detection.warm_up, WARM_UP_PAUSE)
         self.session.image_changed.connect(self._first_image)
+        self.training.models_changed.connect(self._other_models)
 
     def _first_image(self) -> None:
         self.session.image_changed.disconnect(self._first_image)
         self._warm_up()
 
+    def _other_models(self) -> None:
+        """Let the detectors in use load, in a process of their own, before they are asked for."""
+        if self.session.image is not None:
+            self._warm_up()
+
     def _predictor(self) -> Predictor:
-        """Return the detectors on the device that Preferences name now."""
-        settings = DetectorSettings(device=chosen_device())
+        """Return the detectors in use, on the device that Preferences name now."""
+        weights = self.training.models.weights
+        settings = DetectorSettings(weights("roi"), weights("boxes"), device=chosen_device())
         if self._detectors is None or self._detectors[0] != settings:
             self._close_detectors()
             process = DetectorProcess(settings)
@@ -108,6 +125,10 @@ class Desk:
         _desks.pop(id(self.viewer), None)
         self._warm_up.drop()
         self._close_detectors()  # a detection that waits for them ends at once
+        self.training.close()
+        self.evaluation.close()
+        self.errors.close()
+        self.overlay.close()
         self.keys.close()
         self.layers.close()
         self.closed.emit()

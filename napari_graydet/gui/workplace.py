@@ -9,21 +9,25 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabWidget, QVBoxLayout, QW
 from napari_graydet.gui.desk import Desk, desk_of
 from napari_graydet.gui.panels.base import GAP, Panel
 from napari_graydet.gui.panels.box import BoxPanel
+from napari_graydet.gui.panels.evaluate import EvaluatePanel
 from napari_graydet.gui.panels.export import ExportPanel
 from napari_graydet.gui.panels.images import ImagesPanel
 from napari_graydet.gui.panels.message import MessageBar
+from napari_graydet.gui.panels.models import ModelLine
 from napari_graydet.gui.panels.objects import ObjectsPanel
 from napari_graydet.gui.panels.tools import ToolsBar
+from napari_graydet.gui.panels.train import TrainPanel
 
 WORKPLACE, IMAGES = "Workplace (napari-graydet)", "Images (napari-graydet)"
 """Names of the docks: those that napari gives them when they are opened from the Plugins menu."""
 
 FOLDED = ("layer list", "layer controls")
 WIDTH = 400
+TRAIN = "Train"
 
 
 class Workplace(Panel):
-    """The right-hand column: annotate, export."""
+    """The right-hand column: annotate, train, evaluate, export."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -31,6 +35,8 @@ class Workplace(Panel):
         self.tools = ToolsBar(desk)
         self.box = BoxPanel(desk)
         self.objects = ObjectsPanel(desk)
+        self.train = TrainPanel(desk)
+        self.evaluate = EvaluatePanel(desk)
         self.export = ExportPanel(desk)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
@@ -38,6 +44,8 @@ class Workplace(Panel):
         assert bar is not None
         bar.setDrawBase(False)
         self.tabs.addTab(self._annotate(), "Annotate")
+        self.tabs.addTab(self.train, TRAIN)
+        self.tabs.addTab(self.evaluate, "Evaluate")
         self.tabs.addTab(self.export, "Export")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, 2 * GAP, GAP, GAP)
@@ -45,6 +53,17 @@ class Workplace(Panel):
         layout.addWidget(self.message)
         layout.addWidget(self.tabs, 1)
         self.setMinimumWidth(WIDTH)
+        self.links.add(desk.training.changed, self._show_training)
+
+    def _show_training(self) -> None:
+        """Say in the tab how far a training is, for whoever goes on annotating."""
+        training, run = self.desk.training, self.desk.training.run
+        text = TRAIN
+        if training.phase in ("running", "stopping") and run is not None:
+            text = f"{TRAIN} {run.overall or 0.0:.0%}"
+        elif training.phase == "deciding":
+            text = f"{TRAIN} ✓"
+        self.tabs.setTabText(self.tabs.indexOf(self.train), text)
 
     def _annotate(self) -> QWidget:
         page = QWidget()
@@ -52,6 +71,7 @@ class Workplace(Panel):
         layout.setContentsMargins(0, GAP, 0, 0)
         layout.setSpacing(GAP)
         layout.addWidget(self.tools)
+        layout.addWidget(ModelLine(self.desk))
         layout.addWidget(self.box, 4)
         layout.addWidget(self.objects, 1)
         return page

@@ -28,7 +28,9 @@ def test_menus_and_categories(manifest: PluginManifest) -> None:
     assert {"napari/layers/annotate", "napari/layers/segment"} <= set(manifest.contributions.menus)
 
 
-@pytest.mark.parametrize("name", ["Workplace", "Images", "ROI", "3D box", "Export"])
+@pytest.mark.parametrize(
+    "name", ["Workplace", "Images", "ROI", "3D box", "Train", "Evaluate", "Export"]
+)
 def test_every_widget_opens_from_the_plugins_menu(
     make_napari_viewer: Callable[..., object], qtbot: QtBot, name: str, manifest: PluginManifest,
     npe2pm: object,

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QVBoxLayout
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.panels.base import GAP, Panel
 from napari_graydet.gui.panels.message import MessageBar
+from napari_graydet.gui.panels.models import ModelLine
 from napari_graydet.gui.panels.objects import ObjectsPanel
 from napari_graydet.gui.panels.tools import ToolsBar
 
@@ -20,4 +21,5 @@ class RoiPanel(Panel):
         layout.setSpacing(GAP)
         layout.addWidget(MessageBar(desk))
         layout.addWidget(ToolsBar(desk))
+        layout.addWidget(ModelLine(desk))
         layout.addWidget(ObjectsPanel(desk), 1)

@@ -1,0 +1,219 @@
+"""Evaluation of the models in use: a table, worst first, and the errors in the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
+
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.evaluation import ALL, VALIDATION
+from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.legend import Legend
+from napari_graydet.gui.panels.table import Cell, Column, Table
+from napari_graydet.gui.scored import Row, Scored
+
+COLUMNS = (
+    Column("Image"),
+    Column("Class"),
+    Column("DSC", "Overlap with the accepted mask: 2 |M ∩ T| / (|M| + |T|); 1 is perfect"),
+    Column("ceiling", "The best DSC that one gray range per part can reach in this image"),
+    Column("FN", "Share of the accepted mask that is missed"),
+    Column("FP", "Share of the found mask that is too much"),
+    Column("Lost by", "Where most is lost: the ROI, the gray range, what no gray range can reach "
+           "(beyond gray), or clean-up and refiner"),
+    Column("IoU", "|M ∩ T| / |M ∪ T|"),
+    Column("ceiling", "The best IoU that one gray range per part can reach in this image"),
+    Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}"),
+    Column("explained", "Share of the found mask that the gray ranges explain"),
+    Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
+    Column("Problem", "Why there are no figures"),
+)  # fmt: skip
+WIDTHS = (112, 62, 50, 54, 46, 46, 76, 50, 54, 60, 68, 62, 160)
+CLASS, DSC, PROBLEM = 1, 2, 12
+
+LOSSES = {
+    "loss_roi": "ROI",
+    "loss_range": "gray range",
+    "loss_representation": "beyond gray",
+    "loss_refinement": "clean-up",
+}
+SIDES = (
+    (VALIDATION, "Held-out images", "Images that no training has learned from: the honest ones"),
+    (ALL, "All accepted images", "Also those that were trained on: these score too well"),
+)
+
+
+class EvaluatePanel(Panel):
+    """Scores, worst first; a click opens the image with its errors in colour."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.evaluation = desk.evaluation
+        self._shown: Scored | None = None
+        self.side = QComboBox()
+        for side, text, tip in SIDES:
+            self.side.addItem(text, side)
+            self.side.setItemData(self.side.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.side.setCurrentIndex(-1)
+        self.start = button("Evaluate", "Score the models in use on these images", primary=True)
+        on_click(self.start, self._start)
+        self.stop = button("Stop", "Stop; the last table stays")
+        on_click(self.stop, self.evaluation.cancel)
+        self.bar = QProgressBar()
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        self.hint = dim()
+        self.hint.setWordWrap(True)
+        self.table = Table(COLUMNS, self._picked)
+        self.table.setAccessibleName("Scores of each image")
+        self.legend = Legend(desk.errors)
+        row = QHBoxLayout()
+        row.addWidget(self.side, 1)
+        row.addWidget(self.start)
+        row.addWidget(self.stop)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(GAP)
+        layout.addLayout(row)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.summary)
+        layout.addWidget(self.hint)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self.legend)
+        session = self.session
+        for signal in (session.entries_changed, session.entry_changed, session.project_changed):
+            self.links.add(signal, self._show)
+        self.links.add(session.image_changed, self._follow)
+        self.links.add(self.evaluation.changed, self._show)
+        self.links.add(desk.training.models_changed, self._show)
+        self._show()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802
+        """Give the image back: whoever leaves the tab wants to see the mask."""
+        super().hideEvent(event)
+        self.desk.errors.hide()
+
+    def _start(self) -> None:
+        self.desk.errors.hide()
+        self.evaluation.start(self.side.currentData())
+
+    def _show(self) -> None:
+        evaluation, session = self.evaluation, self.session
+        trained = any(entry.split is not None for entry in self.desk.training.models.entries)
+        if self.side.currentIndex() < 0 or not trained:  # held out is what a training has left
+            self.side.setCurrentIndex(self.side.findData(VALIDATION if trained else ALL))
+        self.side.setEnabled(trained and not evaluation.running)
+        self.start.setEnabled(session.accepted > 0 and not evaluation.running)
+        self.stop.setVisible(evaluation.running)
+        self.bar.setVisible(evaluation.running)
+        progress = evaluation.progress
+        if progress is not None:
+            self.bar.setRange(0, progress.total)
+            self.bar.setValue(progress.done)
+        self.summary.setText(self._summary())
+        self.hint.setText(self._hint())
+        self.hint.setVisible(bool(self.hint.text()))
+        if evaluation.scored is not self._shown:
+            self._shown = evaluation.scored
+            self._fill()
+        self.table.setVisible(self._shown is not None)
+        self.legend.setVisible(self._shown is not None)
+
+    def _summary(self) -> str:
+        evaluation, scored = self.evaluation, self.evaluation.scored
+        if evaluation.progress is not None:
+            return "Loading the models …" if not evaluation.progress.total else (
+                f"{evaluation.progress.done} of {evaluation.progress.total}: "
+                f"{evaluation.progress.name}"
+            )  # fmt: skip
+        if evaluation.note is not None:
+            return evaluation.note.text
+        if scored is not None:
+            return _verdict(scored, evaluation.side)
+        if not self.session.accepted:
+            return "Nothing to compare with yet: accept images in the tab Annotate."
+        models = self.desk.training.models
+        return (
+            f"How well does {models.name} do? Its proposals are compared with the "
+            f"{self.session.accepted} accepted images."
+        )
+
+    def _hint(self) -> str:
+        evaluation = self.evaluation
+        if evaluation.running or evaluation.scored is None:
+            return ""
+        known = evaluation.side == ALL and self.desk.training.models.choices
+        warning = "Some of these images were trained on and score too well. " if known else ""
+        return f"{warning}Click an image to see its errors; correct it in the tab Annotate."
+
+    def _fill(self) -> None:
+        scored = self._shown
+        rows = [] if scored is None else [(_key(row), _cells(row)) for row in scored.rows]
+        self.table.show_rows(rows, WIDTHS, DSC)
+        several = scored is not None and len(scored.labels) > 1
+        self.table.setColumnHidden(CLASS, not several)
+        problems = scored is not None and any(row["error"] for row in scored.rows)
+        self.table.setColumnHidden(PROBLEM, not problems)
+
+    def _picked(self, key: tuple[str, str]) -> None:
+        if self._shown is not None:
+            self.desk.errors.show(self._shown, key[0])
+
+    def _follow(self) -> None:
+        """Select the row of the image that is shown."""
+        entry = self.session.entry
+        if entry is not None and self._shown is not None:
+            current = self.table.currentIndex()
+            here = self.table.rows.key(current.row()) if current.isValid() else None
+            if here is None or here[0] != entry.path:
+                label = next((r["label"] for r in self._shown.rows if r["image"] == entry.path), "")
+                self.table.pick((entry.path, label))
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["image"], row["label"]
+
+
+def _cells(row: Row) -> list[Cell]:
+    """Return the cells of a row; the ceiling's DSC follows from its IoU, they are of one mask."""
+    return [
+        row["image"], row["label"], row["dice"], as_dice(row["ceiling"]), row["fn"], row["fp"],
+        _lost_by(row), row["iou"], row["ceiling"], row["hd95"], row["explained"], row["roi_iou"],
+        row["error"] or "",
+    ]  # fmt: skip
+
+
+def as_dice(iou: float | None) -> float | None:
+    """Return the DSC of two masks from their IoU."""
+    return None if iou is None else 2 * iou / (1 + iou)
+
+
+def _lost_by(row: Row) -> str:
+    losses = {name: row.get(name) or 0.0 for name in LOSSES}
+    worst = max(losses, key=lambda name: losses[name])
+    return LOSSES[worst] if losses[worst] > 0 else ""
+
+
+def _verdict(scored: Scored, side: str) -> str:
+    """Say in a line or two how good the model is."""
+    count = len(scored.images)
+    kind = "held-out" if side == VALIDATION else "accepted"
+    dice, ceiling = scored.mean("dice"), scored.mean("ceiling")
+    failed = len(scored.document["failed"])
+    text = f"{scored.model[:1].upper()}{scored.model[1:]} on {count} {kind} "
+    text += f"image{'' if count == 1 else 's'}: "
+    if dice is None or ceiling is None:
+        return f"{text}no figures."
+    iou = scored.mean("iou") or 0.0
+    text += f"mean DSC {dice:.3f}, IoU {iou:.3f}; gray ranges alone reach IoU {ceiling:.3f} at best"
+    text += f"; {failed} could not be scored." if failed else "."
+    worst = _mean_loss(scored)
+    return f"{text} Most is lost by: {worst}." if worst else text
+
+
+def _mean_loss(scored: Scored) -> str:
+    means: dict[str, Any] = {name: scored.mean(name) or 0.0 for name in LOSSES}
+    worst = max(means, key=lambda name: means[name])
+    return LOSSES[worst] if means[worst] > 0 else ""

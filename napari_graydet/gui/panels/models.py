@@ -1,0 +1,165 @@
+"""The trained models of the project: which is in use, go back, compare, go on."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+)
+
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.models import Models, name_of
+from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.table import HEADER
+from napari_graydet.project.models import ModelEntry
+
+COLUMNS = ("Model", "Trained", "Images", "State")
+KINDS = {"roi": "ROI", "boxes": "3D boxes", "refiner": "refiner"}
+ENDED = {
+    "running": "was interrupted",
+    "cancelled": "stopped",
+    "failed": "failed",
+    "done": "",
+}
+
+
+class ModelsPanel(Panel):
+    """A list of runs, newest first, and what can be done with the selected one."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.training = desk.training
+        self._shown: Models | None = None
+        self.list = QTreeWidget()
+        self.list.setHeaderLabels(COLUMNS)
+        self.list.setRootIsDecorated(False)
+        self.list.setUniformRowHeights(True)
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.list.setMinimumHeight(92)
+        self.list.setAccessibleName("Trained models")
+        header = self.list.header()
+        assert header is not None
+        header.setStyleSheet(HEADER)
+        for column in range(len(COLUMNS) - 1):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.list.currentItemChanged.connect(lambda *_: self._show_buttons())
+        self.compare = button("Compare …", "Compare with what is in use, on the held-out images")
+        self.resume = button("Go on", "Go on with a training that was stopped or interrupted")
+        self.back = button("Roll back", "Use again what was in use before")
+        on_click(self.compare, self._compare)
+        on_click(self.resume, self._resume)
+        on_click(self.back, self.training.roll_back)
+        row = QHBoxLayout()
+        for made in (self.compare, self.resume):
+            row.addWidget(made)
+        row.addStretch(1)
+        row.addWidget(self.back)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(GAP)
+        layout.addWidget(dim("Models of this project"))
+        layout.addWidget(self.list, 1)
+        layout.addLayout(row)
+        self.links.add(self.training.changed, self._show)
+        self._show()
+
+    def selected(self) -> ModelEntry | None:
+        """Return the selected run."""
+        item = self.list.currentItem()
+        run_id = None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
+        return self.training.models.entry(run_id)
+
+    def select(self, run_id: str) -> None:
+        """Select a run."""
+        for row in range(self.list.topLevelItemCount()):
+            item = self.list.topLevelItem(row)
+            if item is not None and item.data(0, Qt.ItemDataRole.UserRole) == run_id:
+                self.list.setCurrentItem(item)
+
+    def _compare(self) -> None:
+        entry = self.selected()
+        if entry is not None:
+            self.training.compare(entry.id)
+
+    def _resume(self) -> None:
+        entry = self.selected()
+        if entry is not None:
+            self.training.resume(entry.id)
+
+    def _show(self) -> None:
+        models = self.training.models
+        self.setVisible(bool(models.entries or models.damaged))
+        if models is not self._shown:
+            self._shown = models
+            before = self.selected()
+            self.list.clear()
+            for entry in reversed(models.entries):
+                self.list.addTopLevelItem(self._item(entry, models))
+            for run_id, message in models.damaged.items():
+                item = QTreeWidgetItem([run_id, "", "", "damaged"])
+                item.setToolTip(3, message)
+                self.list.addTopLevelItem(item)
+            if before is not None:
+                self.select(before.id)
+        self._show_buttons()
+
+    def _item(self, entry: ModelEntry, models: Models) -> QTreeWidgetItem:
+        split = entry.split
+        images = "" if split is None else str(len(split.train) + len(split.validation))
+        when = entry.started.astimezone().strftime("%d %b %H:%M")
+        item = QTreeWidgetItem([entry.id, when, images, _state(entry, models)])
+        item.setData(0, Qt.ItemDataRole.UserRole, entry.id)
+        item.setToolTip(3, entry.message or _state(entry, models))
+        if entry.id in models.in_use:
+            font = item.font(0)
+            font.setBold(True)
+            for column in range(len(COLUMNS)):
+                item.setFont(column, font)
+        return item
+
+    def _show_buttons(self) -> None:
+        models, entry = self.training.models, self.selected()
+        idle = self.training.phase == "idle"
+        done = entry is not None and entry.status == "done"
+        in_use = entry is not None and set(entry.weights) <= {
+            kind for kind, run_id in models.choices.items() if run_id == entry.id
+        }
+        self.compare.setEnabled(idle and done and not in_use)
+        self.resume.setEnabled(idle and entry is not None and not done)
+        self.back.setEnabled(idle and models.before is not None)
+        if models.before is not None:
+            self.back.setToolTip(f"Use {name_of(models.before)} again")
+
+
+def _state(entry: ModelEntry, models: Models) -> str:
+    kinds = [kind for kind, run_id in models.choices.items() if run_id == entry.id]
+    if kinds and set(kinds) == set(entry.weights):
+        return "in use"
+    if kinds:
+        return f"in use: {', '.join(KINDS.get(kind, kind) for kind in kinds)}"
+    return ENDED[entry.status]
+
+
+class ModelLine(Panel):
+    """One line that says which model detects."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.text = QLabel()
+        self.text.setStyleSheet(dim().styleSheet())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.text)
+        self.links.add(desk.training.models_changed, self._show)
+        self._show()
+
+    def _show(self) -> None:
+        models = self.desk.training.models
+        self.text.setText(f"Detecting with {models.name}")
+        self.text.setToolTip("Train a better one, or roll back, in the tab Train")

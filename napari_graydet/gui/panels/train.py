@@ -1,0 +1,211 @@
+"""Training: what is new, what to train, how it goes, and the choice at its end."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QHideEvent
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_graydet.gui.curve import CurveView
+from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.models import about, invitation
+from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.compare import ComparePanel
+from napari_graydet.gui.panels.message import COLOURS
+from napari_graydet.gui.panels.models import ModelsPanel
+from napari_graydet.gui.training_run import Run, part_title
+from napari_graydet.workflows.train_parts import PARTS
+
+PRESETS = (
+    ("fast", "Fast: minutes on a CPU", "Trained to its best in little time"),
+    ("paper", "Paper: as Ge et al. 2022, hours", "The settings of the paper, for comparison"),
+)
+
+
+class TrainPanel(Panel):
+    """One column: invitation, settings, progress with curves, comparison, models."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self.training = desk.training
+        self.news = QLabel()
+        self.news.setWordWrap(True)
+        self.news.setStyleSheet("font-weight: 600;")
+        self.hint = dim()
+        self.hint.setWordWrap(True)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.settings = self._settings()
+        self.progress = self._progress()
+        self.compare = ComparePanel(desk)
+        self.models = ModelsPanel(desk)
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, GAP, 0)
+        column.setSpacing(2 * GAP)
+        for widget in (self.note, self.news, self.hint, self.settings, self.progress):
+            column.addWidget(widget)
+        column.addWidget(self.compare)
+        column.addWidget(self.models)
+        column.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(page)
+        layout = QVBoxLayout(self)
+        layout.addWidget(area)
+        session = self.session
+        for signal in (session.entries_changed, session.entry_changed):
+            self.links.add(signal, self._show)
+        self.links.add(session.message_changed, self._show_note)
+        self.links.add(self.training.changed, self._show)
+        self._show()
+
+    def _settings(self) -> QWidget:
+        self.parts: dict[str, QCheckBox] = {}
+        self.preset = QComboBox()
+        for name, text, tip in PRESETS:
+            self.preset.addItem(text, name)
+            self.preset.setItemData(self.preset.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.preset.currentIndexChanged.connect(lambda _index: self._show())
+        self.start = button("Train", "Train on the accepted images", primary=True)
+        on_click(self.start, self._start)
+        made = QWidget()
+        column = QVBoxLayout(made)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        for part in PARTS.values():
+            if part.in_all:
+                box = QCheckBox(_title(part.name))
+                box.setChecked(True)
+                box.toggled.connect(lambda _on: self._show())
+                self.parts[part.name] = box
+                column.addWidget(box)
+        row = QHBoxLayout()
+        row.addWidget(self.preset, 1)
+        row.addWidget(self.start)
+        column.addLayout(row)
+        return made
+
+    def _progress(self) -> QWidget:
+        self.stage = QLabel()
+        self.stage.setWordWrap(True)
+        self.bar = QProgressBar()
+        self.stop = button("Stop", "Stop the training; it can go on later")
+        on_click(self.stop, self.training.cancel)
+        self._curves = QVBoxLayout()
+        self.curves: dict[str, CurveView] = {}
+        self.told = dim()
+        self.told.setWordWrap(True)
+        row = QHBoxLayout()
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.stop)
+        made = QWidget()
+        column = QVBoxLayout(made)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        column.addWidget(self.stage)
+        column.addLayout(row)
+        column.addLayout(self._curves)
+        column.addWidget(self.told)
+        return made
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802
+        """Give the image back: whoever leaves the tab wants to see the mask."""
+        super().hideEvent(event)
+        self.desk.errors.hide()
+
+    def chosen(self) -> list[str]:
+        """Return the parts that are ticked."""
+        return [name for name, box in self.parts.items() if box.isChecked()]
+
+    def _start(self) -> None:
+        self.training.start(self.chosen(), self.preset.currentData())
+
+    def _show(self) -> None:
+        training, session = self.training, self.session
+        idle = training.phase == "idle"
+        said = invitation(
+            session.entries, training.models, self.chosen(), self.preset.currentData()
+        )
+        for widget, text in ((self.news, said.text), (self.hint, said.hint)):
+            widget.setText(text)
+            widget.setVisible(idle and session.folder is not None)
+        self.settings.setVisible(idle)
+        self.start.setEnabled(said.ready)
+        self._show_note()
+        self.progress.setVisible(training.phase in ("running", "stopping", "comparing"))
+        self._show_progress()
+
+    def _show_note(self) -> None:
+        note, message = self.training.note, self.session.message
+        told = note is None or (message is not None and message.text == note.text)
+        self.note.setVisible(not told)  # the line above all tabs goes with the next image
+        if note is not None:
+            ground, text = COLOURS[note.level]
+            self.note.setStyleSheet(
+                f"background: {ground}; color: {text}; border-radius: 4px; padding: 5px;"
+            )
+            self.note.setText(note.text)
+
+    def _show_progress(self) -> None:
+        training, run = self.training, self.training.run
+        self.stage.setText(self._stage())
+        comparing = training.comparing
+        self.stop.setText(
+            {"stopping": "Stop at once", "comparing": "Skip"}.get(training.phase, "Stop")
+        )
+        if comparing is not None:
+            self.bar.setRange(0, comparing.total)
+            self.bar.setValue(comparing.done)
+        elif run is None or run.overall is None:
+            self.bar.setRange(0, 0)  # busy: nothing can be told yet
+        else:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * run.overall))
+        self._show_curves(run)
+        self.told.setText(" ".join(run.notices) if run else "")
+        self.told.setVisible(bool(self.told.text()))
+
+    def _show_curves(self, run: Run | None) -> None:
+        curves = run.curves if run is not None else {}
+        for part in [part for part in self.curves if part not in curves]:
+            view = self.curves.pop(part)
+            self._curves.removeWidget(view)
+            view.deleteLater()
+        for part, curve in curves.items():
+            if part not in self.curves:
+                self.curves[part] = CurveView()
+                self._curves.addWidget(self.curves[part])
+            self.curves[part].show_curve(curve)
+
+    def _stage(self) -> str:
+        """Say what is being done, and how long it still takes."""
+        training, run = self.training, self.training.run
+        if training.phase == "stopping":
+            return "Stopping after this step …"
+        if training.comparing is not None:
+            name = training.comparing.name
+            return f"Comparing the models on the held-out images {f'({name})' if name else ''}…"
+        if run is None or not run.part:
+            return "Reading the images …"
+        text = f"Part {run.number} of {run.of}: {part_title(run.part)}, on {run.train} images; "
+        text += f"{run.validation} are held out."
+        left = run.seconds_left
+        return text if left is None else f"{text} {about(left).capitalize()} left."
+
+
+def _title(name: str) -> str:
+    title = part_title(name)
+    return title[:1].upper() + title[1:]

@@ -1,0 +1,298 @@
+"""Training as the window sees it: start, progress, comparison, decision. Evented, no Qt.
+
+    idle -> running -> comparing -> deciding -> idle
+               |  \\-> stopping ------------------^
+               \\-> (failed) ---------------------^
+
+The run is the command-line run in a process of its own, so it can be stopped, killed or crash
+without touching the window; what it leaves is an entry of the project's model registry.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from psygnal import Signal
+
+from napari_graydet.errors import CancelledError, GraydetError
+from napari_graydet.gui.comparison import Comparison, compare_models
+from napari_graydet.gui.models import Models, name_of
+from napari_graydet.gui.session import Level, Message
+from napari_graydet.gui.training_run import Run
+from napari_graydet.gui.work import Job
+from napari_graydet.project.models import ModelRegistry
+from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
+from napari_graydet.workflows.train_process import TrainProcess
+from napari_graydet.workflows.training_events import Event, OnEvent
+
+if TYPE_CHECKING:
+    from napari_graydet.gui.controller import Controller
+
+Phase = Literal["idle", "running", "stopping", "comparing", "deciding"]
+
+CLOSE_SECONDS = 3.0
+"""How long a closing window waits for a training to write its last checkpoint."""
+
+
+class Training:
+    """The trainings of the open project.
+
+    Parameters
+    ----------
+    controller
+        Its project is trained on; speaks to the user.
+    device
+        Returns the device chosen in Preferences.
+    command
+        Program instead of our own (for tests).
+
+    Attributes
+    ----------
+    phase
+        What goes on.
+    models
+        The registry of the project, as it was read last.
+    run
+        What the running, or the last, training has told; None before the first.
+    comparison, comparing
+        New and old model, once both were evaluated; how far that is until then.
+    note
+        How the last thing ended.
+    """
+
+    changed = Signal()
+    models_changed = Signal()
+    """Other models are in use, or there are more of them."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        device: Callable[[], str],
+        command: Sequence[str] | None = None,
+    ) -> None:
+        self._controller, self._device = controller, device
+        self.command = command
+        self.phase: Phase = "idle"
+        self.models = Models()
+        self.run: Run | None = None
+        self.comparison: Comparison | None = None
+        self.comparing: Progress | None = None
+        self.note: Message | None = None
+        self._process: TrainProcess | None = None
+        self._stop = False
+        self._job: Job | None = None
+        self._place: tempfile.TemporaryDirectory[str] | None = None
+        controller.session.project_changed.connect(self._project_changed)
+
+    # A run --------------------------------------------------------------------------------------
+
+    def start(self, parts: Sequence[str], preset: str) -> None:
+        """Train on the accepted images, as a new run."""
+        self._launch(",".join(parts), "--preset", preset, "--device", self._device())
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that was stopped or killed."""
+        self._launch("all", "--resume", run_id)
+
+    def _launch(self, parts: str, *options: str) -> None:
+        recorder, folder = self._controller.recorder, self._controller.session.folder
+        if self.phase != "idle" or recorder is None or folder is None or not recorder.flush():
+            return
+        self.run, self.note, self._stop = Run(), None, False
+        self._go("running")
+        self._controller.jobs.run(
+            lambda progress, cancel: self._follow([parts, folder, *options], progress, cancel),
+            done=lambda event: self._ended(event, folder),
+            failed=lambda error: self._back(one_line(error), "error"),
+            progress=cast(OnProgress, self._told),
+            waits=True,
+        )
+
+    def _follow(
+        self, arguments: Sequence[str | Path], progress: OnProgress, cancelled: ShouldCancel
+    ) -> Event:
+        """Run the process to its end and return its last event (in a worker)."""
+        tell = cast(OnEvent, progress)  # the bridge to the main thread carries anything
+        process = TrainProcess(arguments, command=self.command)
+        self._process = process
+        last: Event = {}
+        try:
+            if self._stop or cancelled():  # before there was a process to tell
+                process.cancel()
+            for last in process.events():
+                tell(last)
+        finally:
+            process.close(patience=0.0)
+            self._process = None
+        return last
+
+    def cancel(self) -> None:
+        """Stop: a training within a batch, at the second call at once; or the comparison."""
+        process = self._process
+        if self.phase == "running":
+            self._stop = True
+            if process is not None:
+                process.cancel()
+            self._go("stopping")
+        elif self.phase == "stopping" and process is not None:
+            process.close(patience=0.0)
+        elif self.phase == "comparing" and self._job is not None:
+            self._job.cancel()
+
+    def close(self) -> None:
+        """Stop the training with its window; it can be resumed."""
+        process = self._process
+        self._stop = True
+        if process is not None:
+            process.close(CLOSE_SECONDS)
+        self._drop_comparison()
+
+    def _told(self, event: Event) -> None:
+        if self.run is not None:
+            self.run.take(event)
+            self.changed.emit()
+
+    def _ended(self, event: Event, folder: Path) -> None:
+        kind = event.get("event")
+        if folder != self._controller.session.folder:
+            self._go("idle")  # another project was opened meanwhile
+            return
+        if kind == "done":
+            self.compare(event["run"])
+        elif kind == "cancelled":
+            self._back(f"The training was stopped; {self.models.name} stays in use.", "info")
+        else:
+            self._back(f"The training failed: {event.get('message', 'no reason given')}", "error")
+
+    # The decision -------------------------------------------------------------------------------
+
+    def compare(self, run_id: str) -> None:
+        """Evaluate a trained model and what is in use on the held-out images."""
+        folder = self._controller.session.folder
+        if folder is None or self.phase not in ("idle", "running", "stopping"):
+            return
+        self._drop_comparison()
+        self._place = tempfile.TemporaryDirectory(prefix="graydet-comparison-")
+        place, in_use, device = Path(self._place.name), self.models.name, self._device()
+        self.comparing = Progress(0, 0, "")
+        self._go("comparing")
+        self._job = self._controller.jobs.run(
+            lambda progress, cancel: compare_models(
+                folder, run_id, in_use, place, progress, cancel,
+                device=device, command=self.command,
+            ),
+            done=self._compared,
+            failed=lambda error: self._not_compared(run_id, error),
+            progress=self._compares,
+            waits=True,
+        )  # fmt: skip
+
+    def _compares(self, progress: Progress) -> None:
+        self.comparing = progress
+        self.changed.emit()
+
+    def _compared(self, comparison: Comparison) -> None:
+        self.comparison, self.comparing, self._job = comparison, None, None
+        self._controller.say(
+            f"Model {comparison.run_id} is trained: compare it in the tab Train and choose."
+        )
+        self._refresh()
+        self._go("deciding")
+
+    def _not_compared(self, run_id: str, error: Exception) -> None:
+        self._job = self.comparing = None
+        self._drop_comparison()
+        if isinstance(error, CancelledError):
+            self._back(f"Model {run_id} was not compared; {self.models.name} stays in use.", "info")
+        else:
+            self._back(f"Model {run_id} could not be compared: {one_line(error)}", "error")
+
+    def keep(self) -> None:
+        """Keep what is in use; the new model stays in the list."""
+        if self.phase == "deciding":
+            self._drop_comparison()
+            self._back(f"{_upper(self.models.name)} stays in use.", "info")
+
+    def use(self, run_id: str) -> None:
+        """Put a trained model in use."""
+        self._choose(lambda registry: registry.activate(run_id))
+
+    def roll_back(self) -> None:
+        """Put in use again what was before."""
+        self._choose(lambda registry: registry.roll_back())
+
+    def _choose(self, choice: Callable[[ModelRegistry], Mapping[str, str]]) -> None:
+        folder = self._controller.session.folder
+        if folder is None or self.phase not in ("idle", "deciding"):
+            return
+        self._controller.jobs.run(
+            lambda _progress, _cancel: choice(ModelRegistry(folder)),
+            done=self._chosen,
+            failed=lambda error: self._back(one_line(error), "error"),
+        )
+
+    def _chosen(self, choices: Mapping[str, str]) -> None:
+        self._drop_comparison()
+        self._refresh()
+        self._back(f"{_upper(name_of(choices))} is in use from the next detection on.", "info")
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _back(self, text: str, level: Level) -> None:
+        """Return to the beginning and say how it ended, in the panel and above all tabs."""
+        self.note = Message(text, level)
+        self._controller.say(text, level)
+        self._refresh()
+        self._go("idle")
+
+    def _go(self, phase: Phase) -> None:
+        self.phase = phase
+        self.changed.emit()
+
+    def _drop_comparison(self) -> None:
+        self.comparison = None
+        if self._place is not None:
+            self._place.cleanup()
+            self._place = None
+
+    def _project_changed(self) -> None:
+        folder = self._controller.session.folder
+        if folder == self.models.folder:
+            return
+        if self.phase in ("running", "stopping"):
+            self.close()  # the run belongs to the other project
+        self._drop_comparison()
+        self.models, self.run, self.note = Models(folder), None, None
+        self._go("idle")
+        self.models_changed.emit()
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Read the registry again."""
+        folder = self._controller.session.folder
+        if folder is None:
+            return
+        self._controller.jobs.run(
+            lambda _progress, _cancel: Models.read(folder),
+            done=self._read,
+            failed=self._unreadable,
+        )
+
+    def _read(self, models: Models) -> None:
+        if models.folder == self._controller.session.folder and models != self.models:
+            self.models = models
+            self.models_changed.emit()
+            self.changed.emit()
+
+    def _unreadable(self, error: Any) -> None:
+        if isinstance(error, GraydetError):
+            self.note = Message(one_line(error), "error")
+        self._controller.fail(error)
+        self.changed.emit()
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,119 @@
+"""What a running training has told so far: its place, its curves. No Qt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from napari_graydet.workflows.train_parts import PARTS
+from napari_graydet.workflows.training_events import Event
+
+MOST_POINTS = 600
+"""Points of a curve; older ones are thinned out, a screen has no more pixels."""
+
+EARLIEST_ESTIMATE = 0.03
+"""Share of the run before which nothing is said about the time left."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass
+class Curve:
+    """Loss and held-out score of one part, over the share of it that is done (0..1)."""
+
+    part: str
+    loss: Points = field(default_factory=list)
+    score: Points = field(default_factory=list)
+    score_name: str = ""
+    best: float | None = None
+
+    def add_loss(self, share: float, value: float) -> None:
+        """Add a point, and thin the curve out when it has too many."""
+        self.loss.append((share, value))
+        if len(self.loss) > MOST_POINTS:
+            self.loss = self.loss[::2]
+
+
+@dataclass
+class Run:
+    """A training, event by event.
+
+    Parameters
+    ----------
+    id
+        Of the run, once it has begun.
+    train, validation
+        How many images are learned from, and held out.
+    part, number, of
+        Which part of how many is being trained.
+    overall
+        Share of the run that is done, 0..1; None before the first step.
+    curves
+        By part.
+    notices
+        What the user should know.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    id: str | None = None
+    train: int = 0
+    validation: int = 0
+    part: str = ""
+    number: int = 0
+    of: int = 0
+    overall: float | None = None
+    curves: dict[str, Curve] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    _began: tuple[float, float] | None = None
+
+    def take(self, event: Event) -> None:
+        """Learn from an event (`workflows.training_events`)."""
+        kind = event["event"]
+        if kind == "start":
+            self.id = event["run"]
+            self.train, self.validation = event["images"]["train"], event["images"]["validation"]
+        elif kind == "part":
+            self.part, self.number, self.of = event["part"], event["number"], event["of"]
+        elif kind == "progress":
+            self._progress(event)
+        elif kind == "validation":
+            self._validation(event)
+        elif kind == "notice":
+            self.notices.append(event["message"])
+
+    def _curve(self, part: str) -> Curve:
+        return self.curves.setdefault(part, Curve(part))
+
+    def _progress(self, event: Event) -> None:
+        self.overall = event["overall"]
+        self._began = self._began or (self.clock(), event["overall"])
+        self._curve(event["part"]).add_loss(event["share"], event["loss"])
+
+    def _validation(self, event: Event) -> None:
+        """Take the first figure: it is the one that weights are chosen by."""
+        if not event["scores"]:
+            return
+        name, value = next(iter(event["scores"].items()))
+        curve = self._curve(event["part"])
+        curve.score_name = name
+        curve.score.append((event["share"], value))
+        if event["best"]:
+            curve.best = value
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long it still takes, None if that cannot be told yet."""
+        if self._began is None or self.overall is None:
+            return None
+        since, share = self._began
+        done = self.overall - share
+        if done < EARLIEST_ESTIMATE:
+            return None
+        return (self.clock() - since) * (1 - self.overall) / done
+
+
+def part_title(name: str) -> str:
+    """Return what a part is, for people."""
+    part = PARTS.get(name)
+    return part.about.removeprefix("the ") if part else name
