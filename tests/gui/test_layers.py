@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QTimer
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.gui.layers import Tool
@@ -47,15 +48,18 @@ def test_layers_show_the_record(window: Window) -> None:
 
 def test_layers_are_made_one_in_a_turn_and_show_where_the_person_has_gone(window: Window) -> None:
     layers, viewer = window.desk.layers, window.viewer
+    turns: list[int] = [0]
+    ticks = QTimer()
+    ticks.timeout.connect(lambda: turns.append(turns[-1] + 1))
+    ticks.start(0)
+    made: list[int] = []
     viewer.layers.clear()
-    counts: list[int] = []
-    viewer.layers.events.inserted.connect(lambda _event: counts.append(len(viewer.layers)))
-    turns: list[int] = []
-    window.wait(lambda: turns.append(len(viewer.layers)) or len(viewer.layers) == 1)
+    viewer.layers.events.inserted.connect(lambda _event: made.append(turns[-1]))
+    window.wait(lambda: made)
     window.controller.next()
-    window.wait(lambda: turns.append(len(viewer.layers)) or agrees(window))
-    assert counts == [1, 2, 3] and {1, 2} <= set(turns), "events came in between"
-    assert window.session.position == 1
+    window.wait(lambda: window.session.position == 1 and agrees(window))
+    ticks.stop()
+    assert len(made) == 3 and made[0] < made[1] < made[2], "events came in between"
     assert [layer.name for layer in viewer.layers] == ["radiograph", "mask", "ROIs"]
     assert layers.tool is Tool.SELECT
 
