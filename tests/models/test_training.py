@@ -1,0 +1,177 @@
+"""The training loop: goes on to the bit, keeps the best weights, halves batches, refuses NaN."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from napari_graydet.errors import CancelledError, ModelError, WeightsError
+from napari_graydet.models.checkpoints import Checkpoints
+from napari_graydet.models.training import Budget, Step, Watch, fit
+from tests.models.learners import Tiny, weights_of
+
+BUDGET = Budget(steps=12, validations=4)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def stopping(step: int, checkpoints: Checkpoints) -> Watch:
+    def stop(at: Step) -> None:
+        if at.step == step:
+            raise CancelledError("stopped")
+
+    return Watch(step=stop, checkpoints=checkpoints)
+
+
+def whole() -> tuple[dict[str, Tensor], dict[str, float]]:
+    learner = Tiny()
+    scores = fit(learner, BUDGET)
+    return weights_of(learner), scores
+
+
+@settings(max_examples=12)
+@given(stops=st.lists(st.integers(1, 12), max_size=3, unique=True).map(sorted))
+def test_stopped_anywhere_it_ends_in_the_same_weights(
+    stops: list[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for step in stops:
+        with pytest.raises(CancelledError):
+            fit(Tiny(), BUDGET, stopping(step, Checkpoints(folder)))
+        torch.rand(7)  # whatever the program did in between
+    learner = Tiny()
+    scores = fit(learner, BUDGET, Watch(checkpoints=Checkpoints(folder)))
+    weights, expected = whole()
+    assert equal(weights_of(learner), weights)
+    assert scores == expected
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
+    other = Tiny(seed=1)
+    fit(other, BUDGET)
+    assert equal(whole()[0], whole()[0])
+    assert not equal(whole()[0], weights_of(other))
+
+
+def test_progress_reaches_the_end_and_held_out_images_are_scored_evenly() -> None:
+    steps: list[Step] = []
+    told: list[tuple[int, float]] = []
+    learner = Tiny()
+    watch = Watch(step=steps.append, validated=lambda step, share, *_: told.append((step, share)))
+    fit(learner, BUDGET, watch)
+    assert [at.step for at in steps] == list(range(1, 13))
+    assert steps[-1].share == 1.0
+    assert told == [(3, 0.25), (6, 0.5), (9, 0.75), (12, 1.0)]
+
+
+def test_the_best_weights_win_and_ties_go_to_the_later_ones() -> None:
+    kept: list[dict[str, Tensor]] = []
+    learner = Tiny(scores=[0.5, 0.9, 0.9, 0.1])
+    scores = fit(learner, BUDGET, Watch(validated=lambda *_: kept.append(weights_of(learner))))
+    assert scores == {"score": 0.9}
+    assert equal(weights_of(learner), kept[2])
+    assert not equal(kept[1], kept[2])
+
+
+def test_without_a_better_score_the_rest_is_saved() -> None:
+    learner = Tiny(scores=[0.9, 0.5, 0.4, 0.99])
+    scores = fit(learner, Budget(steps=12, validations=4, patience=2))
+    assert len(learner.validated) == 3 and scores == {"score": 0.9}
+
+
+class Full(Tiny):
+    """Runs out of memory with more than `fits` pictures."""
+
+    fits = 5
+    message = "CUDA out of memory. Tried to allocate"
+
+    def loss(self) -> Tensor:
+        if self.batch > self.fits:
+            raise RuntimeError(self.message)
+        return super().loss()
+
+
+def test_out_of_memory_halves_the_batch_and_says_so() -> None:
+    notices: list[str] = []
+    learner = Full()
+    fit(learner, BUDGET, Watch(notice=notices.append))
+    assert learner.batch == 4
+    assert notices == [f"Out of memory: going on with batches of {n}." for n in (8, 4)]
+
+
+def test_a_machine_that_cannot_take_the_smallest_batch_is_told() -> None:
+    learner = Full()
+    learner.fits = 3
+    with pytest.raises(ModelError, match="Out of memory with a batch of 4"):
+        fit(learner, BUDGET)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    learner = Full()
+    learner.message = "shapes do not match"
+    with pytest.raises(RuntimeError, match="shapes"):
+        fit(learner, BUDGET)
+
+
+class Diverging(Tiny):
+    """Its loss becomes NaN at a step; `poison` breaks the weights one step earlier."""
+
+    poison = False
+
+    def loss(self) -> Tensor:
+        loss = super().loss()
+        if self.poison and self.steps == 4:
+            return loss * torch.tensor(float("inf")) * 0 + loss.detach()  # a NaN gradient
+        return loss * float("nan") if self.steps == 5 else loss
+
+
+@pytest.mark.parametrize("poison", [False, True])
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(
+    tmp_path: Path, poison: bool
+) -> None:
+    learner = Diverging()
+    learner.poison = poison
+    with pytest.raises(ModelError, match=r"not finite|became nan"):
+        fit(learner, BUDGET, Watch(checkpoints=Checkpoints(tmp_path, seconds=0)))
+    snapshot = Checkpoints(tmp_path).load(print)
+    assert snapshot is not None
+    assert snapshot.state["step"] == (4 if poison else 5)
+    assert all(
+        torch.isfinite(torch.from_numpy(array)).all()
+        for name, array in snapshot.tensors.items()
+        if array.dtype.kind == "f"
+    )
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CancelledError):
+        fit(Tiny(), BUDGET, stopping(2, Checkpoints(tmp_path)))
+    other = Tiny()
+    other.network[0] = torch.nn.Linear(3, 9)
+    with pytest.raises(WeightsError, match="another network"):
+        fit(other, BUDGET, Watch(checkpoints=Checkpoints(tmp_path)))
+
+
+def test_a_budget_in_minutes_ends() -> None:
+    learner = Tiny()
+    steps: list[Step] = []
+    fit(learner, Budget(minutes=0.002, validations=2), Watch(step=steps.append))
+    assert steps[-1].share == 1.0 and len(learner.validated) == 2
+
+
+@pytest.mark.parametrize("budget", [{}, {"steps": 3, "minutes": 1.0}])
+def test_a_budget_is_steps_or_minutes(budget: dict[str, float]) -> None:
+    with pytest.raises(ModelError, match="either epochs or minutes"):
+        Budget(**budget)  # type: ignore[arg-type]

@@ -1,0 +1,245 @@
+"""A training run from its data to its registry entry, and everything that can go wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import Tensor
+
+from napari_graydet.errors import (
+    CancelledError,
+    DatasetError,
+    GraydetError,
+    MaskError,
+    ModelError,
+    ProjectError,
+    WeightsError,
+)
+from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.workflows.train import predictor_of, resume, train
+from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.workflows.training_events import read_log
+from tests.models.learners import Tiny
+from tests.workflows.trainings import QuickPart, make_folders, quick
+
+__all__ = ["quick"]
+
+Event = dict[str, Any]
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> TrainRequest:
+    images, masks = make_folders(tmp_path / "data")
+    return TrainRequest.of(parts="boxes", images=str(images), masks=str(masks), label="bone")
+
+
+def stopping(registry: ModelRegistry, step: int) -> Any:
+    """Put the stop file there when a step is told."""
+
+    def on_event(event: Event) -> None:
+        if event["event"] == "progress" and event["step"] >= step:
+            registry.request_stop("0001")
+
+    return on_event
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_graydet.workflows.training_events.LEAST_SECONDS", 0.0)
+
+
+def test_a_run_tells_its_events_and_leaves_an_entry(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    events: list[Event] = []
+    entry = train(request_, tmp_path, on_event=events.append)
+    kinds = [event["event"] for event in events]
+    assert kinds[:2] == ["start", "part"] and kinds[-1] == "done"
+    assert kinds.count("progress") == 12 and kinds.count("validation") == 3
+    assert events[0]["images"] == {"train": 5, "validation": 1}
+    shares = [event["overall"] for event in events if event["event"] == "progress"]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert read_log(tmp_path / "models" / "0001" / LOG_FILE) == events
+    again = ModelRegistry(tmp_path).entry("0001")
+    assert again == entry and entry.status == "done" and entry.parents == {"boxes": "shipped"}
+    assert entry.split is not None and not set(entry.split.train) & set(entry.split.validation)
+    assert entry.data and entry.classes == ("bone",) and "torch" in entry.versions
+    assert set(entry.weights) == {"boxes"} and "score" in entry.scores["boxes"]
+    assert not (tmp_path / "models" / "0001" / "work").exists()
+
+
+def test_a_second_run_starts_from_what_is_in_use(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    train(request_, tmp_path, use=True)
+    before = load_weights(ModelRegistry(tmp_path).weights_path("0001", "boxes"))[0]
+    entry = train(request_, tmp_path)
+    assert entry.id == "0002" and entry.parents == {"boxes": "0001"}
+    after = load_weights(ModelRegistry(tmp_path).weights_path("0001", "boxes"))[0]
+    assert all(np.array_equal(values, after[name]) for name, values in before.items())
+    assert ModelRegistry(tmp_path).choices() == {"boxes": "0001"}
+
+
+def test_stopped_within_a_batch_and_resumed_to_the_same_weights(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    registry = ModelRegistry(tmp_path / "a")
+    for _ in range(2):
+        with pytest.raises(CancelledError, match="resume it"):
+            if not registry.entries():
+                train(request_, tmp_path / "a", on_event=stopping(registry, 4))
+            else:
+                resume("0001", tmp_path / "a", on_event=stopping(registry, 8))
+    assert quick.learners[0].steps == 3 and quick.learners[1].steps == 7
+    entry = registry.entry("0001")
+    assert entry.status == "cancelled" and not entry.weights
+    assert not (registry.run_folder("0001") / STOP_FILE).exists()
+    events: list[Event] = []
+    done = resume("0001", tmp_path / "a", on_event=events.append)
+    assert events[0]["resumed"] is True and done.status == "done"
+    whole = train(request_, tmp_path / "b")
+    assert done.weights == whole.weights, "the SHA-256 of both files"
+    with pytest.raises(ProjectError, match="is done"):
+        resume("0001", tmp_path / "a")
+
+
+def test_changed_data_cannot_be_gone_on_with(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    with pytest.raises(CancelledError):
+        train(request_, tmp_path, on_event=stopping(ModelRegistry(tmp_path), 4))
+    mask = tmp_path / "data" / "masks" / "p2.png"
+    Image.fromarray(np.eye(50, dtype=np.uint8)[:40] * 255).save(mask)
+    with pytest.raises(ProjectError, match="changed since model 0001 began"):
+        resume("0001", tmp_path)
+
+
+class Broken(Tiny):
+    """Its loss is NaN from the sixth step on."""
+
+    def loss(self) -> Tensor:
+        return super().loss() * (float("nan") if self.steps >= 5 else 1.0)
+
+
+def test_a_failed_run_is_marked_and_leaves_no_weights(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    train(request_, tmp_path, use=True)
+    quick.learner = Broken
+    events: list[Event] = []
+    with pytest.raises(ModelError, match="became nan"):
+        train(request_, tmp_path, on_event=events.append)
+    assert events[-1]["event"] == "failed" and "nan" in events[-1]["message"]
+    registry = ModelRegistry(tmp_path)
+    entry = registry.entry("0002")
+    assert entry.status == "failed" and entry.message is not None and not entry.weights
+    assert not list(registry.run_folder("0002").glob("*.safetensors"))
+    assert registry.choices() == {"boxes": "0001"}
+    quick.learner = Tiny
+    assert resume("0002", tmp_path).status == "done", "the checkpoint before it was kept"
+
+
+def overwrite(folder: Path, name: str, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "masks" / f"{name}.png")
+
+
+def _other_size(folder: Path) -> None:
+    overwrite(folder, "p3", np.full((41, 50), 255))
+
+
+def _all_covering(folder: Path) -> None:
+    for number in range(6):
+        overwrite(folder, f"p{number}", np.full((40, 50), 255))
+
+
+def _all_empty(folder: Path) -> None:
+    for number in range(6):
+        overwrite(folder, f"p{number}", np.zeros((40, 50)))
+
+
+def _one_image(folder: Path) -> None:
+    for number in range(1, 6):
+        (folder / "images" / f"p{number}.png").unlink()
+
+
+def _unlabelled(folder: Path) -> None:
+    for number in range(6):
+        (folder / "masks" / f"p{number}.png").rename(folder / "masks" / f"q{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "match"),
+    [
+        (_other_size, MaskError, "p3"),
+        (_all_covering, DatasetError, "cover their whole image"),
+        (_all_empty, DatasetError, "none of the 5 has bone"),
+        (_one_image, DatasetError, "at least 2 patients"),
+        (_unlabelled, DatasetError, "stem"),
+    ],
+)
+def test_bad_data_are_one_line_and_no_run(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart, spoil: Any, error: Any, match: str
+) -> None:
+    spoil(tmp_path / "data")
+    with pytest.raises(error, match=match) as raised:
+        train(request_, tmp_path)
+    assert "\n" not in str(raised.value)
+    assert ModelRegistry(tmp_path).entries() == []
+    assert not quick.learners
+
+
+def test_starts_that_do_not_fit_are_refused_before_a_run(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    roi = tmp_path / "roi.safetensors"
+    save_weights(roi, {"w": np.zeros(2)}, WeightsCard(kind="roi", architecture="a", classes=["b"]))
+    for start, error in (
+        ("nothing.safetensors", WeightsError),
+        (str(roi), WeightsError),
+        ("0007", ProjectError),
+        (str(tmp_path / "data" / "masks" / "p0.png"), WeightsError),
+    ):
+        with pytest.raises(error):
+            train(request_.model_copy(update={"start": start}), tmp_path)
+    assert ModelRegistry(tmp_path).entries() == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"images": "a"},
+        {"project": "p", "images": "a", "masks": "b"},
+        {"project": "p", "epochs": 1.0, "minutes": 1.0},
+        {"project": "p", "epochs": -1.0},
+        {"project": "p", "preset": "slow"},
+        {"project": "p", "seed": -1},
+    ],
+)
+def test_requests_that_make_no_sense(values: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="Training"):
+        TrainRequest.of(**values)
+
+
+def test_unknown_parts_and_pairs_of_one_kind_are_refused(request_: TrainRequest) -> None:
+    for parts, match in (("rois", "Expected parts among"), ("boxes,regressor", "boxes alone")):
+        with pytest.raises(ModelError, match=match):
+            train(request_.model_copy(update={"parts": parts}), Path("nowhere"))
+
+
+def test_a_project_uses_its_models_and_never_a_damaged_one(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    train(request_, tmp_path, use=True)
+    path = ModelRegistry(tmp_path).weights_path("0001", "boxes")
+    with pytest.raises(WeightsError, match="tiny"):
+        _ = predictor_of(tmp_path).box_detector  # it did take the project's own, which is no net
+    assert predictor_of(None).box_detector.name.startswith("pointnet")
+    path.write_bytes(b"x")
+    with pytest.raises(GraydetError, match="damaged"):
+        predictor_of(tmp_path)
