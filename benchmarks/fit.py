@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,7 @@ Mask = npt.NDArray[np.bool_]
 
 def main() -> None:
     options = _options()
+    load = round(os.getloadavg()[0], 1)  # of other work on the machine, before it is measured
     speed = [timed(bits, k, options.repeats) for bits in (8, 16) for k in NETS]
     print(speed_table(speed), flush=True)
     reach = {}
@@ -71,6 +73,7 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "every": options.every,
         "repeats": options.repeats,
+        "load": load,
         "speed": speed,
         "dice": reach,
     }

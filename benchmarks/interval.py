@@ -29,7 +29,13 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_choice import HeldOutRoi, ceilings, held_out_rois, mask_ious
+from napari_graydet.models.box_choice import (
+    FindsBoxes,
+    HeldOutRoi,
+    ceilings,
+    held_out_rois,
+    mask_ious,
+)
 from napari_graydet.models.box_samples import BoxSample, crop_sample
 from napari_graydet.models.interval import KINDS, IntervalDetector, fit_interval
 from napari_graydet.models.registry import load_box_detector, shipped
@@ -53,9 +59,10 @@ def main() -> None:
     key = read_card(shipped("boxes")).sha256
     work: Path = options.work / f"{key[:8]}-{VERSION}"
     work.mkdir(parents=True, exist_ok=True)
+    network = load_box_detector(shipped("boxes"), device="cpu")  # once: weights may be replaced
     results = {}
     for name, samples in _sets(options):
-        scores = _all_seeds(name, samples, options, work)
+        scores = _all_seeds(name, samples, network, options, work)
         results[name] = summary(scores, len(options.seeds))
         print(f"{name}: {json.dumps(results[name])}", flush=True)
         _write(results, key, options)
@@ -125,7 +132,11 @@ def _training(options: argparse.Namespace) -> list[BoxSample]:
 
 
 def _all_seeds(
-    name: str, samples: Iterable[td.Sample], options: argparse.Namespace, work: Path
+    name: str,
+    samples: Iterable[td.Sample],
+    network: FindsBoxes,
+    options: argparse.Namespace,
+    work: Path,
 ) -> Scores:
     """Return per ROI its image, its ceiling and what every method reaches, over all seeds."""
     scores: Scores = {"image": [], "ceiling": []} | {method: [] for method in METHODS}
@@ -136,26 +147,29 @@ def _all_seeds(
         if not path.exists():
             parts = _parts(samples) if parts is None else parts
             rois = held_out_rois(parts, CLASSES, seed=seed)
-            atomic_write_text(path, json.dumps(_scores(rois, seed, options, work)))
+            atomic_write_text(path, json.dumps(_scores(rois, network, seed, options)))
         for column, values in json.loads(path.read_text()).items():
             scores[column] += values
     return scores
 
 
-def _scores(rois: list[HeldOutRoi], seed: int, options: argparse.Namespace, work: Path) -> Scores:
+def _scores(
+    rois: list[HeldOutRoi], network: FindsBoxes, seed: int, options: argparse.Namespace
+) -> Scores:
     found: Scores = {"image": [r.group for r in rois], "ceiling": ceilings(rois).tolist()}
     for kind in KINDS:
-        found[kind] = mask_ious(_rival(kind, seed, options, work), rois).tolist()
-    found[NETWORK] = mask_ious(load_box_detector(device="cpu"), rois).tolist()
+        found[kind] = mask_ious(_rival(kind, seed, options), rois).tolist()
+    found[NETWORK] = mask_ious(network, rois).tolist()
     return found
 
 
 _TRAINING: list[BoxSample] = []
 
 
-def _rival(kind: Any, seed: int, options: argparse.Namespace, work: Path) -> IntervalDetector:
+def _rival(kind: Any, seed: int, options: argparse.Namespace) -> IntervalDetector:
     """Return a fitted rival, fitted once per seed."""
-    path = work / f"{kind}-{seed}.safetensors"
+    path = options.work / f"rivals-{VERSION}" / f"{kind}-{seed}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         if not _TRAINING:
             _TRAINING.extend(_training(options))

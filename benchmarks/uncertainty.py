@@ -4,7 +4,9 @@
 
 The whole line with the shipped weights: ROI detector, 3D box detector, raw mask. Reported is the
 AUROC of the image's uncertainty for "DSC below 0.9", with an interval of the bootstrap over images,
-of every sign alone, and the mean DSC of the most and the least doubtful quarter.
+and of every sign alone; because few raw masks of lungs reach 0.9 at all, also the AUROC for the
+worst quarter of the set, the rank correlation with DSC, and the mean DSC of the most and the least
+doubtful quarter.
 
 The weights of the signs come from training images alone: Montgomery's training side, and phantoms
 that the 3D box detector was not trained on. With `--fit` the script fits them to these and prints
@@ -27,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from benchmarks.interval import TRAINING_PHANTOMS, limb_samples
 from napari_graydet.core.metrics import dice
@@ -176,19 +178,26 @@ def summary(rows: list[Row]) -> dict[str, Any]:
     rng = np.random.default_rng(td.SEED)
     draws = [rng.integers(len(rows), size=len(rows)) for _ in range(2000)]
     spread = np.array([auroc(doubt[draw], bad[draw]) for draw in draws])
+    spread = spread[np.isfinite(spread)] if np.isfinite(spread).any() else np.zeros(1)
     quarter, order = max(1, len(rows) // 4), np.argsort(-doubt, kind="stable")
+    lowest = scores <= np.sort(scores)[quarter - 1]
     alone = {sign: auroc(_of_images(rows, sign), bad) for sign in FITTED}
-    return {
+    figures = {
         "images": len(rows),
         "bad": int(bad.sum()),
         "nothing_found": sum(not row["signs"] for row in rows),
         "auroc": round(auroc(doubt, bad), 4),
-        "interval_95": [round(float(v), 4) for v in np.nanpercentile(spread, [2.5, 97.5])],
+        "interval_95": [round(float(v), 4) for v in np.percentile(spread, [2.5, 97.5])],
+        "auroc_lowest_quarter": round(auroc(doubt, lowest), 4),
+        "spearman": round(float(spearmanr(doubt, scores).statistic), 4),
         "auroc_of_signs": {sign: round(max(a, 1 - a), 4) for sign, a in alone.items()},
         "dice_most_doubtful_quarter": round(float(scores[order[:quarter]].mean()), 4),
         "dice_least_doubtful_quarter": round(float(scores[order[-quarter:]].mean()), 4),
         "dice": round(float(scores.mean()), 4),
     }
+    if bad.all() or not bad.any():  # nothing to tell apart
+        figures |= {"auroc": None, "interval_95": None, "auroc_of_signs": None}
+    return figures
 
 
 def _of_images(rows: list[Row], sign: str) -> Float:
@@ -205,14 +214,18 @@ def _of_images(rows: list[Row], sign: str) -> Float:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Return the results as a Markdown table."""
-    head = ["set", "images", f"DSC < {BAD}", "AUROC [95 %]", *FITTED, "DSC, most doubtful quarter"]
-    head.append("least doubtful quarter")
+    head = ["set", "images", f"DSC < {BAD}", "AUROC [95 %]", *FITTED, "AUROC, worst quarter"]
+    head += ["rank correlation", "DSC, most doubtful quarter", "least doubtful quarter"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, found in results.items():
-        low, high = found["interval_95"]
         cells = [name, str(found["images"]), str(found["bad"])]
-        cells.append(f"**{found['auroc']:.3f}** [{low:.3f}, {high:.3f}]")
-        cells += [f"{found['auroc_of_signs'][sign]:.3f}" for sign in FITTED]
+        if found["auroc"] is None:
+            cells += ["-"] * (1 + len(FITTED))
+        else:
+            low, high = found["interval_95"]
+            cells.append(f"**{found['auroc']:.3f}** [{low:.3f}, {high:.3f}]")
+            cells += [f"{found['auroc_of_signs'][sign]:.3f}" for sign in FITTED]
+        cells += [f"{found[key]:.3f}" for key in ("auroc_lowest_quarter", "spearman")]
         cells += [f"{found[f'dice_{which}_doubtful_quarter']:.3f}" for which in ("most", "least")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
