@@ -72,6 +72,7 @@ class Navigation:
         session.label = session.classes[0] if session.classes else UNLABELLED
         session.image_id = session.image = session.annotation = session.masks = None
         session.unsaved.clear()
+        session.alternatives.clear()
         session.conflict = False
         session.saved_at = None
         session.can_undo, session.can_redo = history.can_undo, history.can_redo
@@ -142,7 +143,6 @@ class Navigation:
         session.image_id, session.image = entry.id, image
         session.masks = MaskModel(image.pixels, session.classes)
         session.roi_id = session.box_id = session.preview = None
-        session.alternatives.clear()
         session.annotation = annotation
         session.image_changed.emit()
         self.recorder.show(annotation)

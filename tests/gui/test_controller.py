@@ -66,6 +66,9 @@ def test_detecting_an_image_brings_the_alternatives_of_every_box(controller: Con
     assert (session.box.low, session.box.high) == (100, 220)
     stored = on_disk(controller)
     assert len(stored.boxes) == 1, "the others are no part of the record"
+    controller.next()
+    controller.previous()
+    assert session.roi is not None and session.alternatives[session.roi.id] == found
 
 
 def test_a_drag_is_previewed_and_committed_once(controller: Controller) -> None:
