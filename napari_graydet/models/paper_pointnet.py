@@ -262,12 +262,12 @@ class PaperModel:
 def scored(
     network: PaperPointNet, clouds: npt.NDArray[np.float32], device: torch.device
 ) -> tuple[Float, Float]:
-    """Return (B, k) class probabilities and (B, global_width) features of clouds."""
+    """Return (B, k + 1) class probabilities and (B, global_width) features of clouds."""
     scores, features = [], []
     with torch.inference_mode():
         for chunk in torch.split(torch.from_numpy(clouds), CHUNK):
             pooled, _ = network.features(chunk.to(device))
-            scores.append(network.classify(pooled).softmax(dim=1)[:, :-1].cpu())
+            scores.append(network.classify(pooled).softmax(dim=1).cpu())
             features.append(pooled.cpu())
     return (
         torch.cat(scores).numpy().astype(np.float64),
