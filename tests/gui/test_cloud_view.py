@@ -452,8 +452,9 @@ def test_a_new_cloud_with_its_box_is_uploaded_as_often_as_new_colours(view: Clou
     assert 0 < tinted.sum() < count(view)
 
 
-def test_warming_up_shows_nothing_and_gives_way_to_a_cloud(view: CloudView) -> None:
+def test_warming_up_shows_nothing_and_gives_way_to_a_cloud(view: CloudView, qtbot: QtBot) -> None:
     empty = CloudView()
+    qtbot.addWidget(empty)
     empty._warm_next()
     assert [layer.visible for layer in empty.model.layers] == [True, False]
     assert not np.any(empty.model.layers["cloud"].size)
