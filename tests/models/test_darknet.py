@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from napari_graydet.errors import WeightsError
+from napari_graydet.models import darknet
 from napari_graydet.models.darknet import read_darknet
+from napari_graydet.models.roi_detector import build_yolo
 
 WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
 NUMBERS = 8_858_734  # of YOLOv3-tiny with COCO's 80 classes, without the header
@@ -95,3 +97,36 @@ def test_numbers_that_no_network_has_are_refused(tmp_path: Path, at: int, value:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="Cannot read"):
         read_darknet(tmp_path / "none.weights")
+
+
+def test_the_full_yolov3_has_darknets_size_and_ultralytics_layers() -> None:
+    layers = darknet._NETWORKS["yolov3"]
+    heads = sum(255 * (c.inputs + 1) for c in layers if c.name is None)
+    size = heads + sum(darknet._size(c) for c in layers if c.name is not None)
+    assert size * 4 + 20 == 248_007_048, "bytes of the yolov3.weights that darknet offers"
+    state = build_yolo("yolov3", 2).state_dict()
+    for conv in layers:
+        if conv.name is not None:
+            kernel = 3 if conv.widened else conv.kernel
+            shape = (conv.outputs, conv.inputs, kernel, kernel)
+            assert tuple(state[f"{conv.name}.conv.weight"].shape) == shape, conv.name
+    named = {f"{c.name}.conv.weight" for c in layers if c.name is not None}
+    convolutions = {n for n in state if n.endswith("conv.weight") and "model.28." not in n}
+    assert named == convolutions
+
+
+@pytest.mark.long
+def test_a_full_yolov3_is_read_in_darknets_order(tmp_path: Path) -> None:
+    size = (248_007_048 - 20) // 4
+    numbers = np.random.default_rng(0).random(size, dtype=np.float32)
+    path = _write(tmp_path / "full.weights", numbers)
+    assert darknet.darknet_architecture(path) == "yolov3"
+    tensors = read_darknet(path)
+    np.testing.assert_array_equal(tensors["model.0.bn.bias"], numbers[:32])
+    at = 4 * 32 + 32 * 27 + 4 * 64 + 64 * 32 * 9 + 4 * 32  # the third: 64 -> 32, 1 x 1
+    widened = tensors["model.2.cv1.conv.weight"]
+    np.testing.assert_array_equal(widened[:, :, 1, 1].ravel(), numbers[at : at + 64 * 32])
+    assert widened.shape == (32, 64, 3, 3) and not widened[:, :, 0].any()
+    last = 255 * 257  # the third detection layer ends the file, a 3 x 3 kernel stands before it
+    kernel = tensors["model.27.1.cv2.conv.weight"].ravel()
+    np.testing.assert_array_equal(kernel, numbers[size - last - kernel.size : size - last])
