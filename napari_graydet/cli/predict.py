@@ -18,7 +18,7 @@ from napari_graydet.cli.progress import progress_bar
 from napari_graydet.cli.project import opened
 
 if TYPE_CHECKING:
-    from napari_graydet.workflows.predict import PredictReport
+    from napari_graydet.workflows.predict_project import PredictReport
 
 
 def predict(
@@ -34,7 +34,7 @@ def predict(
 
     Human work is never overwritten. A bad image is named, and the others go on.
     """
-    from napari_graydet.workflows.predict import predict_project
+    from napari_graydet.workflows.predict_project import predict_project
     from napari_graydet.workflows.train import predictor_of
 
     predictor = predictor_of(

@@ -16,11 +16,10 @@ from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, 
 from napari_graydet.workflows.predict import (
     Prediction,
     Predictor,
-    PredictReport,
     box_record,
     plain_name,
-    predict_project,
 )
+from napari_graydet.workflows.predict_project import PredictReport, predict_project
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller

@@ -25,7 +25,8 @@ from napari_graydet.io.masks import read_label_map, read_mask
 from napari_graydet.project.schema import Annotation, ImageEntry, State
 from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.patients import Patients, patients_of
-from napari_graydet.workflows.predict import UNLABELLED, read_unchanged
+from napari_graydet.workflows.predict import UNLABELLED
+from napari_graydet.workflows.project_images import read_unchanged
 from napari_graydet.workflows.roi_parts import AnnotatedSample, parts_of_rois
 from napari_graydet.workflows.training_data import Sample, connected_parts
 

@@ -32,7 +32,7 @@ from napari_graydet.workflows.events import (
     one_line,
 )
 from napari_graydet.workflows.names import distinct_names
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord
 from napari_graydet.workflows.render import MAX_CLASSES, render
 from napari_graydet.workflows.yolo_export import VAL_FRACTION, YoloExport, split_names

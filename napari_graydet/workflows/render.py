@@ -18,7 +18,7 @@ from napari_graydet.io.masks import write_mask
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.workflows.events import Failure, one_line
 from napari_graydet.workflows.names import distinct_names
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord, read_record
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 from tests.cli.runner import run, use_detectors
 from tests.workflows.fakes import proposal
 from tests.workflows.projects import fill, make_project

@@ -18,7 +18,7 @@ from napari_graydet.project.schema import (
     State,
 )
 from napari_graydet.project.store import ProjectStore
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 
 CLASSES = ["bone", "lung"]
 SHAPE = (40, 60)

@@ -16,7 +16,7 @@ from napari_graydet.project.schema import Annotation, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset as ds
 from napari_graydet.workflows.dataset import from_folders, from_project
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.training_data import Sample, connected_parts
 from tests.workflows.folders import OBJECT, SHAPE, make_folders, picture, save, truth
 from tests.workflows.projects import annotated, fill, make_project

@@ -32,7 +32,8 @@ from napari_graydet.workflows.detector_process import (
     DetectorSettings,
     ProcessPredictor,
 )
-from napari_graydet.workflows.predict import Predictor, predict_project
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.predict_project import predict_project
 from tests.workflows.detector_child import COMMAND, FOUND, ROOT
 from tests.workflows.fakes import BrightHalf, FakeRois
 

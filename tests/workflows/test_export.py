@@ -18,7 +18,7 @@ from napari_graydet.workflows import export as export_module
 from napari_graydet.workflows.events import Progress
 from napari_graydet.workflows.export import MANIFEST, export_project
 from napari_graydet.workflows.names import distinct_names
-from napari_graydet.workflows.predict import read_entry
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import read_record
 from napari_graydet.workflows.render import render_record
 from napari_graydet.workflows.yolo_export import detection_boxes, split_names

@@ -17,7 +17,8 @@ from napari_graydet.errors import ModelError, ProjectError, WeightsError
 from napari_graydet.project.schema import RoiRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.events import Progress
-from napari_graydet.workflows.predict import Predictor, plain_name, predict_project
+from napari_graydet.workflows.predict import Predictor, plain_name
+from napari_graydet.workflows.predict_project import predict_project
 from tests.workflows.fakes import BrightHalf, FakeRois, fake_predictor, proposal
 
 

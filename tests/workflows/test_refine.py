@@ -16,7 +16,9 @@ from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.project.schema import ResidualRecord
-from napari_graydet.workflows.predict import Predictor, predict_project, read_entry
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.predict_project import predict_project
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import read_record
 from napari_graydet.workflows.refine import refined
 from napari_graydet.workflows.segment import segment

@@ -21,7 +21,8 @@ from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.events import Failure
 from napari_graydet.workflows.export import export_project
-from napari_graydet.workflows.predict import Predictor, read_entry
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord, read_record
 from napari_graydet.workflows.render import Rendered, render, render_project, render_record
 from napari_graydet.workflows.segment import segment
