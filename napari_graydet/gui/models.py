@@ -181,4 +181,4 @@ def about(seconds: float) -> str:
 
 
 def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
+    return f"{count or 'No'} image{'s' if count > 1 else ''}"

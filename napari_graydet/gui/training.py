@@ -89,9 +89,10 @@ class Training:
 
     # A run --------------------------------------------------------------------------------------
 
-    def start(self, parts: Sequence[str], preset: str) -> None:
-        """Train on the accepted images, as a new run."""
-        self._launch(",".join(parts), "--preset", preset, "--device", self._device())
+    def start(self, parts: Sequence[str], preset: str, minutes: float | None = None) -> None:
+        """Train on the accepted images, as a new run; `minutes` instead of the preset's budget."""
+        budget = [] if minutes is None else ["--minutes", str(minutes)]
+        self._launch(",".join(parts), "--preset", preset, "--device", self._device(), *budget)
 
     def resume(self, run_id: str) -> None:
         """Go on with a run that was stopped or killed."""

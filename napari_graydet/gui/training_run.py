@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from napari_graydet.workflows.train_parts import PARTS
 from napari_graydet.workflows.training_events import Event
 
+TITLES = {
+    "roi": "ROI detector: where the objects are",
+    "boxes": "3D box detector: which grays belong to them",
+    "refiner": "Refiner: what no gray range can reach",
+}
+
 MOST_POINTS = 600
 """Points of a curve; older ones are thinned out, a screen has no more pixels."""
 
@@ -114,6 +120,7 @@ class Run:
 
 
 def part_title(name: str) -> str:
-    """Return what a part is, for people."""
+    """Return what a part is, for people; one that nobody has named here describes itself."""
     part = PARTS.get(name)
-    return part.about.removeprefix("the ") if part else name
+    about = part.about.removeprefix("the ") if part else name
+    return TITLES.get(name, about[:1].upper() + about[1:])

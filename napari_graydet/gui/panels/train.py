@@ -87,7 +87,7 @@ class TrainPanel(Panel):
         column.setSpacing(GAP)
         for part in PARTS.values():
             if part.in_all:
-                box = QCheckBox(_title(part.name))
+                box = QCheckBox(part_title(part.name))
                 box.setChecked(True)
                 box.toggled.connect(lambda _on: self._show())
                 self.parts[part.name] = box
@@ -200,12 +200,7 @@ class TrainPanel(Panel):
             return f"Comparing the models on the held-out images {f'({name})' if name else ''}…"
         if run is None or not run.part:
             return "Reading the images …"
-        text = f"Part {run.number} of {run.of}: {part_title(run.part)}, on {run.train} images; "
+        text = f"Part {run.number} of {run.of}: learning from {run.train} images, "
         text += f"{run.validation} are held out."
         left = run.seconds_left
         return text if left is None else f"{text} {about(left).capitalize()} left."
-
-
-def _title(name: str) -> str:
-    title = part_title(name)
-    return title[:1].upper() + title[1:]

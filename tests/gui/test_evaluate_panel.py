@@ -1,0 +1,92 @@
+"""Panel Evaluate, driven by the mouse; the evaluation is the real one, with known detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
+from napari_graydet.gui.scored import EXTRA, HIT, MISSED
+from napari_graydet.project.schema import State
+from tests.gui.accepted import click, click_heading, click_row, open_study
+from tests.gui.conftest import Window
+from tests.gui.fakes import BRIGHT
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def window(make_window: Callable[..., Window]) -> Window:
+    made = make_window(True)
+    made.workplace.tabs.setCurrentWidget(made.workplace.evaluate)
+    return made
+
+
+def evaluated(window: Window) -> EvaluatePanel:
+    panel: EvaluatePanel = open_study(window).evaluate
+    click(panel.start)
+    assert panel.stop.isVisible() and not panel.start.isEnabled()
+    window.wait(lambda: not panel.evaluation.running)
+    return panel
+
+
+def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None:
+    assert "accept images" in window.workplace.evaluate.summary.text()
+    panel = evaluated(window)
+    scored = panel.evaluation.scored
+    assert scored is not None and panel.table.isVisible()
+    rows = panel.table.rows
+    assert rows.rowCount() == 6
+    assert "mean DSC 0.7" in panel.summary.text() and "at best" in panel.summary.text()
+    shown = [float(rows.data(rows.index(row, DSC))) for row in range(6)]
+    assert shown == sorted(shown)
+    click_heading(panel.table, 0)
+    names = [rows.key(row)[0] for row in range(6)]
+    assert names in (sorted(names), sorted(names, reverse=True))
+
+    click_row(panel.table, 4)
+    wanted = rows.key(4)[0]
+    window.wait(lambda: window.session.entry.path == wanted and window.desk.errors.map is not None)
+    errors = window.desk.errors.map
+    truth = np.zeros(errors.shape, bool)
+    truth[BRIGHT.slices(errors.shape)] = True
+    assert ((errors == HIT) == truth).all() and (errors == EXTRA).any()
+    assert not (errors == MISSED).any()
+    layer = window.desk.overlay._layer
+    assert layer in window.viewer.layers and not window.desk.layers.mask.visible
+    click(panel.legend.visible)
+    assert layer not in window.viewer.layers and window.desk.layers.mask.visible
+    click(panel.legend.visible)
+    assert window.desk.overlay._layer in window.viewer.layers
+    window.workplace.tabs.setCurrentIndex(0)
+    assert window.desk.overlay._layer is None and window.desk.layers.mask.visible
+    assert len(window.viewer.layers) == 3 and window.desk.layers.complete
+
+
+def test_errors_follow_the_image_and_the_record(window: Window) -> None:
+    panel = evaluated(window)
+    click_row(panel.table, 0)
+    window.wait(lambda: window.desk.errors.map is not None)
+    window.controller.next()
+    window.wait(lambda: window.desk.errors.map is None)
+    assert window.desk.layers.mask.visible, "another image is shown as it is"
+    assert window.session.accepted == 6
+
+
+def test_stopped_and_broken_evaluations_leave_the_table(window: Window) -> None:
+    panel = evaluated(window)
+    first = panel.evaluation.scored
+    assert window.session.folder is not None
+    (window.session.folder / "refuse.txt").touch()
+    click(panel.start)
+    window.wait(lambda: not panel.evaluation.running)
+    assert "killed (signal 6)" in panel.summary.text() and "\n" not in panel.summary.text()
+    (window.session.folder / "refuse.txt").unlink()
+    (window.session.folder / "slow.txt").touch()
+    click(panel.start)
+    click(panel.stop)
+    window.wait(lambda: not panel.evaluation.running)
+    assert panel.evaluation.scored is first and panel.table.isVisible()
+    assert all(e.state is not State.IN_WORK for e in window.session.entries)

@@ -1,0 +1,177 @@
+"""Panel Train, driven by the mouse; the training is a child process that takes no time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_graydet.gui.panels.train import TrainPanel
+from napari_graydet.project.models import ModelRegistry
+from tests.gui.accepted import click, click_row, open_study
+from tests.gui.conftest import Window
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def window(make_window: Callable[..., Window]) -> Window:
+    made = make_window(True)
+    made.workplace.tabs.setCurrentWidget(made.workplace.train)
+    return made
+
+
+def ask(window: Window, what: str) -> None:
+    assert window.session.folder is not None
+    (window.session.folder / f"{what}.txt").touch()
+
+
+def unask(window: Window, what: str) -> None:
+    assert window.session.folder is not None
+    (window.session.folder / f"{what}.txt").unlink()
+
+
+def said(window: Window) -> str:
+    """Return the line above all tabs, which must be one line."""
+    text: str = window.workplace.message.text()
+    assert "\n" not in text and "Traceback" not in text
+    return text
+
+
+def wait_phase(window: Window, phase: str) -> None:
+    window.wait(lambda: window.desk.training.phase == phase)
+
+
+def test_too_few_images_are_counted(window: Window) -> None:
+    panel = window.workplace.train
+    assert panel.news.text() == "No image accepted. Training needs at least 5: accept 5 more."
+    assert not panel.start.isEnabled()
+    open_study(window, accepted=4)
+    assert "4 images accepted" in panel.news.text() and "accept 1 more" in panel.news.text()
+    window.controller.accept()
+    assert "5 images accepted" in panel.news.text() and panel.start.isEnabled()
+    assert "less than a minute" in panel.hint.text() or "minutes" in panel.hint.text()
+    for box in panel.parts.values():
+        click(box)
+    assert not panel.start.isEnabled() and "Choose what to train" in panel.hint.text()
+
+
+def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
+    workplace = open_study(window)
+    panel: TrainPanel = workplace.train
+    folder, training = window.session.folder, window.desk.training
+    assert folder is not None
+    click(panel.start)
+    assert training.phase == "running" and panel.stop.isVisible()
+    window.wait(lambda: panel.curves)
+    window.wait(lambda: training.phase != "running")
+    curves = {part: view.curve for part, view in panel.curves.items()}
+    assert set(curves) == {"roi", "boxes"}
+    assert [value for _, value in curves["boxes"].score] == pytest.approx([7 / 12, 8 / 12, 9 / 12])
+    wait_phase(window, "deciding")
+    assert "✓" in workplace.tabs.tabText(1)
+
+    comparison, compare = training.comparison, panel.compare
+    assert comparison is not None and comparison.better
+    (change,) = comparison.changes
+    assert change.old is not None and change.old < 0.8 and change.new == 1.0
+    assert change.changed is not None and change.changed > 0.3
+    assert "better on 1, worse on 0" in compare.verdict.text()
+    window.wait(lambda: compare.old.image is not None and compare.new.image is not None)
+    click_row(compare.table, 0)
+    window.wait(lambda: window.desk.errors.map is not None)
+    assert window.session.entry is not None and window.session.entry.path == change.image
+    assert ModelRegistry(folder).choices() == {}, "nothing is used before it was chosen"
+
+    click(compare.use)
+    wait_phase(window, "idle")
+    window.wait(lambda: training.models.choices == {"roi": "0001", "boxes": "0001"})
+    assert "Model 0001 is in use" in said(window)
+    assert "Nothing new: model 0001 knows all 6" in panel.news.text()
+    assert window.desk.overlay._layer is None and window.desk.layers.mask.visible
+    window.desk._predictor()
+    settings = window.desk._detectors[0]
+    assert settings.roi_source == str(folder / "models" / "0001" / "roi.safetensors")
+    assert settings.box_source == str(folder / "models" / "0001" / "boxes.safetensors")
+
+    window.controller.go_to(window.session.entries[-1].id)
+    window.wait(lambda: window.session.image_id == window.session.entries[-1].id)
+    window.controller.accept()
+    assert "1 image accepted since model 0001 was trained (7 in all)" in panel.news.text()
+
+    click(panel.models.back)
+    window.wait(lambda: training.models.choices == {})
+    assert "comes with the program is in use" in said(window)
+    window.desk._predictor()
+    assert window.desk._detectors[0].roi_source is None
+    assert not panel.models.back.isEnabled()
+
+    panel.models.select("0001")
+    click(panel.models.compare)
+    wait_phase(window, "deciding")
+    click(compare.keep)
+    wait_phase(window, "idle")
+    assert ModelRegistry(folder).choices() == {} and "stays in use" in said(window)
+
+
+def test_a_training_is_stopped_within_a_second_and_goes_on(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    ask(window, "slow")
+    click(panel.start)
+    window.wait(lambda: panel.curves)
+    window.controller.next()  # the window stays usable
+    window.wait(lambda: window.session.position == 1)
+    assert window.workplace.tabs.tabText(1) != "Train"
+    began = time.monotonic()
+    click(panel.stop)
+    assert training.phase == "stopping", "told at once"
+    wait_phase(window, "idle")
+    seconds = time.monotonic() - began
+    print(f"the training stopped within {seconds:.2f} s")
+    assert seconds < 1.5
+    window.wait(lambda: training.models.entries)
+    assert training.models.entries[0].status == "cancelled" and "stopped" in said(window)
+    panel.models.select("0001")
+    window.wait(panel.models.resume.isEnabled)
+    unask(window, "slow")
+    click(panel.models.resume)
+    wait_phase(window, "deciding")
+    click(panel.compare.keep)
+
+
+def test_what_befalls_a_training_is_one_line(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    lines = {"refuse": "give others", "nan": "NaN", "crash": "killed (signal 6)"}
+    for what, expected in lines.items():
+        ask(window, what)
+        click(panel.start)
+        wait_phase(window, "idle")
+        assert expected in said(window)
+        assert panel.start.isEnabled() and window.session.message.level == "error"
+        window.controller.say(None)
+        assert expected in panel.note.text() and panel.note.isVisible(), "stays when one goes on"
+        unask(window, what)
+    ask(window, "deaf")
+    click(panel.start)
+    window.wait(lambda: panel.curves)
+    click(panel.stop)
+    assert panel.stop.text() == "Stop at once"
+    click(panel.stop)
+    wait_phase(window, "idle")
+    assert training._process is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="/proc")
+def test_a_training_ends_with_its_window(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    ask(window, "slow")
+    click(panel.start)
+    window.wait(lambda: panel.curves)
+    process, folder = training._process, window.session.folder
+    assert process is not None and folder is not None
+    window.viewer.close()
+    assert not Path(f"/proc/{process.pid}").exists(), "neither alive nor a zombie"
+    assert ModelRegistry(folder).entries()[0].status == "cancelled"
