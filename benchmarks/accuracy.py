@@ -101,7 +101,9 @@ def _sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample
     for kind in phantoms.KINDS:
         yield (
             kind,
-            td.phantom_samples(kind, options.phantoms, held_out=True, cache=options.cache),
+            td.phantom_samples(
+                kind, options.phantoms, start=td.HELD_OUT_START, cache=options.cache
+            ),
         )
 
 

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from napari_graydet.errors import GeometryError
 
+Float = npt.NDArray[np.float64]
+
 _NAPARI_OFFSET = 0.5
 """napari draws pixel (r, c) centred on (r, c); our pixel (r, c) starts there."""
 
@@ -162,8 +164,13 @@ class RoiBox:
 
 def pairwise_iou_2d(a: Iterable[RoiBox], b: Iterable[RoiBox]) -> npt.NDArray[np.float64]:
     """Return the (len(a), len(b)) matrix of area IoU."""
-    first = np.array([box.xyxy for box in a], dtype=np.float64).reshape(-1, 1, 4)
-    second = np.array([box.xyxy for box in b], dtype=np.float64).reshape(1, -1, 4)
+    corners = (np.array([box.xyxy for box in boxes]).reshape(-1, 4) for boxes in (a, b))
+    return iou_of_corners(*corners)
+
+
+def iou_of_corners(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> Float:
+    """Return the (N, M) area IoU of (N, 4) and (M, 4) boxes x0, y0, x1, y1 with an area."""
+    first, second = a[:, None].astype(np.float64), b[None].astype(np.float64)
     start, stop = (
         np.maximum(first[..., :2], second[..., :2]),
         np.minimum(first[..., 2:], second[..., 2:]),

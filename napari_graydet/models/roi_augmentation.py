@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models.roi_detector import PADDING
+from napari_graydet.models.roi_views import PADDING
 
 KEPT_SIZE = 640
 """Longest side in which pictures are kept for training."""

@@ -21,20 +21,27 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
-from torch.nn import functional
 
 from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.nms import RoiCandidates, vote_rois
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights
 from napari_graydet.models.device import Notice, choose_device, run_with_fallback
+from napari_graydet.models.roi_views import candidates_of, letterbox, views_of
 
 DEFAULT_ARCHITECTURE = "yolov3-tiny"
 """Our own configuration of this name: as darknet's, with LeakyReLU."""
 
-PADDING = 114 / 255
-"""Gray of the letterbox, as YOLO is used to."""
+VOTING_SCORE = 0.03
+"""Candidates vote on the edges of better ones down to this score."""
+
+_SAME = 0.99
+"""Candidates of one view that overlap by more are one."""
+
+_MOST_CANDIDATES = 600
+"""In each view; ultralytics goes through them one by one in Python."""
 
 _CHECKPOINT_SIZE = 640
 """Picture size that ultralytics' checkpoints are trained for."""
@@ -95,15 +102,21 @@ class RoiSettings(BaseModel):
         Proposals below this score are dropped.
     nms_iou
         Of two ROIs of one label that overlap more than this, the better one stays.
+    voting_iou
+        Candidates that overlap an ROI by at least this vote on its edges; 1 for none.
+    mirrored
+        Whether to look at the mirrored image, too; takes twice the time.
     most
         Largest number of ROIs of an image.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image_size: int = Field(416, ge=64, le=4096, multiple_of=32)
+    image_size: int = Field(480, ge=64, le=4096, multiple_of=32)
     min_score: float = Field(0.2, gt=0, lt=1)
     nms_iou: float = Field(0.55, gt=0, lt=1)
+    voting_iou: float = Field(0.7, gt=0, le=1)
+    mirrored: bool = True
     most: int = Field(100, ge=1, le=1000)
 
 
@@ -207,27 +220,6 @@ def restore_state(network: nn.Module, tensors: Mapping[str, npt.NDArray[Any]], o
             raise WeightsError(f"{origin}: {name} holds numbers that are not finite.")
     state = {name: torch.from_numpy(np.array(v)).float() for name, v in tensors.items()}
     network.load_state_dict(state, strict=False)
-
-
-def letterbox(
-    image: npt.NDArray[np.uint8], size: int, stride: int = 32
-) -> tuple[torch.Tensor, float]:
-    """Scale an 8-bit image so that its longest side is `size`, and pad it to whole strides.
-
-    Returns
-    -------
-    canvas
-        (1, 3, h, w) float32 in 0..1, the image at the top left.
-    scale
-        Canvas pixels per image pixel.
-    """
-    height, width = image.shape
-    scale = size / max(height, width)
-    gray = torch.from_numpy(np.array(image)).float()[None, None] / 255
-    target = (max(1, round(height * scale)), max(1, round(width * scale)))
-    gray = functional.interpolate(gray, target, mode="bilinear", antialias=True)
-    pad = (0, -target[1] % stride, 0, -target[0] % stride)
-    return functional.pad(gray, pad, value=PADDING).expand(-1, 3, -1, -1), scale
 
 
 class YoloRoiDetector:
@@ -370,35 +362,61 @@ class YoloRoiDetector:
         min_score
             Least score; None takes the settings'.
         """
-        canvas, scale = letterbox(image.display8(), self.settings.image_size)
-        least = self.settings.min_score if min_score is None else min_score
+        settings = self.settings
+        canvas, (columns, rows) = letterbox(image.display8(), settings.image_size)
+        least = settings.min_score if min_score is None else min_score
         with self._lock:
-            found, self._device = run_with_fallback(
-                lambda device: self._boxes(canvas, least, device), self._device, self._notice
+            candidates, self._device = run_with_fallback(
+                lambda device: self._candidates(canvas, columns, least, device),
+                self._device,
+                self._notice,
             )
-        proposals = [self._proposal(row, scale, image.shape) for row in found]
-        return [p for p in proposals if p is not None]
+        found = vote_rois(
+            candidates,
+            1 + settings.mirrored,
+            nms_iou=settings.nms_iou,
+            voting_iou=settings.voting_iou,
+            min_score=least,
+        )
+        scale = np.array([columns / image.width, rows / image.height] * 2)
+        found_rows = zip(found.corners / scale, found.classes, found.scores, strict=True)
+        proposals = (self._proposal(*row, image.shape) for row in found_rows)
+        return [p for p in proposals if p is not None][: settings.most]
 
-    def _boxes(
-        self, canvas: torch.Tensor, min_score: float, device: torch.device
-    ) -> npt.NDArray[np.float64]:
-        """Return (N, 6) x0, y0, x1, y1, score, class id on the canvas, best first."""
+    def _candidates(
+        self, canvas: torch.Tensor, width: int, min_score: float, device: torch.device
+    ) -> RoiCandidates:
+        """Return what the network sees on the canvas, and if wanted on its mirror image.
+
+        Parameters
+        ----------
+        canvas, width
+            See `letterbox`; the image's columns on it.
+        min_score
+            Least score wanted in the end.
+        """
+        views = views_of(canvas, width, self.settings.mirrored)
+        batch = views.to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            network = self._network.to(device)
-            outputs = network(canvas.to(device, memory_format=torch.channels_last))
-            kept = self._suppress(
-                outputs, min_score, self.settings.nms_iou, max_det=self.settings.most
+            outputs = self._network.to(device)(batch)
+            least = min(min_score, VOTING_SCORE)
+            seen = self._suppress(
+                outputs, least, _SAME, max_det=_MOST_CANDIDATES, max_nms=_MOST_CANDIDATES
             )
-            return np.asarray(kept[0][:, :6].float().cpu().numpy(), dtype=np.float64)
+        return candidates_of([view[:, :6].float().cpu().numpy() for view in seen], width)
 
     def _proposal(
-        self, row: npt.NDArray[np.float64], scale: float, shape: tuple[int, int]
+        self,
+        corners: npt.NDArray[np.float64],
+        class_id: int,
+        score: float,
+        shape: tuple[int, int],
     ) -> RoiProposal | None:
         try:
-            roi = RoiBox(*(float(v) / scale for v in row[:4])).clip(shape)
+            roi = RoiBox(*(float(v) for v in corners)).clip(shape)
         except GeometryError:  # wholly in the padding, or narrower than a pixel
             return None
-        return RoiProposal(roi, self.labels[int(row[5])], float(np.clip(row[4], 0.0, 1.0)))
+        return RoiProposal(roi, self.labels[class_id], float(np.clip(score, 0.0, 1.0)))
 
 
 def _safe_checkpoint(path: Path) -> nn.Module:
