@@ -46,7 +46,7 @@ def models(
         str | None,
         typer.Option(
             metavar="KIND",
-            help="Use only its **roi** or its **boxes** weights.",
+            help="Use only its **roi**, its **boxes** or its **refiner** weights.",
             show_default=False,
         ),
     ] = None,
@@ -90,7 +90,7 @@ def _listed(registry: ModelRegistry) -> Result:
             entry.preset,
             ", ".join(dict.fromkeys(entry.parents.values())),
             "" if entry.split is None else str(len(entry.split.train)),
-            entry.message or ", ".join(scores),
+            entry.message or "; ".join([", ".join(scores), *entry.notes.values()]),
         )
     for run_id, message in damaged.items():
         complain(f"model {run_id}: {message}")

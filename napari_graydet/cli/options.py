@@ -43,7 +43,8 @@ RefinerWeights = Annotated[
     str | None,
     typer.Option(
         "--refiner",
-        help="Correct the masks of the boxes with this refiner: a weights file; default: none.",
+        help="Correct the masks of the boxes with this refiner: a weights file, or **shipped**; "
+        "default: the one that a project uses, else none.",
         rich_help_panel=_MODELS,
         metavar="FILE",
         show_default=False,

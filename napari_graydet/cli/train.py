@@ -35,7 +35,8 @@ def train(
         str,
         typer.Argument(
             metavar="PART",
-            help="**roi**, **boxes**, **regressor** or **all**; with commas between them for some.",
+            help="**roi**, **boxes**, **regressor**, **refiner** or **all**; with commas between "
+            "them for some.",
             show_default=False,
         ),
     ],
@@ -237,6 +238,7 @@ def _summary(entry: ModelEntry, folder: Path, used: bool) -> str:
         lines.append(
             f"{kind}: {_figures(scores)}" + (f" (before: {_figures(before)})" if before else "")
         )
+    lines += [f"{kind}: {note}" for kind, note in entry.notes.items()]
     if not used:
         lines.append(f"Use it: napari-graydet models use {folder} {entry.id}")
     return "\n".join(lines)

@@ -68,6 +68,11 @@ class WeightsCard(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
+    @property
+    def is_of_use(self) -> bool:
+        """False for a refiner without which held-out images did better (its "chosen" is "none")."""
+        return self.metrics.get("chosen") != "none"
+
 
 def save_weights(path: Path, tensors: Mapping[str, npt.NDArray[Any]], card: WeightsCard) -> None:
     """Write ``<name>.safetensors`` and its card ``<name>.json``, each atomically.

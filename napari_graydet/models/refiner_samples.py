@@ -6,7 +6,7 @@ than to trust them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,9 +89,11 @@ class RefinerSample:
 
 
 def refiner_samples(
-    images: Sequence[RefinerImage], classes: Sequence[str], frame: Frame
+    images: Iterable[RefinerImage], classes: Sequence[str], frame: Frame
 ) -> list[RefinerSample]:
     """Cut the parts of images out; parts without a pixel of the mask are left out.
+
+    Images are looked at one after the other, none is kept.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.refiner_choice import HeldOut, choose_refiner
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_samples import RefinerImage, refiner_samples
+from napari_graydet.models.refiner_samples import RefinerImage, RefinerSample, refiner_samples
 from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
 KINDS: tuple[Kind, ...] = ("unet", "points")
@@ -26,7 +26,7 @@ OnProgress = Callable[[Step], None]
 
 
 def train_refiner(
-    samples: Sequence[RefinerImage],
+    samples: Iterable[RefinerImage],
     classes: Sequence[str],
     *,
     seed: int,
@@ -75,23 +75,54 @@ def train_refiner(
     """
     if steps is not None and minutes is not None:
         raise ModelError("Expected a budget of either steps or minutes, got both.")
-    if training is None:
-        training = RefinerTraining() if start is None else RefinerTraining(frame=start.frame)
+    training = training or _settings(start)
     if steps is not None:
         training = replace(training, steps=steps)
+    return _trained(
+        refiner_samples(samples, classes, training.frame),
+        classes,
+        kind,
+        training,
+        minutes,
+        seed=seed,
+        start=start,
+        trunk=trunk,
+        validation=validation,
+        device=device,
+        watch=_told(watch or Watch(), on_progress),
+    )
+
+
+def _settings(start: RefinerModel | None) -> RefinerTraining:
+    return RefinerTraining() if start is None else RefinerTraining(frame=start.frame)
+
+
+def _trained(
+    parts: Sequence[RefinerSample],
+    classes: Sequence[str],
+    kind: Kind,
+    training: RefinerTraining,
+    minutes: float | None,
+    *,
+    seed: int,
+    start: RefinerModel | None,
+    trunk: BoxModel | None,
+    validation: Sequence[HeldOut],
+    device: str,
+    watch: Watch,
+) -> RefinerModel:
     budget = Budget(
         training.steps if minutes is None else None,
         minutes,
         training.validations if validation else 0,
         training.patience,
     )
-    parts = refiner_samples(samples, classes, training.frame)
     torch.manual_seed(seed)
     network = new_network(kind, classes, training, start, trunk)
     learner = RefinerLearner(
         network, kind, classes, parts, training, seed, held_out=validation, device=device
     )
-    fit(learner, budget, _told(watch or Watch(), on_progress))
+    fit(learner, budget, watch)
     return learner.model()
 
 
@@ -107,7 +138,7 @@ def _told(watch: Watch, on_progress: OnProgress | None) -> Watch:
 
 
 def make_refiner(
-    samples: Sequence[RefinerImage],
+    samples: Iterable[RefinerImage],
     classes: Sequence[str],
     out: Path,
     *,
@@ -145,17 +176,26 @@ def make_refiner(
     Returns
     -------
     Mean DSC by candidate.
+
+    Raises
+    ------
+    ModelError
+        As `train_refiner`, or if there is no held-out image.
     """
+    if not held_out:
+        raise ModelError("Expected held-out images to choose a refiner on, got none.")
+    training = training or _settings(start)
+    parts = refiner_samples(samples, classes, training.frame)
     models = [
-        train_refiner(
-            samples,
+        _trained(
+            parts,
             classes,
+            kind,
+            training,
+            None if minutes is None else minutes / len(KINDS),
             seed=seed,
-            minutes=None if minutes is None else minutes / len(KINDS),
-            kind=kind,
             start=start if start is not None and kind in start.networks else None,
             trunk=trunk,
-            training=training,
             validation=held_out,
             device=device,
             watch=_part_of(_told(watch or Watch(), on_progress), number, kind),

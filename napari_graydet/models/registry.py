@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["roi", "boxes", "refiner"]
 
+SHIPPED = "shipped"
+"""Name of the refiner that comes with the package: it is used only where it is asked for."""
+
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
@@ -121,7 +124,14 @@ def load_box_detector(
 
 
 def load_refiner(source: str | Path, device: str = "auto", notice: Notice | None = None) -> Refiner:
-    """Load a refiner from a `.safetensors` file.
+    """Load a refiner.
+
+    Parameters
+    ----------
+    source
+        A `.safetensors` file, or "shipped" for the one that comes with the package.
+    device, notice
+        As for the others.
 
     Raises
     ------
@@ -132,4 +142,5 @@ def load_refiner(source: str | Path, device: str = "auto", notice: Notice | None
     """
     from napari_graydet.models.refiner import Refiner
 
-    return Refiner.load(Path(source), device=device, notice=notice)
+    path = shipped("refiner") if source == SHIPPED else Path(source)
+    return Refiner.load(path, device=device, notice=notice)

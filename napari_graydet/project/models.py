@@ -31,6 +31,9 @@ FORMAT = 1
 SHIPPED = "shipped"
 """Parent of a run that started from the weights that come with the package."""
 
+RANDOM = "random"
+"""Parent of a run that started from random weights."""
+
 MOST_BYTES = 32 << 20
 """No run.json, with the names of all images, comes near this."""
 
@@ -62,7 +65,8 @@ class ModelEntry(Record):
     parts, preset, seed
         What was trained and how.
     parents
-        By kind what it started from: a run's id, `SHIPPED`, or the name of a weights file.
+        By kind what it started from, or worked with: a run's id, `SHIPPED`, `RANDOM`, or the name
+        of a weights file.
     classes
         Labels that it learned.
     data
@@ -79,6 +83,8 @@ class ModelEntry(Record):
         By kind the SHA-256 of ``<kind>.safetensors``.
     scores, parent_scores
         By kind the figures on the held-out (validation) images, of this run and of its parent.
+    notes
+        By kind what there is to know about the new weights.
     message
         Why it failed.
     """
@@ -101,6 +107,7 @@ class ModelEntry(Record):
     weights: dict[str, str] = Field(default_factory=dict)
     scores: dict[str, Scores] = Field(default_factory=dict)
     parent_scores: dict[str, Scores] = Field(default_factory=dict)
+    notes: dict[str, str] = Field(default_factory=dict)
     message: str | None = None
 
 
@@ -264,6 +271,9 @@ class ModelRegistry:
     def activate(self, run_id: str, kinds: Iterable[str] | None = None) -> dict[str, str]:
         """Put a run's weights in use, all of them or those of some kinds.
 
+        Where a run found out that the boxes alone are better than its refiner, none is in use
+        afterwards.
+
         Returns
         -------
         dict
@@ -280,9 +290,13 @@ class ModelRegistry:
             raise ProjectError(
                 f"Model {run_id} is {entry.status} and has no weights to use; resume or repeat it."
             )
+        choices = self.choices()
         for kind in wanted:
             self._check(entry, kind)
-        return self._choose(self.choices() | dict.fromkeys(wanted, run_id))
+            choices[kind] = run_id
+            if not read_card(self.weights_path(run_id, kind)).is_of_use:
+                del choices[kind]
+        return self._choose(choices)
 
     def previous(self) -> dict[str, str] | None:
         """Return what `roll_back` would put in use; None if there is nothing to undo."""

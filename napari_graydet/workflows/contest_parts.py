@@ -22,17 +22,13 @@ from napari_graydet.workflows.contest_task import Task, Trained
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.train_job import PartJob, PartResult, Preset
+from napari_graydet.workflows.train_job import PartJob, Preset
 from napari_graydet.workflows.train_parts import PARTS
 from napari_graydet.workflows.weights import box_samples
 
 if TYPE_CHECKING:
     from napari_graydet.models.interval import Kind
     from napari_graydet.models.refiner import Refiner
-    from napari_graydet.models.refiner_choice import HeldOut
-
-_EFFORT = {"roi": 3.0, "boxes": 1.0, "refiner": 3.0}
-"""How a budget in minutes is divided among the parts that are trained."""
 
 
 class PartNote(BaseModel):
@@ -87,7 +83,7 @@ def _refiner(path: Path, device: str) -> Refiner | None:
     """Load the refiner, None if boxes alone did better on the held-out images."""
     from napari_graydet.models.refiner import Refiner
 
-    if read_card(path).metrics.get("chosen") == "none":
+    if not read_card(path).is_of_use:
         return None
     return Refiner.load(path, device=device)
 
@@ -128,7 +124,7 @@ def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNo
         return known
     job, steps = _job(name, preset, among, task)
     with measured() as cost:
-        _trainer(name)(job)
+        PARTS[name].train(job)
     shutil.rmtree(job.checkpoints, ignore_errors=True)
     made = PartNote(cost=cost, steps=steps(), weights=_weights(path))
     atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
@@ -149,26 +145,23 @@ def _job(
             task.step(name, float(fields["share"]))
 
     split = splits.by_patient(task.train.patients, seed=task.seed)
-    effort = _EFFORT[name] / sum(_EFFORT[other] for other in among)
+    effort = PARTS[name].effort / sum(PARTS[other].effort for other in among)
     job = PartJob(
         train=task.train.subset(split.train),
         validation=task.train.subset(split.validation),
         classes=task.train.classes,
         preset=preset,
         seed=task.seed,
-        start=_start(name, preset, task) or _file("boxes", preset, task),
+        start=_start(name, preset, task),
         out=path,
         checkpoints=path.parent / name,
         tell=tell,
         should_cancel=task.should_cancel,
         minutes=None if task.minutes is None else task.minutes * effort,
         device=task.device,
+        uses={kind: _file(kind, preset, task) for kind in PARTS[name].needs},
     )
     return job, lambda: made
-
-
-def _trainer(name: str) -> Callable[[PartJob], PartResult]:
-    return PARTS[name].train if name in PARTS else _train_refiner
 
 
 def _start(name: str, preset: Preset, task: Task) -> Path | None:
@@ -185,47 +178,6 @@ def _start(name: str, preset: Preset, task: Task) -> Path | None:
         except WeightsError:
             return None
     return shipped("roi" if name == "roi" else "boxes")
-
-
-def _train_refiner(job: PartJob) -> PartResult:
-    """Train both refiners and choose on held-out images, with the boxes that are found there.
-
-    They start from a refiner, or from random weights if the job's start is none.
-    """
-    from napari_graydet.models.box_detector import BoxModel
-    from napari_graydet.models.refiner_model import RefinerModel
-    from napari_graydet.models.refiner_training import make_refiner
-
-    known = read_card(job.start).kind == "refiner"
-
-    table = make_refiner(
-        list(job.samples(job.train)),
-        job.classes,
-        job.out,
-        seed=job.seed,
-        held_out=_held_out(job),
-        start=RefinerModel.load(job.start) if known else None,
-        trunk=BoxModel.load(job.out.with_name("boxes.safetensors")),
-        device=job.device,
-        on_progress=lambda at: job.tell("progress", step=at.step, share=at.share),
-    )
-    return PartResult({f"held-out DSC: {name}": value for name, value in table.items()})
-
-
-def _held_out(job: PartJob) -> list[HeldOut]:
-    from napari_graydet.models.refiner_choice import HeldOut
-
-    predictor = _predictor(job.out.parent, job.device)
-    found = GraydetMethod(predictor)
-    return [
-        HeldOut(
-            sample.image,
-            tuple(box for box in found.segment(sample.image).boxes if box.label == sample.label),
-            sample.label,
-            sample.mask,
-        )
-        for sample in job.samples(job.validation)
-    ]
 
 
 def _read(note: Path) -> PartNote | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError
+from napari_graydet.io.weights import read_card
 from napari_graydet.project import splits
 from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows.dataset import Dataset
@@ -32,7 +33,8 @@ def method_of(
     folder
         The project; None uses the shipped models.
     model
-        Number of a trained model of the project, whose weights are taken as far as it has some.
+        Number of a trained model of the project, whose weights are taken as far as it has some;
+        where the boxes alone did better than its refiner, no refiner is.
     roi_source, box_source, refiner_source
         Weights to use instead of all these.
     device, notice
@@ -46,10 +48,14 @@ def method_of(
         If the refiner cannot be loaded.
     """
     sources = {"roi": roi_source, "boxes": box_source, "refiner": refiner_source}
+    unrefined = False
     if folder is not None and model is not None:
         registry = ModelRegistry(folder)
         for kind in registry.entry(model).weights.keys() & sources.keys():
-            sources[kind] = sources[kind] or registry.weights_path(model, kind)
+            path = registry.weights_path(model, kind)
+            if kind == "refiner" and not sources[kind]:
+                unrefined = not read_card(path).is_of_use
+            sources[kind] = sources[kind] or path
     predictor = predictor_of(
         folder,
         sources["roi"],
@@ -58,7 +64,7 @@ def method_of(
         refiner_source=sources["refiner"],
         notice=notice,
     )
-    return GraydetMethod(predictor, predictor.refiner)
+    return GraydetMethod(predictor, None if unrefined else predictor.refiner)
 
 
 def side_of_project(dataset: Dataset, folder: Path, side: str) -> Dataset:

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from napari_graydet.errors import CancelledError, ProjectError
+from napari_graydet.io.weights import read_card
+from napari_graydet.models.registry import Kind
 from napari_graydet.project.models import (
     LOG_FILE,
     STOP_FILE,
@@ -213,8 +215,18 @@ class _Run:
             epochs=request.epochs,
             minutes=None if request.minutes is None else request.minutes * part.effort / total,
             device=request.device,
+            uses={kind: self._weights(kind) for kind in part.needs},
         )
         self._note(part, part.train(job))
+
+    def _weights(self, kind: Kind) -> Path:
+        """Return the weights of a kind that were trained here, else those to work with."""
+        for folder in (self._work, self._folder):
+            if (made := folder / f"{kind}.safetensors").exists():
+                return made
+        path = self._plan.starts[kind].path
+        assert path is not None  # only a refiner starts from nothing, and nobody works with it
+        return path
 
     def _note(self, part: Part, result: PartResult) -> None:
         """Write down that a part is done, so that it is not trained twice."""
@@ -223,6 +235,7 @@ class _Run:
             update={
                 "scores": entry.scores | {part.kind: result.scores},
                 "parent_scores": entry.parent_scores | {part.kind: result.parent_scores},
+                "notes": entry.notes | ({part.kind: result.note} if result.note else {}),
                 "seconds": self._seconds(),
             }
         )
@@ -300,7 +313,7 @@ def predictor_of(
     if folder is not None:
         registry = ModelRegistry(folder)
         for kind, source in sources.items():
-            sources[kind] = source or registry.active_weights(kind)
+            sources[kind] = source or _in_use(registry, kind)
     return Predictor(
         sources["roi"],
         sources["boxes"],
@@ -308,3 +321,9 @@ def predictor_of(
         refiner_source=sources["refiner"],
         notice=notice,
     )
+
+
+def _in_use(registry: ModelRegistry, kind: str) -> Path | None:
+    """Return the weights of a kind in use; None for the shipped ones, for a refiner for none."""
+    path = registry.active_weights(kind)
+    return path if path is not None and read_card(path).is_of_use else None

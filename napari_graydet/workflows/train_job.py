@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Preset = Literal["fast", "paper"]
 
-FAST_ROI_STEPS, FAST_BOX_STEPS = 200, 400
-"""Steps of preset `fast` on `FEW` images; more images get more, see `grown`."""
+FAST_ROI_STEPS, FAST_BOX_STEPS, FAST_REFINER_STEPS = 200, 400, 600
+"""Steps of preset `fast` on `FEW` images, of each of the two refiners; more images get more, see
+`grown`."""
 
 FEW = 20
 PAPER_ROI_EPOCHS = 50.0
@@ -51,7 +52,7 @@ class PartJob:
     preset, seed, epochs, minutes, device
         As asked for; `epochs` and `minutes` are budgets of this part, at most one is given.
     start
-        The weights to start from.
+        The weights to start from; None for random ones.
     out
         Where the part's weights go.
     checkpoints
@@ -60,6 +61,8 @@ class PartJob:
         Takes events; adds the part's name.
     should_cancel
         Whether to stop now.
+    uses
+        Weights of other kinds that the part works with.
     """
 
     train: Dataset
@@ -67,7 +70,7 @@ class PartJob:
     classes: tuple[str, ...]
     preset: Preset
     seed: int
-    start: Path
+    start: Path | None
     out: Path
     checkpoints: Path
     tell: Callable[..., None]
@@ -75,6 +78,13 @@ class PartJob:
     epochs: float | None = None
     minutes: float | None = None
     device: str = "auto"
+    uses: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> Path:
+        """The start of a part that never starts from random weights."""
+        assert self.start is not None  # the plan found one
+        return self.start
 
     def watch(self) -> Watch:
         """Return who watches the part's training: events out, the wish to stop in, checkpoints."""
@@ -122,6 +132,11 @@ class PartJob:
             None if self.minutes is not None else steps, self.minutes, VALIDATIONS, PATIENCE
         )
 
+    @property
+    def refiner_steps(self) -> int:
+        """Steps of each of the two refiners, where no other budget is given."""
+        return grown(FAST_REFINER_STEPS, len(self.train.cases))
+
     def samples(self, data: Dataset) -> Iterator[Sample]:
         """Read the images one by one, until asked to stop."""
         for case in data.cases:
@@ -131,7 +146,17 @@ class PartJob:
 
 @dataclass(frozen=True)
 class PartResult:
-    """Figures on the held-out images: of the new weights and of those it started from."""
+    """Figures on the held-out images: of the new weights and of those it started from.
+
+    `note` is what there is to know about the new weights.
+    """
 
     scores: Scores = field(default_factory=dict)
     parent_scores: Scores = field(default_factory=dict)
+    note: str | None = None
+
+
+def some(data: Dataset) -> Dataset:
+    """Return at most `SCORED_IMAGES` cases, evenly chosen."""
+    step = -(-len(data.cases) // SCORED_IMAGES)
+    return Dataset(data.cases[:: max(1, step)], data.classes)

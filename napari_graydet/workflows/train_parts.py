@@ -15,13 +15,15 @@ from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.refiner_part import train_refiner_part
 from napari_graydet.workflows.train_job import (
     LONGEST,
     PATIENCE,
-    SCORED_IMAGES,
     VALIDATIONS,
     PartJob,
     PartResult,
+    Preset,
+    some,
 )
 from napari_graydet.workflows.training_data import Sample
 
@@ -56,6 +58,10 @@ class Part:
         Share of the time that it takes, beside the other parts'.
     in_all
         Whether ``train all`` includes it.
+    presets
+        Those that have it.
+    needs
+        Kinds of the weights that it works with: the run's own, else those in use.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Part:
     train: Callable[[PartJob], PartResult]
     effort: float = 1.0
     in_all: bool = True
+    presets: tuple[Preset, ...] = ("fast", "paper")
+    needs: tuple[Kind, ...] = ()
 
 
 # --- ROI ----------------------------------------------------------------------------------------
@@ -78,7 +86,7 @@ def train_roi_part(job: PartJob) -> PartResult:
     count = len(job.train.cases)
     card = train_roi(
         job.samples(job.train),
-        start=job.start,
+        start=job.weights,
         out=job.out,
         seed=job.seed,
         classes=job.classes,
@@ -99,9 +107,9 @@ def _roi_scores_of_start(job: PartJob, held_out: Sequence[RoiSample]) -> Scores:
     from napari_graydet.models.roi_detector import YoloRoiDetector
     from napari_graydet.models.roi_metrics import roi_scores
 
-    if job.start.suffix == ".weights":
+    if job.weights.suffix == ".weights":
         return {}
-    detector = YoloRoiDetector.from_weights(job.start, device=job.device)
+    detector = YoloRoiDetector.from_weights(job.weights, device=job.device)
     known = set(detector.labels) & set(job.classes)
     return roi_scores(detector, held_out) if known else {}
 
@@ -168,7 +176,7 @@ def _train_paper_boxes(job: PartJob) -> PartResult:
         train_paper_boxes,
     )
 
-    pretrained = read_card(job.start).kind == "pointnet"
+    pretrained = read_card(job.weights).kind == "pointnet"
     if not pretrained:
         job.tell("notice", message=NOT_PRETRAINED)
     held_out = _crops(job, job.validation)
@@ -176,7 +184,7 @@ def _train_paper_boxes(job: PartJob) -> PartResult:
         _crops(job, job.train),
         job.classes,
         seed=job.seed,
-        start=job.start if pretrained else None,
+        start=job.weights if pretrained else None,
         epochs=job.epochs or EPOCHS,
         minutes=job.minutes,
         validation=held_out,
@@ -189,7 +197,7 @@ def _train_paper_boxes(job: PartJob) -> PartResult:
 
 def train_regressor_part(job: PartJob) -> PartResult:
     """Solve the box regressor again, on the network as it is."""
-    if read_card(job.start).architecture.startswith("pointnet-paper"):
+    if read_card(job.weights).architecture.startswith("pointnet-paper"):
         return _train_paper_regressor(job)
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_training import (
@@ -220,7 +228,7 @@ def _train_paper_regressor(job: PartJob) -> PartResult:
         paper_scores,
     )
 
-    start = PaperModel.load(job.start)
+    start = PaperModel.load(job.weights)
     if start.classes != job.classes:
         raise ModelError(
             f"Expected a model of {', '.join(job.classes)}, got one of {', '.join(start.classes)}; "
@@ -243,9 +251,9 @@ def _box_model(job: PartJob) -> BoxModel:
     from napari_graydet.models.box_training import for_classes
     from napari_graydet.models.pretraining import box_model_from
 
-    if read_card(job.start).kind == "pointnet":
-        return box_model_from(job.start, job.classes, job.seed)
-    return for_classes(BoxModel.load(job.start), job.classes)
+    if read_card(job.weights).kind == "pointnet":
+        return box_model_from(job.weights, job.classes, job.seed)
+    return for_classes(BoxModel.load(job.weights), job.classes)
 
 
 def _saved(
@@ -271,12 +279,6 @@ def _crops(job: PartJob, data: Dataset) -> list[BoxSample]:
 # --- common -------------------------------------------------------------------------------------
 
 
-def some(data: Dataset) -> Dataset:
-    """Return at most `SCORED_IMAGES` cases, evenly chosen."""
-    step = -(-len(data.cases) // SCORED_IMAGES)
-    return Dataset(data.cases[:: max(1, step)], data.classes)
-
-
 def _figures(metrics: Mapping[str, object]) -> Scores:
     return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
@@ -285,25 +287,39 @@ _PARTS = (
     Part("roi", "roi", "the ROI detector (YOLO)", train_roi_part, effort=3),
     Part("boxes", "boxes", "the 3D box detector (PointNet and regressor)", train_boxes_part),
     Part("regressor", "boxes", "the box regressor alone", train_regressor_part, in_all=False),
+    Part(
+        "refiner",
+        "refiner",
+        "the refiner (what no gray range can reach)",
+        train_refiner_part,
+        effort=2,
+        presets=("fast",),
+        needs=("roi", "boxes"),
+    ),
 )
 PARTS: dict[str, Part] = {part.name: part for part in _PARTS}
 
 
-def parts_of(names: str) -> tuple[Part, ...]:
+def parts_of(names: str, preset: Preset) -> tuple[Part, ...]:
     """Return the parts that "all", or names with commas between them, stand for.
 
     Raises
     ------
     ModelError
-        If there is no such part, or two of them make the same weights.
+        If there is no such part, the preset does not have it, or two make the same weights.
     """
     if names == "all":
-        return tuple(part for part in PARTS.values() if part.in_all)
+        return tuple(p for p in PARTS.values() if p.in_all and preset in p.presets)
     asked = [name.strip() for name in names.split(",")]
     unknown = [name for name in asked if name not in PARTS]
     if unknown:
         raise ModelError(f"Expected parts among {', '.join(PARTS)} or all, got {unknown[0]!r}.")
     chosen = tuple(part for name, part in PARTS.items() if name in asked)
+    for part in chosen:
+        if preset not in part.presets:
+            raise ModelError(
+                f"Preset {preset} has no {part.name}; train it with preset {part.presets[0]}."
+            )
     if len({part.kind for part in chosen}) < len(chosen):
         raise ModelError("The boxes' training fits the regressor, too; train boxes alone.")
     return chosen

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from napari_graydet.errors import DatasetError, ProjectError, WeightsError
 from napari_graydet.io.weights import read_card
+from napari_graydet.models.registry import Kind, shipped
 from napari_graydet.project import splits
-from napari_graydet.project.models import SHIPPED, ModelEntry, ModelRegistry
+from napari_graydet.project.models import RANDOM, SHIPPED, ModelEntry, ModelRegistry
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset
 from napari_graydet.workflows.dataset import Dataset
@@ -23,21 +24,24 @@ STARTS_KIND = {"roi": "roi", "boxes": "boxes", "pointnet": "boxes", "refiner": "
 
 @dataclass(frozen=True)
 class Start:
-    """Weights to start from, and their name in the entry."""
+    """Weights to start from (None: random ones), and their name in the entry."""
 
-    path: Path
+    path: Path | None
     parent: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that can begin: its data read and checked, its starts found."""
+    """A run that can begin: its data read and checked, its starts found.
+
+    `starts` holds the weights that parts start from, and those in use that they work with.
+    """
 
     request: TrainRequest
     parts: tuple[Part, ...]
     data: Dataset
     split: splits.Split
-    starts: Mapping[str, Start]
+    starts: Mapping[Kind, Start]
 
     @property
     def sides(self) -> tuple[Dataset, Dataset]:
@@ -52,12 +56,8 @@ def plan_run(
     resumed: ModelEntry | None = None,
 ) -> Plan:
     """Read and check everything that can be wrong before there is a run."""
-    parts = parts_of(request.parts)
-    starts: dict[str, Start]
-    if resumed is None:
-        starts = {part.kind: _start(part, parts, request.start, registry) for part in parts}
-    else:
-        starts = {part.kind: _start_again(part, resumed, request, registry) for part in parts}
+    parts = parts_of(request.parts, request.preset)
+    starts = _starts(parts, request, registry, resumed)
     data = _chosen(_read_data(request), request.classes)
     if resumed is not None and data.digest != resumed.data:
         raise ProjectError(
@@ -114,15 +114,28 @@ def _split(request: TrainRequest, data: Dataset, resumed: ModelEntry | None) -> 
     return split
 
 
+def _starts(
+    parts: tuple[Part, ...],
+    request: TrainRequest,
+    registry: ModelRegistry,
+    resumed: ModelEntry | None,
+) -> dict[Kind, Start]:
+    """Find what every part starts from, and what it works with that is not trained here."""
+    needed = {kind for part in parts for kind in part.needs} - {part.kind for part in parts}
+    if resumed is not None:
+        kinds = [*(part.kind for part in parts), *sorted(needed)]
+        return {kind: _start_again(kind, resumed, request, registry) for kind in kinds}
+    starts = {part.kind: _start(part, parts, request.start, registry) for part in parts}
+    return starts | {kind: _in_use(kind, registry) for kind in sorted(needed)}
+
+
 def _start(
     part: Part, parts: tuple[Part, ...], start: str | None, registry: ModelRegistry
 ) -> Start:
     """Find the weights that a part starts from."""
-    from napari_graydet.models.registry import shipped
-
     kind = part.kind
     if start == SHIPPED:
-        return Start(shipped(kind), SHIPPED)
+        return _shipped(kind) if len(parts) > 1 else Start(shipped(kind), SHIPPED)
     if start is not None and start.isdecimal():
         entry = registry.entry(start)
         if kind in entry.weights:
@@ -138,24 +151,38 @@ def _start(
                 f"{Path(start).name} can start the training of {fits}, not of {kind}; "
                 "give weights of the part that is trained."
             )
+    return _in_use(kind, registry)
+
+
+def _in_use(kind: Kind, registry: ModelRegistry) -> Start:
     active = registry.active(kind)
     weights = registry.active_weights(kind)
     if active is None or weights is None:
-        return Start(shipped(kind), SHIPPED)
+        return _shipped(kind)
     return Start(weights, active.id)
 
 
-def _start_again(
-    part: Part, entry: ModelEntry, request: TrainRequest, registry: ModelRegistry
-) -> Start:
-    """Find the weights that a part of an earlier run started from."""
-    from napari_graydet.models.registry import shipped
+def _shipped(kind: Kind) -> Start:
+    """Return the shipped weights; a refiner can do without."""
+    try:
+        return Start(shipped(kind), SHIPPED)
+    except WeightsError:
+        if kind != "refiner":
+            raise
+        return Start(None, RANDOM)
 
-    parent = entry.parents.get(part.kind, SHIPPED)
+
+def _start_again(
+    kind: Kind, entry: ModelEntry, request: TrainRequest, registry: ModelRegistry
+) -> Start:
+    """Find the weights that an earlier run started from, or worked with."""
+    parent = entry.parents.get(kind, SHIPPED)
     if parent == SHIPPED:
-        return Start(shipped(part.kind), SHIPPED)
+        return Start(shipped(kind), SHIPPED)
+    if parent == RANDOM:
+        return Start(None, RANDOM)
     if parent.isdecimal():
-        return Start(registry.weights_path(parent, part.kind), parent)
+        return Start(registry.weights_path(parent, kind), parent)
     return Start(Path(request.start or parent), parent)
 
 
