@@ -92,7 +92,8 @@ class Desk:
     def _predictor(self) -> Predictor:
         """Return the detectors in use, on the device that Preferences name now."""
         weights = self.training.models.weights
-        settings = DetectorSettings(weights("roi"), weights("boxes"), device=chosen_device())
+        sources = (weights("roi"), weights("boxes"), weights("refiner"))
+        settings = DetectorSettings(*sources, device=chosen_device())
         if self._detectors is None or self._detectors[0] != settings:
             self._close_detectors()
             process = DetectorProcess(settings)

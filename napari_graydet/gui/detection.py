@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_graydet.core.grayscale import GrayImage
@@ -11,7 +12,7 @@ from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.gui import edits
 from napari_graydet.gui.session import JobState, Session
 from napari_graydet.gui.work import Job
-from napari_graydet.project.schema import BoxRecord, RoiRecord
+from napari_graydet.project.schema import Annotation, BoxRecord, ResidualRecord, RoiRecord
 from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
 from napari_graydet.workflows.predict import (
     Prediction,
@@ -77,13 +78,13 @@ class Detection:
     def box(self) -> None:
         """Propose the 3D box of the selected ROI, with alternatives."""
         session = self._session
-        image, roi = session.image, session.roi
-        if image is None or roi is None or self._job is not None:
+        image, roi, record = session.image, session.roi, session.annotation
+        if image is None or roi is None or record is None or self._job is not None:
             return
         predictor = self._factory()
         self._start(
             JobState("Looking for the 3D box", can_cancel=True),
-            lambda _progress, cancel: _boxes(predictor.for_job(cancel), image, roi),
+            lambda _progress, cancel: _boxes(predictor.for_job(cancel), image, roi, record),
             lambda found: self._put_boxes(roi, found),
         )
 
@@ -153,20 +154,25 @@ class Detection:
         elif not found.annotation.rois:
             controller.say("Nothing was detected: draw an ROI, or accept the image as empty.")
 
-    def _put_boxes(self, roi: RoiRecord, found: tuple[BoxRecord, ...]) -> None:
+    def _put_boxes(self, roi: RoiRecord, looked: _Looked) -> None:
         session, controller = self._session, self._controller
         if session.annotation is None or roi not in session.annotation.rois:
             return
+        found = looked.boxes
         if not found:
             controller.say("No 3D box was found here: set its range in the histogram.", "warning")
             return
         session.alternatives[roi.id] = found
         session.alternatives_changed.emit()
-        old = next((b for b in session.annotation.boxes if b.roi_id == roi.id), None)
-        best = found[0].model_copy(update={"id": old.id}) if old else found[0]
+        best = _in_place(session.annotation, found[0])
         if session.roi_id == roi.id:
             session.box_id = best.id
-        controller.commit(edits.put_box(session.annotation, best), "detect box", "model")
+        after = edits.put_box(session.annotation, best)
+        if looked.refined is not None and session.annotation is looked.record:
+            after = after.model_copy(update={"residual": looked.refined})
+        controller.commit(after, "detect box", "model")
+        if looked.notices:
+            controller.say(" ".join(looked.notices), "warning")
 
     def _one_done(self, progress: Progress) -> None:
         done = progress.done / max(progress.total, 1)
@@ -190,8 +196,36 @@ class Detection:
         controller.say(", ".join(parts) + ".", "warning" if report.failed else "info")
 
 
-def _boxes(predictor: Predictor, image: GrayImage, roi: RoiRecord) -> tuple[BoxRecord, ...]:
-    """Return the boxes of an ROI as records, best first (in a worker)."""
+@dataclass(frozen=True)
+class _Looked:
+    """What a look into one ROI found.
+
+    Parameters
+    ----------
+    record
+        The record at that time.
+    boxes
+        Best first.
+    refined
+        The residuals with the best box in its place; None without a refiner.
+    notices
+        What the user should know.
+    """
+
+    record: Annotation
+    boxes: tuple[BoxRecord, ...]
+    refined: dict[str, ResidualRecord] | None = None
+    notices: tuple[str, ...] = ()
+
+
+def _in_place(record: Annotation, box: BoxRecord) -> BoxRecord:
+    """Return a box with the id of the one that its ROI has."""
+    old = next((b for b in record.boxes if b.roi_id == box.roi_id), None)
+    return box.model_copy(update={"id": old.id}) if old else box
+
+
+def _boxes(predictor: Predictor, image: GrayImage, roi: RoiRecord, record: Annotation) -> _Looked:
+    """Look for the boxes of an ROI, and refine its class with the best one (in a worker)."""
     detector = predictor.box_detector
     known = roi.label if roi.label in detector.labels else None
     rows, cols = roi.roi_box.slices(image.shape)
@@ -202,9 +236,17 @@ def _boxes(predictor: Predictor, image: GrayImage, roi: RoiRecord) -> tuple[BoxR
         )
     found: list[BoxProposal] = predictor.boxes(image, roi.roi_box, known)
     model = plain_name(detector.name)
-    return tuple(
+    boxes = tuple(
         box_record(p, roi.label, roi_id=roi.id, source="model", model=model) for p in found
     )
+    if not boxes or predictor.refiner is None:
+        return _Looked(record, boxes)
+    after = edits.put_box(record, _in_place(record, boxes[0]))
+    refined = predictor.refined(image, Prediction(after))
+    residual = {k: v for k, v in record.residual.items() if k != roi.label}
+    if (made := refined.annotation.residual.get(roi.label)) is not None:
+        residual[roi.label] = made
+    return _Looked(record, boxes, residual, refined.notices)
 
 
 class _Pending:

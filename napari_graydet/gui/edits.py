@@ -204,8 +204,9 @@ def merge_prediction(record: Annotation, predicted: Annotation) -> Annotation:
     )
     ids = {r.id for r in fresh}
     new_boxes = tuple(b for b in predicted.boxes if b.roi_id in ids)
-    human = record.has_human_work and (rois or boxes or record.residual)
-    return record.model_copy(
+    painted = {k: v for k, v in record.residual.items() if v.source == "human"}
+    human = record.has_human_work and (rois or boxes or painted)
+    merged = record.model_copy(
         update={
             "state": State.IN_WORK if human else State.PROPOSED,
             "rois": (*rois, *fresh),
@@ -213,6 +214,14 @@ def merge_prediction(record: Annotation, predicted: Annotation) -> Annotation:
             "cleanup": {**predicted.cleanup, **record.cleanup},
         }
     )
+    refined = {k: v for k, v in predicted.residual.items() if _same_base(k, merged, predicted)}
+    return merged.model_copy(update={"residual": refined | painted})
+
+
+def _same_base(label: str, one: Annotation, other: Annotation) -> bool:
+    """Tell whether a residual of one record means the same on another: boxes and clean-up."""
+    boxes = ([b for b in record.boxes if b.label == label] for record in (one, other))
+    return next(boxes) == next(boxes) and one.cleanup.get(label) == other.cleanup.get(label)
 
 
 def _loose(boxes: tuple[BoxRecord, ...]) -> tuple[BoxRecord, ...]:

@@ -17,6 +17,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Residual
 from napari_graydet.errors import GraydetError, ModelError
 from napari_graydet.workflows.events import one_line
 
@@ -83,13 +84,27 @@ def box_message(proposal: BoxProposal) -> Message:
         "high": box.high.tolist(),
         "label": proposal.label,
         "score": proposal.score,
+        "margin": proposal.margin,
+        "spread": proposal.spread,
     }
 
 
 def box_of(message: Message) -> BoxProposal:
     """Return the box of a message."""
     nets = (np.array(message[name], dtype=np.float64) for name in ("low", "high"))
-    return BoxProposal(GrayBox(RoiBox(*message["roi"]), *nets), message["label"], message["score"])
+    sure = (message[name] for name in ("score", "margin", "spread"))
+    return BoxProposal(GrayBox(RoiBox(*message["roi"]), *nets), message["label"], *sure)
+
+
+def residual_message(residual: Residual) -> Message:
+    """Return a residual in JSON types."""
+    return {"added": residual.added, "erased": residual.erased}
+
+
+def residual_of(message: Message) -> Residual:
+    """Return the residual of a message."""
+    added, erased = (tuple((int(a), int(n)) for a, n in message[k]) for k in ("added", "erased"))
+    return Residual(added, erased)
 
 
 def error_message(error: Exception) -> Message:

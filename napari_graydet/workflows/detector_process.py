@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,14 +23,17 @@ from typing import Any
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Mask, Residual, box_mask
 from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.workflows.detector_messages import (
     Message,
+    box_message,
     box_of,
     error_of,
     image_bytes,
     message_bytes,
     read_message,
+    residual_of,
     roi_of,
 )
 from napari_graydet.workflows.events import ShouldCancel, never_cancel
@@ -48,10 +51,14 @@ _QT_PATHS = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR", "QT_PLUGIN_PATH")
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """Which detectors a process has: weights files or model names (None: shipped), and device."""
+    """What a process has: weights files or model names, and the device.
+
+    None stands for the shipped detectors, and for no refiner.
+    """
 
     roi_source: str | None = None
     box_source: str | None = None
+    refiner_source: str | None = None
     device: str = "auto"
 
 
@@ -61,7 +68,7 @@ class DetectorProcess:
     Parameters
     ----------
     settings
-        What the process loads.
+        What the process loads; kept as an attribute.
     command
         Program and arguments instead of our own server (for tests).
     """
@@ -71,6 +78,7 @@ class DetectorProcess:
         self._command = command or (
             sys.executable, "-P", "-m", SERVER, json.dumps(asdict(settings)),
         )  # fmt: skip
+        self.settings = settings
         self._asking = threading.Lock()
         self._starting = threading.Lock()
         self._child: _Child | None = None
@@ -284,6 +292,30 @@ class _RemoteBoxes(_Remote):
         return [box_of(found) for found in self._ask(question, image)["found"]]
 
 
+class _RemoteRefiner(_Remote):
+    which = "refiner"
+
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, Mask] | None = None,
+    ) -> dict[str, Residual]:
+        """Return by label what to add to and erase from `bases`, or else the boxes' masks."""
+        answer = self._ask({"ask": "refine", "boxes": [box_message(b) for b in boxes]}, image)
+        found = {label: residual_of(runs) for label, runs in answer["found"].items()}
+        if bases is None:
+            return found
+        return {
+            label: Residual.between(bases[label], residual.apply(_plain(image, boxes, label)))
+            for label, residual in found.items()
+        }
+
+
+def _plain(image: GrayImage, boxes: Sequence[BoxProposal], label: str) -> Mask:
+    return box_mask(image.pixels, [b.box for b in boxes if b.label == label])
+
+
 class ProcessPredictor(Predictor):
     """A predictor whose detectors are in a process of their own.
 
@@ -303,6 +335,9 @@ class ProcessPredictor(Predictor):
         super().__init__(
             roi_detector=_RemoteRois(process, should_cancel),
             box_detector=_RemoteBoxes(process, should_cancel),
+            refiner=_RemoteRefiner(process, should_cancel)
+            if process.settings.refiner_source is not None
+            else None,
         )
         self._process = process
 

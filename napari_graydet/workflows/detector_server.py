@@ -21,12 +21,15 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.workflows.detector_messages import (
     Message,
     box_message,
+    box_of,
     error_message,
     message_bytes,
     read_message,
+    residual_message,
     roi_message,
 )
-from napari_graydet.workflows.predict import BoxDetects, Predictor, RoiDetects
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.refine import Refines
 
 NICE = 5
 """The window goes first: it shares the cores with the detectors."""
@@ -68,8 +71,8 @@ class _Server:
         self.image: GrayImage | None = None
 
     def load(self) -> None:
-        """Load both detectors ahead of the first request."""
-        for which in ("roi", "box"):
+        """Load the detectors, and the refiner if there is one, ahead of the first request."""
+        for which in ("roi", "box", "refiner"):
             self.answer({"ask": "describe", "which": which})
 
     def answer(self, message: Message) -> Message:
@@ -85,13 +88,14 @@ class _Server:
 
     def _answer(self, message: Message) -> Message:
         if message["ask"] == "describe":
-            detector = self._detector(message["which"])
-            return {"name": detector.name, "labels": list(detector.labels)}
+            return self._describe(message["which"])
         if self.image is None:
             raise GraydetError("Expected an image before the first detection.")
         if message["ask"] == "rois":
             rois = self._predictor.rois(self.image, min_score=message["min_score"])
             return {"found": [roi_message(roi) for roi in rois]}
+        if message["ask"] == "refine":
+            return {"found": self._refine(self.image, message)}
         boxes = self._predictor.boxes(
             self.image,
             RoiBox(*message["roi"]),
@@ -100,8 +104,24 @@ class _Server:
         )
         return {"found": [box_message(box) for box in boxes]}
 
-    def _detector(self, which: str) -> RoiDetects | BoxDetects:
-        return self._predictor.roi_detector if which == "roi" else self._predictor.box_detector
+    def _describe(self, which: str) -> Message:
+        if which == "refiner":
+            return {"name": self._refiner.name} if self._predictor.refiner else {}
+        predictor = self._predictor
+        detector = predictor.roi_detector if which == "roi" else predictor.box_detector
+        return {"name": detector.name, "labels": list(detector.labels)}
+
+    def _refine(self, image: GrayImage, message: Message) -> Message:
+        """Return the residuals on top of the plain boxes: the window knows of clean-up."""
+        found = self._refiner.refine(image, [box_of(box) for box in message["boxes"]])
+        return {label: residual_message(residual) for label, residual in found.items()}
+
+    @property
+    def _refiner(self) -> Refines:
+        refiner = self._predictor.refiner
+        if refiner is None:
+            raise GraydetError("This process was started without a refiner.")
+        return refiner
 
 
 def own_streams() -> tuple[BinaryIO, BinaryIO]:
