@@ -37,6 +37,12 @@ SEED = 20220322
 HELD_OUT_START = 1_000_000
 """First index of the phantoms that nothing is ever trained on."""
 
+CHOICE_START = 400_000
+"""First index of the phantoms that refiners are chosen on: neither trained on nor reported."""
+
+CHOICE_EVERY = 10
+"""Of the Montgomery training side, one image in so many is kept to choose on."""
+
 MARGIN = 0.03
 """An ROI is the box of its part grown by this fraction of its size on each side."""
 
@@ -165,21 +171,23 @@ def merge_parts(parts: LabelMap, names: Sequence[str]) -> LabelMap:
 
 
 def phantom_samples(
-    kind: str, count: int, *, held_out: bool = False, cache: Path | None = None
+    kind: str, count: int, *, held_out: bool = False, start: int = 0, cache: Path | None = None
 ) -> Iterator[Sample]:
-    """Yield the first `count` phantoms of a kind, of the training or the held-out numbers.
+    """Yield `count` phantoms of a kind, of the training or the held-out numbers.
 
     Parameters
     ----------
-    kind, count, held_out
-        Which ones.
+    kind, count
+        Which ones, and how many.
+    held_out, start
+        Number of the first one: `HELD_OUT_START`, or else `start`.
     cache
         Folder that keeps drawn phantoms for the next time; a change of the phantoms' code starts
         a new folder inside it. None draws every time.
     """
     folder = cache / _code_digest() if cache is not None else None
-    start = HELD_OUT_START if held_out else 0
-    for index in range(start, start + count):
+    first = HELD_OUT_START if held_out else start
+    for index in range(first, first + count):
         yield _cached_phantom(kind, index, folder)
 
 
@@ -252,6 +260,27 @@ def montgomery_samples(data: Path, part: Part = "all") -> Iterator[Sample]:
 def shenzhen_samples(data: Path) -> Iterator[Sample]:
     """Yield the Shenzhen chest X-rays: for evaluation only, never for training."""
     yield from _chest_samples(data, _stems(data, SHENZHEN), "shenzhen")
+
+
+def refiner_samples(
+    data: Path, phantom_counts: dict[str, int], *, cache: Path | None = None
+) -> Iterator[Sample]:
+    """Yield what the shipped refiner learns from: of `training_samples` those not to choose on."""
+    for number, sample in enumerate(montgomery_samples(data, "train")):
+        if number % CHOICE_EVERY:
+            yield sample
+    yield from training_samples(None, phantom_counts, cache=cache)
+
+
+def choice_samples(
+    data: Path, phantoms_each: int, *, cache: Path | None = None
+) -> Iterator[Sample]:
+    """Yield what refiners are chosen on: of the training side, as held-out images only report."""
+    for number, sample in enumerate(montgomery_samples(data, "train")):
+        if number % CHOICE_EVERY == 0:
+            yield sample
+    for kind in phantoms.KINDS:
+        yield from phantom_samples(kind, phantoms_each, start=CHOICE_START, cache=cache)
 
 
 def training_samples(

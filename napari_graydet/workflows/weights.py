@@ -1,4 +1,4 @@
-"""`make weights`: train the two networks that the package ships.
+"""`make weights`: train the networks that the package ships.
 
     python -m napari_graydet.workflows.weights --data ../shared/data \
         --darknet ../shared/weights/yolov3-tiny.weights --out napari_graydet/weights
@@ -6,7 +6,8 @@
 They learn from phantoms and from the training side of the Montgomery chest X-rays, nothing else
 (training_data.py). Everything is seeded; budgets are steps, not seconds, so that the same seed
 gives the same weights on the same machine and library versions. About an hour on two cores, most
-of it for drawing phantoms the first time (kept under `--cache`).
+of it for drawing phantoms the first time (kept under `--cache`). `--part refiner` comes after the
+other two: it works with the detectors that stand in `--out`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_graydet.errors import GraydetError
 from napari_graydet.workflows import training_data
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
     from napari_graydet.models.box_samples import BoxSample
 
 CLASSES = ("bone", "lung")
-PHANTOMS = {"hand": 130, "forearm": 130, "chest": 130}
+PHANTOMS = {"hand": 260, "forearm": 360, "chest": 160}
 HELD_OUT_PHANTOMS = 12
-ROI_EPOCHS = 50.0
-BOX_STEPS = 1300
+ROI_EPOCHS = 60.0
+BOX_STEPS = 4000
 
-Which = Literal["roi", "boxes", "all"]
+REFINER_STEPS = 1500
+CHOICE_PHANTOMS = 6
+
+Which = Literal["roi", "boxes", "all", "refiner"]
+"""All: both detectors, without which nothing works."""
 
 
 def box_samples(samples: Iterable[Sample], classes: Sequence[str] = CLASSES) -> list[BoxSample]:
@@ -57,7 +62,7 @@ def make_weights(
     seed: int = 0,
     cache: Path,
 ) -> None:
-    """Train and save ``roi.safetensors`` and ``boxes.safetensors`` with their cards.
+    """Train and save ``roi.safetensors``, ``boxes.safetensors``, ``refiner.safetensors``, or some.
 
     Parameters
     ----------
@@ -85,6 +90,8 @@ def make_weights(
         _make_roi(data, darknet, out / "roi.safetensors", seed, cache)
     if which in ("boxes", "all"):
         _make_boxes(data, out / "boxes.safetensors", seed, cache)
+    if which == "refiner":
+        _make_refiner(data, out / "refiner.safetensors", seed, cache)
 
 
 def _training(data: Path, cache: Path) -> Iterator[Sample]:
@@ -138,6 +145,30 @@ def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
     print(f"{path}: {metrics}")
 
 
+def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
+    """Train both refiners on top of the detectors beside them, and keep what does best."""
+    from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.refiner_learner import RefinerTraining
+    from napari_graydet.models.refiner_training import make_refiner
+    from napari_graydet.workflows.predict import Predictor
+    from napari_graydet.workflows.refiner_part import held_out_boxes
+
+    roi, boxes = (path.with_name(f"{kind}.safetensors") for kind in ("roi", "boxes"))
+    choice = training_data.choice_samples(data, CHOICE_PHANTOMS, cache=cache)
+    table = make_refiner(
+        training_data.refiner_samples(data, PHANTOMS, cache=cache),
+        CLASSES,
+        path,
+        seed=seed,
+        held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
+        data=_sources(data),
+        trunk=BoxModel.load(boxes),
+        training=RefinerTraining(steps=REFINER_STEPS),
+        on_progress=lambda at: _say("refiner", at.step, at.share, at.loss),
+    )
+    print(f"{path}: {table}")
+
+
 def _say(part: str, step: int, share: float, loss: float) -> None:
     if step % 25 == 0:
         print(f"{part}: step {step}, {share:.0%}, loss {loss:.4f}", flush=True)
@@ -149,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--darknet", type=Path, required=True, help="yolov3-tiny.weights")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--part", choices=("roi", "boxes", "all"), default="all")
+    parser.add_argument("--part", choices=get_args(Which), default="all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, default=Path("build/phantoms"), help="keeps phantoms")
     given = parser.parse_args(arguments)
