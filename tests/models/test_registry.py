@@ -10,6 +10,8 @@ import pytest
 
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.models import registry
+from napari_graydet.models.refiner_model import RefinerModel, build
+from tests.models.refiners import CLASSES, SMALL
 
 
 def test_importing_it_loads_no_network_library() -> None:
@@ -49,6 +51,17 @@ def test_a_name_without_a_file_is_not_downloaded(
     with pytest.raises(ModelError, match="not downloaded"):
         registry.load_roi_detector("yolo11n")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_refiner_is_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    with pytest.raises(WeightsError, match="no refiner weights"):
+        registry.load_refiner("shipped")
+    network = build("unet", len(CLASSES), SMALL.sizes["unet"]).eval()
+    RefinerModel({"unet": network}, SMALL.frame, CLASSES).save(tmp_path / "refiner.safetensors")
+    assert registry.load_refiner("shipped", "cpu").labels == CLASSES
 
 
 def test_missing_weights_are_a_clear_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from napari_graydet.errors import WeightsError
 from napari_graydet.workflows import predict
 from napari_graydet.workflows.detector_server import own_streams, serve
 from napari_graydet.workflows.predict import Predictor
-from tests.workflows.fakes import BrightHalf, FakeRois, proposal
+from tests.workflows.fakes import BrightHalf, FakeRois, Shifts, proposal
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (
@@ -46,4 +46,6 @@ class Actor(FakeRois):
 
 
 def main() -> None:
-    serve(Predictor(roi_detector=Actor(FOUND), box_detector=BrightHalf()), *own_streams())
+    actor, refiner = Actor(FOUND), Shifts()
+    predictor = Predictor(roi_detector=actor, box_detector=BrightHalf(), refiner=refiner)
+    serve(predictor, *own_streams())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Mask, Residual, box_mask
 from napari_graydet.workflows.predict import Predictor
 
 
@@ -48,6 +49,27 @@ class BrightHalf:
         first = BoxProposal(GrayBox.flat(roi, gray), label or self.labels[0], 0.75)
         wider = GrayRange(int(window.min()), int(window.max()))
         return [first, BoxProposal(GrayBox.flat(roi, wider), first.label, 0.5)]
+
+
+@dataclass
+class Shifts:
+    """Refines one label: to the mask of its boxes, one pixel further to the right."""
+
+    name: str = "shifts"
+    label: str = "bone"
+
+    def refine(
+        self,
+        image: GrayImage,
+        boxes: Sequence[BoxProposal],
+        bases: Mapping[str, Mask] | None = None,
+    ) -> dict[str, Residual]:
+        own = [b.box for b in boxes if b.label == self.label]
+        if not own:
+            return {}
+        plain = box_mask(image.pixels, own)
+        base = plain if bases is None else bases[self.label]
+        return {self.label: Residual.between(base, np.roll(plain, 1, axis=1))}
 
 
 def proposal(

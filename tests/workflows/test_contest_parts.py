@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from napari_graydet.workflows.contest_parts import train_graydet, train_interval
 from napari_graydet.workflows.contest_task import Task
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.train_job import PartJob, PartResult
+from napari_graydet.workflows.train_parts import PARTS, Part
 from tests.workflows.test_compare import data
 
 __all__ = ["data"]
@@ -29,8 +29,8 @@ class Trainings:
     chosen: str = "unet"
     jobs: list[PartJob] = field(default_factory=list)
 
-    def of(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(train=lambda job: self.train(name, job))
+    def of(self, name: str) -> Part:
+        return replace(PARTS[name], train=lambda job: self.train(name, job))
 
     def train(self, name: str, job: PartJob) -> PartResult:
         self.jobs.append(job)
@@ -100,6 +100,8 @@ def test_minutes_are_divided_among_the_parts(
     monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
     train_graydet("fast", True, task(data, tmp_path, minutes=7.0))
     assert sum(job.minutes or 0 for job in trainings.jobs) == pytest.approx(7.0)
+    *_, refiner = trainings.jobs
+    assert refiner.uses == {job.out.stem: job.out for job in trainings.jobs[:2]}
 
 
 def test_a_part_that_was_cut_is_trained_again(

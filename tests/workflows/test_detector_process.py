@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
-from napari_graydet.project.schema import State
+from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import detector_messages as messages
 from napari_graydet.workflows.detector_process import (
@@ -35,7 +36,7 @@ from napari_graydet.workflows.detector_process import (
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.predict_project import predict_project
 from tests.workflows.detector_child import COMMAND, FOUND, ROOT
-from tests.workflows.fakes import BrightHalf, FakeRois
+from tests.workflows.fakes import BrightHalf, FakeRois, Shifts
 
 
 def image_of(name: str = "a.png", seed: int = 0) -> GrayImage:
@@ -78,6 +79,47 @@ def test_the_proposals_are_those_of_the_same_detectors_here(predictor: ProcessPr
         for box in there.annotation.boxes:
             assert there.alternatives[box.roi_id][0] == box
             assert len(there.alternatives[box.roi_id]) == 2
+
+
+@pytest.fixture(scope="module")
+def refining() -> Iterator[ProcessPredictor]:
+    process = DetectorProcess(DetectorSettings(refiner_source="any"), command=COMMAND)
+    yield ProcessPredictor(process)
+    process.close()
+
+
+@pytest.mark.parametrize("cleanup", [{}, {"bone": CleanUpRecord(opening=1)}])
+def test_the_process_refines_as_the_same_refiner_does_here(
+    refining: ProcessPredictor, cleanup: dict[str, CleanUpRecord]
+) -> None:
+    here = Predictor(roi_detector=FakeRois(FOUND), box_detector=BrightHalf(), refiner=Shifts())
+    image = image_of()
+    found = here.propose_boxes(image, here.predict(image).annotation.rois)
+    found = replace(found, annotation=found.annotation.model_copy(update={"cleanup": cleanup}))
+    residual = refining.refined(image, found).annotation.residual
+    assert set(residual) == {"bone"}
+    assert (residual["bone"].source, residual["bone"].model) == ("model", "shifts")
+    if not cleanup:
+        assert residual == here.refined(image, found).annotation.residual
+    refined = found.annotation.model_copy(update={"residual": residual})
+    plain = found.annotation.model_copy(update={"cleanup": {}})
+    np.testing.assert_array_equal(
+        refined.mask(image.pixels, "bone"), np.roll(plain.mask(image.pixels, "bone"), 1, axis=1)
+    )
+    notices = refining.predict(image).notices
+    assert notices[1:] == ("lung: not refined, shifts does not know it",)
+
+
+def test_what_a_person_painted_stays_in_the_process_too(refining: ProcessPredictor) -> None:
+    found = refining.predict(image_of())
+    painted = {"bone": ResidualRecord(added=((0, 5),), source="human")}
+    mine = found.annotation.model_copy(update={"residual": painted})
+    again = refining.refined(image_of(), replace(found, annotation=mine))
+    assert again.annotation.residual == painted
+
+
+def test_without_a_refiner_nobody_asks_for_one(predictor: ProcessPredictor) -> None:
+    assert predictor.refiner is None and not predictor.predict(image_of()).annotation.residual
 
 
 def test_pixels_are_sent_once_per_image(predictor: ProcessPredictor) -> None:
@@ -250,9 +292,11 @@ def test_proposals_cross_bit_for_bit(score: float, x: float, k: int, seed: int) 
     rng = np.random.default_rng(seed)
     low = rng.normal(size=(k, k)) * 1e4
     roi = RoiBox(x, x / 3, x + 1 / 3, x + 7)
-    box = BoxProposal(GrayBox(roi, low, low + 1 / 7), "os – bone", score)
+    sure = (None, None) if k == 1 else (score / 7, x / 3)
+    box = BoxProposal(GrayBox(roi, low, low + 1 / 7), "os – bone", score, *sure)
     again = messages.box_of(json.loads(json.dumps(messages.box_message(box))))
     assert (again.label, again.score, again.box.roi) == (box.label, score, roi)
+    assert (again.margin, again.spread) == sure
     np.testing.assert_array_equal(again.box.low, box.box.low)
     np.testing.assert_array_equal(again.box.high, box.box.high)
     found = RoiProposal(roi, "os – bone", score)

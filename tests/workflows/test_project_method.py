@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from napari_graydet.errors import DatasetError, ProjectError, WeightsError
+from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.models import registry
 from napari_graydet.project import splits
 from napari_graydet.project.models import ModelRegistry
@@ -17,12 +19,15 @@ from napari_graydet.workflows.project_method import method_of, side_of_project
 from tests.workflows.folders import make_folders
 
 
-def trained(folder: Path, *kinds: str) -> str:
-    """A finished run with files in the place of weights."""
+def trained(folder: Path, *kinds: str, chosen: str = "unet") -> str:
+    """A finished run with nearly empty weights."""
     registry = ModelRegistry(folder)
     entry = registry.begin(kinds, preset="fast", seed=0, request={}, versions={})
     for kind in kinds:
-        registry.weights_path(entry.id, kind).write_bytes(kind.encode())
+        card = WeightsCard.model_validate(
+            {"kind": kind, "architecture": "x", "classes": ["bone"], "metrics": {"chosen": chosen}}
+        )
+        save_weights(registry.weights_path(entry.id, kind), {"w": np.zeros(1)}, card)
     return registry.end(entry, "done").id
 
 
@@ -62,6 +67,31 @@ def test_a_model_of_the_project_gives_what_it_has(asked: dict[str, object], tmp_
     assert method_of(tmp_path).refiner is None  # trained, but not in use
     with pytest.raises(ProjectError, match="no model '0009'"):
         method_of(tmp_path, model="0009")
+
+
+def test_a_refiner_that_lost_is_used_only_when_it_is_asked_for(
+    asked: dict[str, object], tmp_path: Path
+) -> None:
+    good = trained(tmp_path, "roi", "refiner")
+    lost = trained(tmp_path, "roi", "refiner", chosen="none")
+    models = ModelRegistry(tmp_path)
+    assert models.activate(good) == {"roi": good, "refiner": good}
+    assert method_of(tmp_path).refiner is not None
+    assert method_of(tmp_path, model=lost).refiner is None
+    assert models.activate(lost) == {"roi": lost}
+    assert method_of(tmp_path).refiner is None and "roi" in asked
+    assert models.roll_back() == {"roi": good, "refiner": good}
+    path = models.weights_path(lost, "refiner")
+    assert method_of(tmp_path, model=lost, refiner_source=path).refiner is not None
+
+
+def test_a_card_that_says_none_is_respected_however_it_came_to_be_in_use(
+    asked: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(tmp_path, "refiner")
+    ModelRegistry(tmp_path).activate(run)
+    monkeypatch.setattr(WeightsCard, "is_of_use", False)
+    assert method_of(tmp_path).refiner is None
 
 
 def test_a_refiner_that_is_none(tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_only_montgomery_and_phantoms_are_trained_on(shared_data: Path) -> None:
     assert not any("CHNCXR" in sample.stem for sample in samples)
 
 
+def test_a_refiner_is_chosen_on_what_it_never_saw(shared_data: Path, tmp_path: Path) -> None:
+    learned = {s.stem for s in td.refiner_samples(shared_data, {"forearm": 1}, cache=tmp_path)}
+    choice = {s.stem for s in td.choice_samples(shared_data, 1, cache=tmp_path)}
+    reported = {s.stem for s in td.held_out_samples(shared_data, 1, cache=tmp_path)}
+    assert not learned & choice and not choice & reported and not learned & reported
+    chest = {stem for stem in learned | choice if stem.startswith(td.MONTGOMERY)}
+    assert chest == set(td.montgomery_stems(shared_data, "train"))
+    assert len(choice) == 10 + 3
+
+
 def test_lungs_have_one_roi_each(shared_data: Path) -> None:
     sample = next(td.shenzhen_samples(shared_data))
     assert (sample.kind, sample.label) == ("shenzhen", "lung")

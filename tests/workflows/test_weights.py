@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.errors import GraydetError
 from napari_graydet.workflows import weights
 from napari_graydet.workflows.training_data import Sample
-from napari_graydet.workflows.weights import box_samples, main, make_weights
+from napari_graydet.workflows.weights import Which, box_samples, main, make_weights
 
 
 def two_bones() -> Sample:
@@ -36,7 +37,7 @@ def test_a_folder_without_the_images_is_one_line_on_standard_error(
 ) -> None:
     arguments = ["--data", str(tmp_path), "--darknet", str(tmp_path / "none.weights")]
     arguments += ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
-    for part in ("roi", "boxes"):
+    for part in ("roi", "boxes", "refiner"):
         assert main([*arguments, "--part", part]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
@@ -46,10 +47,11 @@ def test_the_parts_are_made_one_by_one(tmp_path: Path, monkeypatch: pytest.Monke
     made: list[str] = []
     monkeypatch.setattr(weights, "_make_roi", lambda *given: made.append(given[2].name))
     monkeypatch.setattr(weights, "_make_boxes", lambda *given: made.append(given[1].name))
-    for which in ("roi", "boxes", "all"):
+    monkeypatch.setattr(weights, "_make_refiner", lambda *given: made.append(given[1].name))
+    for which in get_args(Which):
         make_weights(tmp_path, tmp_path, tmp_path, which=which, cache=tmp_path)
-    roi, boxes = "roi.safetensors", "boxes.safetensors"
-    assert made == [roi, boxes, roi, boxes]
+    roi, boxes, refiner = (f"{kind}.safetensors" for kind in ("roi", "boxes", "refiner"))
+    assert made == [roi, boxes, roi, boxes, refiner]
 
 
 def test_shenzhen_is_never_read(tmp_path: Path) -> None:
