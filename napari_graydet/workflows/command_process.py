@@ -19,8 +19,8 @@ from typing import Any
 from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.workflows.events import ShouldCancel, never_cancel
 
-NICE = 10
-"""The window, and its detectors, go first: they share the cores with the command."""
+NICE = 5
+"""The window goes first: it shares the cores with the command."""
 
 PATIENCE_SECONDS = 20.0
 """How long a command that was asked to stop may take to leave things in order."""

@@ -10,6 +10,7 @@ import pytest
 from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 from napari_graydet.project.schema import State
+from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_heading, click_row, open_study
 from tests.gui.conftest import Window
 from tests.gui.fakes import BRIGHT
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.gui
 
 
 @pytest.fixture
-def window(make_window: Callable[..., Window]) -> Window:
+def window(make_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch) -> Window:
+    monkeypatch.setattr(command_process, "NICE", 0)  # the machines of tests have other work, too
     made = make_window(True)
     made.workplace.tabs.setCurrentWidget(made.workplace.evaluate)
     return made

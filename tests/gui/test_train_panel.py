@@ -11,6 +11,7 @@ import pytest
 
 from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.project.models import ModelRegistry
+from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_row, open_study
 from tests.gui.conftest import Window
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.gui
 
 
 @pytest.fixture
-def window(make_window: Callable[..., Window]) -> Window:
+def window(make_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch) -> Window:
+    monkeypatch.setattr(command_process, "NICE", 0)  # the machines of tests have other work, too
     made = make_window(True)
     made.workplace.tabs.setCurrentWidget(made.workplace.train)
     return made

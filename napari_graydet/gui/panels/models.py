@@ -25,7 +25,7 @@ ENDED = {
     "running": "was interrupted",
     "cancelled": "stopped",
     "failed": "failed",
-    "done": "",
+    "done": "not in use",
 }
 
 
@@ -41,7 +41,7 @@ class ModelsPanel(Panel):
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.list.setMinimumHeight(92)
+        self.list.setFixedHeight(116)
         self.list.setAccessibleName("Trained models")
         header = self.list.header()
         assert header is not None

@@ -200,7 +200,7 @@ class TrainPanel(Panel):
             return f"Comparing the models on the held-out images {f'({name})' if name else ''}…"
         if run is None or not run.part:
             return "Reading the images …"
-        text = f"Part {run.number} of {run.of}: learning from {run.train} images, "
-        text += f"{run.validation} are held out."
+        held = f"{run.validation} {'is' if run.validation == 1 else 'are'} held out"
+        text = f"Part {run.number} of {run.of}: learning from {run.train} images, {held}."
         left = run.seconds_left
         return text if left is None else f"{text} {about(left).capitalize()} left."
