@@ -10,7 +10,15 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
 from napari_graydet.gui import edits
 from napari_graydet.gui.mask_model import MaskModel
-from napari_graydet.project.schema import Annotation, BoxRecord, RoiRecord, State
+from napari_graydet.project.schema import (
+    Annotation,
+    BoxRecord,
+    CleanUpRecord,
+    ResidualRecord,
+    RoiRecord,
+    Source,
+    State,
+)
 from tests.gui.test_mask_model import CLASSES, PIXELS, SHAPE, records
 
 EMPTY = Annotation(width=SHAPE[1], height=SHAPE[0])
@@ -104,3 +112,28 @@ def test_a_box_set_by_hand_keeps_its_proposed_roi() -> None:
     edited = edits.put_box(record, edits.with_range(record.boxes[0], 1, 2))
     merged = edits.merge_prediction(edited, proposed(20))
     assert record.rois[0] in merged.rois and edited.boxes[0] in merged.boxes
+
+
+def refined(record: Annotation, source: Source = "model") -> Annotation:
+    residual = ResidualRecord(added=((0, 3),), erased=((7, 2),), source=source, model="r")
+    return record.model_copy(update={"residual": {"bone": residual}})
+
+
+def test_a_refiners_residual_comes_with_its_boxes_and_goes_with_them() -> None:
+    old, new = refined(proposed(0)), refined(proposed(15))
+    merged = edits.merge_prediction(old, new)
+    assert merged.residual == new.residual and merged.state is State.PROPOSED
+    assert not edits.merge_prediction(old, proposed(15)).residual, "it was that of other boxes"
+
+
+def test_what_a_person_painted_is_never_replaced_by_a_refiner() -> None:
+    mine = refined(proposed(0), "human").model_copy(update={"state": State.IN_WORK})
+    merged = edits.merge_prediction(mine, refined(proposed(15)))
+    assert merged.residual == mine.residual and merged.state is State.IN_WORK
+
+
+def test_a_residual_is_left_out_where_it_would_lie_on_another_mask() -> None:
+    mine = proposed(0, source="human").model_copy(update={"state": State.IN_WORK})
+    assert not edits.merge_prediction(mine, refined(proposed(15))).residual
+    cleaned = proposed(0).model_copy(update={"cleanup": {"bone": CleanUpRecord(opening=2)}})
+    assert not edits.merge_prediction(cleaned, refined(proposed(15))).residual
