@@ -45,6 +45,7 @@ GRACE_SECONDS = 0.4
 """How long a detection that should stop may take to end by itself; then its process is killed."""
 
 _POLL_SECONDS = 0.05
+_LAST_SECONDS = 2.0
 _QT_PATHS = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR", "QT_PLUGIN_PATH")
 """A window's own; a child process with other libraries must not find them."""
 
@@ -231,6 +232,8 @@ class _Child:
         with answers, suppress(ValueError, OSError):  # died in the middle of a line
             while (message := read_message(answers)) is not None:
                 self.answers.put(message)
+        with suppress(subprocess.TimeoutExpired):  # how it ends by itself says more
+            self._process.wait(_LAST_SECONDS)
         self._process.kill()  # what closes its pipe, or talks nonsense, is of no use any more
         self._process.wait()
         self._requests.put(None)

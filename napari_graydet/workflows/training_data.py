@@ -266,9 +266,9 @@ def refiner_samples(
     data: Path, phantom_counts: dict[str, int], *, cache: Path | None = None
 ) -> Iterator[Sample]:
     """Yield what the shipped refiner learns from: of `training_samples` those not to choose on."""
-    for number, sample in enumerate(montgomery_samples(data, "train")):
-        if number % CHOICE_EVERY:
-            yield sample
+    stems = montgomery_stems(data, "train")
+    learned = [stem for stem in stems if stem not in stems[::CHOICE_EVERY]]
+    yield from _chest_samples(data, learned, "montgomery")
     yield from training_samples(None, phantom_counts, cache=cache)
 
 
@@ -276,9 +276,8 @@ def choice_samples(
     data: Path, phantoms_each: int, *, cache: Path | None = None
 ) -> Iterator[Sample]:
     """Yield what refiners are chosen on: of the training side, as held-out images only report."""
-    for number, sample in enumerate(montgomery_samples(data, "train")):
-        if number % CHOICE_EVERY == 0:
-            yield sample
+    stems = montgomery_stems(data, "train")[::CHOICE_EVERY]
+    yield from _chest_samples(data, stems, "montgomery")
     for kind in phantoms.KINDS:
         yield from phantom_samples(kind, phantoms_each, start=CHOICE_START, cache=cache)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -75,7 +76,13 @@ def test_only_montgomery_and_phantoms_are_trained_on(shared_data: Path) -> None:
     assert not any("CHNCXR" in sample.stem for sample in samples)
 
 
-def test_a_refiner_is_chosen_on_what_it_never_saw(shared_data: Path, tmp_path: Path) -> None:
+def test_a_refiner_is_chosen_on_what_it_never_saw(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(_: Path, stems: list[str], kind: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(stem=stem, kind=kind) for stem in stems]
+
+    monkeypatch.setattr(td, "_chest_samples", unread)
     learned = {s.stem for s in td.refiner_samples(shared_data, {"forearm": 1}, cache=tmp_path)}
     choice = {s.stem for s in td.choice_samples(shared_data, 1, cache=tmp_path)}
     reported = {s.stem for s in td.held_out_samples(shared_data, 1, cache=tmp_path)}
