@@ -14,7 +14,8 @@ from napari_graydet.gui.controller import Controller
 from napari_graydet.project.schema import CleanUpRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.predict import Predictor
-from tests.gui.fakes import BRIGHT, Broken, FakeBoxes, make_controller, make_folder
+from tests.gui.fakes import BRIGHT, Broken, FakeBoxes, FakeRois, make_controller, make_folder
+from tests.workflows.fakes import Shifts
 
 
 @pytest.fixture
@@ -69,6 +70,35 @@ def test_detecting_an_image_brings_the_alternatives_of_every_box(controller: Con
     controller.next()
     controller.previous()
     assert session.roi is not None and session.alternatives[session.roi.id] == found
+
+
+def refining() -> Predictor:
+    return Predictor(roi_detector=FakeRois(), box_detector=FakeBoxes(), refiner=Shifts())
+
+
+def test_detections_are_refined_and_painted_residuals_stay(folder: Path) -> None:
+    controller = make_controller(folder, refining)
+    session = controller.session
+    controller.detection.image()
+    assert session.annotation is not None and session.masks is not None
+    residual = session.annotation.residual["bone"]
+    assert (residual.source, residual.model) == ("model", "shifts")
+    base = session.annotation.base_mask(session.masks.pixels, "bone")
+    np.testing.assert_array_equal(session.masks.map == 1, np.roll(base, 1, axis=1))
+    assert on_disk(controller) == session.annotation
+
+    controller.choose_alternative(1)
+    controller.detection.box()  # another box: the residual is that of this one
+    base = session.annotation.base_mask(session.masks.pixels, "bone")
+    np.testing.assert_array_equal(session.masks.map == 1, np.roll(base, 1, axis=1))
+    assert session.annotation.residual["bone"].source == "model"
+
+    mine = {"bone": residual.model_copy(update={"source": "human"})}
+    controller.commit(session.annotation.model_copy(update={"residual": mine}), "paint", "human")
+    controller.detection.box()
+    controller.detection.image()
+    assert session.annotation.residual == mine
+    controller.close()
 
 
 def test_a_drag_is_previewed_and_committed_once(controller: Controller) -> None:
