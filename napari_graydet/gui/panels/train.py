@@ -127,8 +127,10 @@ class TrainPanel(Panel):
         self.desk.errors.hide()
 
     def chosen(self) -> list[str]:
-        """Return the parts that are ticked."""
-        return [name for name, box in self.parts.items() if box.isChecked()]
+        """Return the parts that are ticked, of those that the preset has."""
+        preset = self.preset.currentData()
+        ticked = (name for name, box in self.parts.items() if box.isChecked())
+        return [name for name in ticked if preset in PARTS[name].presets]
 
     def _start(self) -> None:
         self.training.start(self.chosen(), self.preset.currentData())
