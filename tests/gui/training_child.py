@@ -64,6 +64,7 @@ class Training:
         if self.asked("refuse"):
             sys.exit("napari-graydet: All masks cover their whole image; give others.")
         entry = self.begin()
+        self.parts = list(entry.parts)  # a resumed run knows them itself
         split = entry.split
         assert split is not None
         folder = self.registry.run_folder(entry.id)
