@@ -1,7 +1,8 @@
-"""Background work on Qt's thread pool: only data crosses back to the main thread."""
+"""Background work on a thread pool of our own: only data crosses back to the main thread."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,16 @@ CLOSE_SECONDS = 5.0
 """How long a closing window waits for work that has been asked to stop."""
 
 
+@functools.cache
+def _pool() -> QThreadPool:
+    """Return the pool, one for all windows.
+
+    Never Qt's global one: Qt 5 converts pictures there while the main thread waits with Python's
+    lock in its hands. Workers that wait for the lock and hold all places would stop both for ever.
+    """
+    return QThreadPool()
+
+
 class _Signals(WorkerBaseSignals):  # type: ignore[misc]
     progressed = Signal(object)
 
@@ -34,6 +45,10 @@ class _Worker(WorkerBase):  # type: ignore[misc]
         self._waits = waits
         self._cancelled = threading.Event()
         self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Let the pool do the work as soon as it has a place."""
+        _pool().start(self)
 
     def work(self) -> Any:
         """Do the work (in the worker's thread)."""
@@ -61,13 +76,11 @@ class _Worker(WorkerBase):  # type: ignore[misc]
 @contextmanager
 def _place_left() -> Iterator[None]:
     """Let the pool run one more worker beside this one: it has as many as there are cores."""
-    pool = QThreadPool.globalInstance()
-    assert pool is not None  # it lives as long as the program
-    pool.releaseThread()
+    _pool().releaseThread()
     try:
         yield
     finally:
-        pool.reserveThread()
+        _pool().reserveThread()
 
 
 class _Result:

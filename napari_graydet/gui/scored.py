@@ -149,8 +149,10 @@ def evaluate_project(
     finally:
         process.close(patience=0.5)
     if document is None:
-        how = f"was killed (signal {-code})" if code < 0 else f"ended with status {code}"
-        raise ModelError(process.complaint or f"The evaluation {how}; evaluate again.")
+        if code < 0:  # what it said before is a notice, not the reason
+            raise ModelError(f"The evaluation was killed (signal {-code}); evaluate again.")
+        ended = f"The evaluation ended with status {code}; evaluate again."
+        raise ModelError(process.complaint or ended)
     return Scored(document, masks, model)
 
 
