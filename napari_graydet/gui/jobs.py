@@ -48,6 +48,8 @@ class _Worker(WorkerBase):  # type: ignore[misc]
 
     def start(self) -> None:
         """Let the pool do the work as soon as it has a place."""
+        _alive.add(self)
+        self.finished.connect(functools.partial(_alive.discard, self))
         _pool().start(self)
 
     def work(self) -> Any:
@@ -71,6 +73,10 @@ class _Worker(WorkerBase):  # type: ignore[misc]
 
     def _report(self, progress: Progress) -> None:
         self.progressed.emit(progress)
+
+
+_alive: set[_Worker] = set()
+"""Workers whose last signal has not arrived yet: with them it would end in freed memory."""
 
 
 @contextmanager
