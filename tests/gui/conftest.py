@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ class Window:
     def wait_idle(self) -> None:
         self.wait(lambda: self.session.job is None)
         self.qtbot.wait(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> None:
+    """Collect what the module before has left: napari counts canvases, and looks at young ones."""
+    gc.collect()
 
 
 @pytest.fixture
