@@ -102,7 +102,7 @@ def _sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample
     yield "shenzhen", islice(td.shenzhen_samples(data), limit)
     for kind in phantoms.KINDS:
         count = min(options.phantoms, limit or options.phantoms)
-        found = td.phantom_samples(kind, count, held_out=True, cache=options.cache)
+        found = td.phantom_samples(kind, count, start=td.HELD_OUT_START, cache=options.cache)
         yield f"{kind} phantoms held out", found
     for prefix in ("knee", "tibia"):
         yield f"limb {prefix}", islice(limb_samples(data, prefix), limit)

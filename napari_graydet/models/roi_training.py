@@ -152,6 +152,8 @@ def train_roi(
         steps = math.ceil(epochs * len(examples) / BATCH)
     known, looks = described(start)
     architecture, settings = architecture or known, settings or looks
+    if preset == "paper":  # YOLOv3 looks once
+        settings = settings.model_copy(update={"mirrored": False, "voting_iou": 1.0})
     torch.manual_seed(seed)
     network = build_yolo(architecture, len(classes))
     start_from(network, start, classes)

@@ -52,7 +52,7 @@ class CommandProcess:
     def __init__(
         self, arguments: Sequence[str | Path], *, command: Sequence[str] | None = None
     ) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in _QT_PATHS}
+        environment = child_environment()
         environment["PYTHONUNBUFFERED"] = "1"
         try:
             self._process = subprocess.Popen(
@@ -63,7 +63,7 @@ class CommandProcess:
                 env=environment,
                 encoding="utf-8",
                 errors="replace",
-                **_window_flags(),
+                **window_flags(),
             )
         except OSError as error:
             raise ModelError(f"The command could not be started: {error.strerror}.") from error
@@ -155,7 +155,12 @@ class CommandProcess:
                     self._errors = [*self._errors[-20:], line.strip()]
 
 
-def _window_flags() -> dict[str, Any]:
+def child_environment() -> dict[str, str]:
+    """Return this process's environment without what leads a child to the window's libraries."""
+    return {k: v for k, v in os.environ.items() if k not in _QT_PATHS}
+
+
+def window_flags() -> dict[str, Any]:
     """Keep Windows from opening a console, and let the window go first there, too."""
     names = ("CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")  # 0 elsewhere
     return {"creationflags": sum(getattr(subprocess, name, 0) for name in names)}

@@ -8,7 +8,6 @@ by `start`; when it has died, the next detection starts another.
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -18,13 +17,13 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Mask, Residual, box_mask
 from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.workflows.command_process import child_environment, window_flags
 from napari_graydet.workflows.detector_messages import (
     Message,
     box_message,
@@ -46,8 +45,6 @@ GRACE_SECONDS = 0.4
 
 _POLL_SECONDS = 0.05
 _LAST_SECONDS = 2.0
-_QT_PATHS = ("QT_QPA_PLATFORM_PLUGIN_PATH", "QT_QPA_FONTDIR", "QT_PLUGIN_PATH")
-"""A window's own; a child process with other libraries must not find them."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +172,14 @@ class _Child:
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in _QT_PATHS}
+        environment = child_environment()
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                **_window_flags(),
+                **window_flags(),
             )
         except OSError as error:
             raise ModelError(
@@ -238,12 +235,6 @@ class _Child:
         self._process.wait()
         self._requests.put(None)
         self.answers.put(None)
-
-
-def _window_flags() -> dict[str, Any]:
-    """Keep Windows from opening a console, and let the window go first there, too."""
-    names = ("CREATE_NO_WINDOW", "BELOW_NORMAL_PRIORITY_CLASS")  # 0 elsewhere
-    return {"creationflags": sum(getattr(subprocess, name, 0) for name in names)}
 
 
 class _Remote:

@@ -171,23 +171,22 @@ def merge_parts(parts: LabelMap, names: Sequence[str]) -> LabelMap:
 
 
 def phantom_samples(
-    kind: str, count: int, *, held_out: bool = False, start: int = 0, cache: Path | None = None
+    kind: str, count: int, *, start: int = 0, cache: Path | None = None
 ) -> Iterator[Sample]:
-    """Yield `count` phantoms of a kind, of the training or the held-out numbers.
+    """Yield `count` phantoms of a kind.
 
     Parameters
     ----------
     kind, count
         Which ones, and how many.
-    held_out, start
-        Number of the first one: `HELD_OUT_START`, or else `start`.
+    start
+        Number of the first one: 0 to train on, else `CHOICE_START` or `HELD_OUT_START`.
     cache
         Folder that keeps drawn phantoms for the next time; a change of the phantoms' code starts
         a new folder inside it. None draws every time.
     """
     folder = cache / _code_digest() if cache is not None else None
-    first = HELD_OUT_START if held_out else start
-    for index in range(first, first + count):
+    for index in range(start, start + count):
         yield _cached_phantom(kind, index, folder)
 
 
@@ -312,7 +311,7 @@ def held_out_samples(
     if data is not None:
         yield from montgomery_samples(data, "held out")
     for kind in phantoms.KINDS:
-        yield from phantom_samples(kind, phantoms_each, held_out=True, cache=cache)
+        yield from phantom_samples(kind, phantoms_each, start=HELD_OUT_START, cache=cache)
 
 
 def _stems(data: Path, prefix: str) -> list[str]:

@@ -49,7 +49,7 @@ def test_the_cache_is_read_and_not_only_written(
 
 def test_held_out_phantoms_are_others() -> None:
     train = next(td.phantom_samples("forearm", 1))
-    held_out = next(td.phantom_samples("forearm", 1, held_out=True))
+    held_out = next(td.phantom_samples("forearm", 1, start=td.HELD_OUT_START))
     assert train.stem != held_out.stem
     assert not np.array_equal(train.image.pixels, held_out.image.pixels)
     assert td.HELD_OUT_START >= 1_000_000
