@@ -136,6 +136,28 @@ def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Pat
     assert card.data == ["squares"]
 
 
+@pytest.mark.parametrize(
+    ("preset", "mirrored", "voting"), [("paper", False, 1.0), ("default", True, 0.7)]
+)
+def test_only_the_papers_preset_looks_once(
+    tmp_path: Path, start: Path, preset: str, mirrored: bool, voting: float
+) -> None:
+    out = tmp_path / "out.safetensors"
+    train_roi(
+        _samples(2),
+        start=start,
+        out=out,
+        seed=0,
+        steps=1,
+        classes=["bone"],
+        preset=preset,
+        settings=RoiSettings(image_size=64),
+        device="cpu",
+    )
+    looks = YoloRoiDetector.from_weights(out, device="cpu").settings
+    assert (looks.mirrored, looks.voting_iou, looks.image_size) == (mirrored, voting, 64)
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, start: Path) -> None:
     results = []
     for name in ("a", "b"):
