@@ -23,10 +23,11 @@ is chosen on them. What a method holds out for its own choices counts among its 
   there is one crop of each kind, and who is on the same side for both; 145 to draw from, 97 tested;
 - knee-students: the set `knee`, 42 to draw from, 18 tested; patients unknown.
 
-Tomography slices are of one specimen and are therefore not here. Ours starts from COCO weights
-(`--darknet`) and from a box detector of phantoms alone (`--boxes`, made by
-``python -m benchmarks.compare_starts``): the shipped weights have seen most of Montgomery, so that
-they would know the "other hospital" already.
+Tomography slices are of one specimen and are therefore not here. Ours starts from detectors and a
+refiner of phantoms alone (`--starts`, made by ``python -m benchmarks.compare_starts``): the shipped
+weights have seen most of Montgomery, so that they would know the "other hospital" already. The
+baselines start from random weights, as in the paper, and so does preset paper but for YOLO, which
+starts from COCO (`--darknet`), and PointNet, which starts from ModelNet where one is given.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from benchmarks.alone import alone
-from benchmarks.compare_starts import DEFAULT as PHANTOM_BOXES
+from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
@@ -79,10 +81,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *CONTESTANTS])
     parser.add_argument("--iterations", type=int, nargs="+", default=[ITERATIONS])
+    parser.add_argument("--starts", type=Path, default=FOLDER, help="what ours starts from")
     parser.add_argument("--darknet", type=Path, default=SHARED / "weights" / "yolov3-tiny.weights")
-    parser.add_argument("--boxes", type=Path, default=PHANTOM_BOXES, help="what ours starts from")
     parser.add_argument("--pointnet", type=Path, help="PointNet of ModelNet, for preset paper")
-    parser.add_argument("--refiner", type=Path, help="what the refiner starts from")
+    parser.add_argument("--refiner", type=Path, help="with --time: which refiner")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "compare")
     parser.add_argument("--picture", type=Path, help="draw the cases of the first test set there")
@@ -96,9 +98,7 @@ def _train(options: argparse.Namespace) -> None:
     pool, tests = SETS[options.train](options.data)
     if options.limit is not None:
         tests = {name: _first(data, options.limit) for name, data in tests.items()}
-    series = Series(
-        options.train, pool, tests, options.out, options.work, options.device, _starts(options)
-    )
+    series = Series(options.train, pool, tests, options.out, options.work, options.device)
     methods = list(CONTESTANTS) if "all" in options.methods else options.methods
     jobs = {
         job.key: job
@@ -113,25 +113,18 @@ def _train(options: argparse.Namespace) -> None:
     }
     for place, job in enumerate(jobs.values(), start=1):
         print(f"{place}/{len(jobs)} {job.key}", file=sys.stderr, flush=True)
-        alone(run_jobs, series, [job])
+        alone(run_jobs, replace(series, starts=_starts(options, job.method)), [job])
     if options.picture is not None:
         name, data = next(iter(tests.items()))
         write_picture(options.picture, name, data, series.kept_masks())
 
 
-def _starts(options: argparse.Namespace) -> dict[str, Path | None]:
-    given = {
-        "roi": options.darknet,
-        "boxes": options.boxes,
-        "pointnet": options.pointnet,
-        "refiner": options.refiner,
-    }
-    if not options.boxes.exists():
-        raise SystemExit(
-            f"Expected a box detector that has seen phantoms alone in {options.boxes}; make one "
-            "with python -m benchmarks.compare_starts."
-        )
-    return {k: path for k, path in given.items() if path is not None or k == "refiner"}
+def _starts(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
+    """Return what a method starts from: COCO weights for the paper's, phantoms alone for ours."""
+    if method == "paper":
+        pointnet = {} if options.pointnet is None else {"pointnet": options.pointnet}
+        return {"roi": options.darknet, "boxes": start("boxes", options.starts), **pointnet}
+    return {name: start(name, options.starts) for name in ("roi", "boxes", "refiner")}
 
 
 def _first(data: Dataset, count: int) -> Dataset:

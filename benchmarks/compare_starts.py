@@ -1,49 +1,136 @@
-"""A box detector that has seen phantoms alone: what ours starts from in benchmarks.compare.
+"""Detectors and a refiner that have seen phantoms alone: what ours starts from in comparisons.
 
     python -m benchmarks.compare_starts --cache build/phantoms
 
-The shipped one has also seen most of the Montgomery images, so that a learning curve that starts
-from it would begin with a hundred images of one hospital. Phantoms, steps and seed are those of
-the shipped weights (workflows/weights.py).
+The shipped ones have also seen most of the Montgomery images, so that a learning curve that starts
+from them would begin with a hundred images of one hospital. Phantoms and seed are those of the
+shipped weights (workflows/weights.py); the trainings are shorter, and each says in its card how
+long it was. A part whose file is there is not made again. The refiner works on the boxes that the
+other two find; which kind of it is kept is chosen on other phantoms.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_training import BoxTraining, train_boxes
+from napari_graydet.models.refiner_learner import RefinerTraining
+from napari_graydet.models.refiner_training import make_refiner
+from napari_graydet.models.roi_training import train_roi
+from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.weights import BOX_STEPS, CLASSES, PHANTOMS, box_samples
+from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.refiner_part import held_out_boxes
+from napari_graydet.workflows.weights import CHOICE_PHANTOMS, CLASSES, PHANTOMS, box_samples
 
-DEFAULT = Path(__file__).parent.parent / "build" / "compare" / "starts" / "boxes.safetensors"
+HERE = Path(__file__).parent
+FOLDER = HERE.parent / "build" / "compare" / "starts"
+DARKNET = HERE.parents[1] / "shared" / "weights" / "yolov3-tiny.weights"
 SEED = 0
 
 
 def main() -> None:
+    options = _options()
+    parts: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+        "roi": make_roi,
+        "boxes": make_boxes,
+        "refiner": make_phantom_refiner,
+    }
+    for name, make in parts.items():
+        path = options.out / f"{name}.safetensors"
+        if name in options.parts and not path.exists():
+            make(options, path)
+
+
+def start(name: str, folder: Path = FOLDER) -> Path:
+    """Return a start that has been made; one line says how, where it has not."""
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        raise SystemExit(
+            f"Expected {name} that has seen phantoms alone in {path}; make it with "
+            "python -m benchmarks.compare_starts."
+        )
+    return path
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=DEFAULT)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to")
+    parser.add_argument("--parts", nargs="+", default=["roi", "boxes", "refiner"])
     parser.add_argument("--cache", type=Path, default=Path("build/phantoms"), help="keeps phantoms")
-    parser.add_argument("--steps", type=int, default=BOX_STEPS)
+    parser.add_argument("--darknet", type=Path, default=DARKNET, help="what YOLO starts from")
+    parser.add_argument("--roi-steps", type=int, default=1500)
+    parser.add_argument("--box-steps", type=int, default=5000)
+    parser.add_argument("--refiner-steps", type=int, default=1500)
     parser.add_argument("--share", type=float, default=1.0, help="of the phantoms")
-    options = parser.parse_args()
-    counts = {kind: max(1, round(count * options.share)) for kind, count in PHANTOMS.items()}
+    return parser.parse_args()
+
+
+def make_roi(options: argparse.Namespace, path: Path) -> None:
+    """Train the ROI detector from COCO weights."""
+    train_roi(
+        td.training_samples(None, _counts(options), cache=options.cache),
+        start=options.darknet,
+        out=path,
+        seed=SEED,
+        steps=options.roi_steps,
+        classes=CLASSES,
+        data=_sources(options, options.roi_steps),
+        on_progress=lambda at: _say("roi", at.step, at.loss),
+    )
+
+
+def make_boxes(options: argparse.Namespace, path: Path) -> None:
+    """Train the box detector from random weights."""
     model = train_boxes(
-        box_samples(td.training_samples(None, counts, cache=options.cache)),
+        box_samples(td.training_samples(None, _counts(options), cache=options.cache)),
         CLASSES,
         seed=SEED,
-        training=BoxTraining(steps=options.steps),
-        on_step=lambda step, of, loss: _say(step, of, loss),
+        training=BoxTraining(steps=options.box_steps),
+        on_step=lambda step, of, loss: _say("boxes", step, loss),
     )
-    data = [f"{kind} phantoms: {count} images" for kind, count in counts.items()]
     versions = {name: version(name) for name in ("torch", "numpy")}
-    model.save(options.out, data=data, seed=SEED, versions=versions)
+    model.save(path, data=_sources(options, options.box_steps), seed=SEED, versions=versions)
 
 
-def _say(step: int, of: int, loss: float) -> None:
+def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
+    """Train both refiners on the boxes of the other two starts, and keep the better one."""
+    roi, boxes = (start(name, options.out) for name in ("roi", "boxes"))
+    phantom = partial(td.phantom_samples, cache=options.cache)
+    choice = (
+        s for kind in phantoms.KINDS for s in phantom(kind, CHOICE_PHANTOMS, start=td.CHOICE_START)
+    )
+    table = make_refiner(
+        td.training_samples(None, _counts(options), cache=options.cache),
+        CLASSES,
+        path,
+        seed=SEED,
+        held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
+        data=_sources(options, options.refiner_steps),
+        trunk=BoxModel.load(boxes),
+        training=RefinerTraining(steps=options.refiner_steps),
+        on_progress=lambda at: _say("refiner", at.step, at.loss),
+    )
+    print(f"{path}: {table}")
+
+
+def _counts(options: argparse.Namespace) -> dict[str, int]:
+    return {kind: max(1, round(count * options.share)) for kind, count in PHANTOMS.items()}
+
+
+def _sources(options: argparse.Namespace, steps: int) -> list[str]:
+    counts = _counts(options)
+    return [f"{kind} phantoms: {n} images" for kind, n in counts.items()] + [f"{steps} steps"]
+
+
+def _say(part: str, step: int, loss: float) -> None:
     if step % 100 == 0:
-        print(f"step {step} of {of}, loss {loss:.4f}", flush=True)
+        print(f"{part}: step {step}, loss {loss:.4f}", flush=True)
 
 
 if __name__ == "__main__":
