@@ -149,6 +149,9 @@ def compare(
     with progress_bar("Comparing") as show:
         workflow.run_jobs(series, jobs, on_job=_shown(show))
     results = series.finished()
+    for result in results:
+        for note in result.notes:
+            complain(f"{result.job.key}: {note}.")
     tables = summarise(results, reference)
     written = write_tables(tables, results, out)
     if write_picture(out / _PICTURE, _TESTED, tested, series.kept_masks()):

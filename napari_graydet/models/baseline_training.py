@@ -2,16 +2,16 @@
 
 They get what the program's own networks get: the same images, tone curves and noise
 (`box_samples.disturb_gray`), mirror images, small turns and scales; soft Dice and cross entropy;
-AdamW on one cycle; bfloat16 where the machine has it. Budgets are iterations or minutes.
+AdamW on one cycle; bfloat16 where the machine has it. Budgets are iterations or minutes. The loop
+around a step is that of training.py: checkpoints, smaller batches when memory runs out.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,10 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.errors import ModelError
 from napari_graydet.models.baselines import DIVISOR, build_baseline, parameters_of
 from napari_graydet.models.box_samples import Disturbance, disturb_gray
-from napari_graydet.models.device import choose_device, has_bfloat16, is_out_of_memory
+from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.training import Budget, Learner, Watch, fit
 
 Mask = npt.NDArray[np.bool_]
-OnStep = Callable[[int, float, float], None]
-"""Called with step, share of the budget and loss; may raise to stop."""
 
 _SMOOTH = 1.0
 """Pixels added to both halves of the soft Dice, so that an empty class has a gradient."""
@@ -200,6 +199,10 @@ class Baseline:
         Where it computes.
     steps
         Optimiser steps that it was trained for.
+    earlier_seconds
+        What its training took before it was interrupted and gone on with.
+    notes
+        What to know when it is compared with others.
     """
 
     name: str
@@ -208,6 +211,8 @@ class Baseline:
     size: int
     device: torch.device
     steps: int
+    earlier_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -239,9 +244,11 @@ def train_baseline(
     seed: int,
     training: BaselineTraining,
     device: str = "auto",
-    on_step: OnStep | None = None,
+    watch: Watch | None = None,
 ) -> Baseline:
-    """Train a baseline on whole images; the same seed gives the same weights on the CPU.
+    """Train a baseline on whole images; with iterations the same seed gives the same weights.
+
+    That holds on the CPU, and also where a training was stopped and gone on with.
 
     Parameters
     ----------
@@ -257,14 +264,19 @@ def train_baseline(
         Budget and settings.
     device
         See `choose_device`.
-    on_step
-        Told of the progress; stops the training by raising.
+    watch
+        Told of the progress; stops the training by raising `CancelledError`. Its checkpoints must
+        be of this very training: name, images, classes, seed, settings.
 
     Raises
     ------
+    CancelledError
+        From the watcher.
     ModelError
-        If there is nothing to train on, the name is unknown, MONAI is missing, memory runs out, or
-        the loss is no number any more.
+        If there is nothing to train on, the name is unknown, MONAI is missing, memory runs out
+        even with single images, or the loss is no number any more.
+    WeightsError
+        If a checkpoint cannot be written, or is of another network.
     """
     if not images:
         raise ModelError("There is nothing to train a baseline on: no image was given.")
@@ -272,51 +284,92 @@ def train_baseline(
     torch.manual_seed(seed)
     network = build_baseline(name, len(classes)).to(where).train()
     pictures = [Picture.of(samples, classes, training.size) for samples in images]
-    try:
-        steps = _train(network, pictures, training, where, np.random.default_rng(seed), on_step)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ModelError(f"Out of memory on {where.type}; train on the CPU.") from error
-    return Baseline(name, network.eval(), tuple(classes), training.size, where, steps)
+    learner = BaselineLearner(network, pictures, training, where, seed)
+    fit(learner, Budget(training.iterations, training.minutes), watch)
+    return Baseline(
+        name,
+        network.eval(),
+        tuple(classes),
+        training.size,
+        where,
+        learner.steps,
+        learner.earlier_seconds,
+        learner.notes,
+    )
 
 
-def _train(
-    network: nn.Module,
-    pictures: Sequence[Picture],
-    training: BaselineTraining,
-    device: torch.device,
-    rng: np.random.Generator,
-    on_step: OnStep | None,
-) -> int:
-    """Train until the budget is used up; return the number of steps."""
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=training.weight_decay)
-    began, step = time.monotonic(), 0
-    order: list[int] = []
-    while (share := _share(training, step, time.monotonic() - began)) < 1:
-        for group in optimiser.param_groups:
-            group["lr"] = training.learning_rate * one_cycle(share)
-        while len(order) < training.batch:
-            order += rng.permutation(len(pictures)).tolist()
-        chosen, order = order[: training.batch], order[training.batch :]
-        loss = _loss(network, [augment(pictures[i], training, rng) for i in chosen], device)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        step += 1
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise ModelError(f"The loss is {value} at step {step}; lower the learning rate.")
-        if on_step is not None:
-            on_step(step, share, value)
-    return step
+class BaselineLearner(Learner):
+    """A baseline in training: every picture once before any comes again.
 
+    Parameters
+    ----------
+    network
+        With the weights to start from, in training mode, on `device`.
+    pictures, training
+        What to learn from, and how.
+    device
+        Where.
+    seed
+        Of order and augmentation.
 
-def _share(training: BaselineTraining, step: int, seconds: float) -> float:
-    """Return how much of the budget is used."""
-    if training.iterations is not None:
-        return step / training.iterations
-    return seconds / (60 * (training.minutes or 1.0))
+    Attributes
+    ----------
+    steps, earlier_seconds, notes
+        As in `Baseline`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        pictures: Sequence[Picture],
+        training: BaselineTraining,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.optimiser = torch.optim.AdamW(network.parameters(), weight_decay=training.weight_decay)
+        self.batch, self.rng = training.batch, np.random.default_rng(seed)
+        self.steps, self.earlier_seconds = 0, 0.0
+        self._pictures, self._training, self._device = pictures, training, device
+        self._order: list[int] = []
+
+    def prepare(self, step: int, share: float) -> None:
+        """Set the learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._training.learning_rate * one_cycle(share)
+
+    def loss(self) -> Tensor:
+        """Draw a batch and return its loss."""
+        while len(self._order) < self.batch:
+            self._order += self.rng.permutation(len(self._pictures)).tolist()
+        chosen, self._order = self._order[: self.batch], self._order[self.batch :]
+        drawn = [augment(self._pictures[i], self._training, self.rng) for i in chosen]
+        pictures, masks = (torch.stack(part).to(self._device) for part in zip(*drawn, strict=True))
+        mixed = has_bfloat16(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
+            logits = self.network(pictures)
+        return dice_and_cross_entropy(logits.float(), masks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Whether it saw fewer images than it was to see."""
+        wanted = self._training.batch
+        if self.batch == wanted:
+            return ()
+        return (f"memory ran out: batches of {self.batch} in the end instead of {wanted}",)
+
+    def after_step(self, step: int) -> None:
+        """Count."""
+        self.steps = step
+
+    def memory(self) -> dict[str, Any]:
+        """Return the pictures that are still to come in this round."""
+        return {"order": self._order}
+
+    def recall(self, memory: Mapping[str, Any], step: int, seconds: float) -> None:
+        """Go on in the middle of a round."""
+        self._order = [int(place) for place in memory["order"]]
+        self.steps, self.earlier_seconds = step, seconds
 
 
 def one_cycle(share: float, warm_up: float = 0.1) -> float:
@@ -328,15 +381,6 @@ def one_cycle(share: float, warm_up: float = 0.1) -> float:
     if share < warm_up:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * share / warm_up)) / 2
     return (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up)))) / 2
-
-
-def _loss(
-    network: nn.Module, drawn: Sequence[tuple[Tensor, Tensor]], device: torch.device
-) -> Tensor:
-    pictures, masks = (torch.stack(part).to(device) for part in zip(*drawn, strict=True))
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        logits = network(pictures)
-    return dice_and_cross_entropy(logits.float(), masks)
 
 
 def dice_and_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +154,14 @@ class Learner(ABC):
     def validate(self) -> Scores:
         """Score `result` on held-out images; must leave no trace in the training."""
         raise NotImplementedError
+
+    def memory(self) -> dict[str, Any]:
+        """Return what else the next step depends on, in plain JSON types, for a checkpoint."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Any], step: int, seconds: float) -> None:
+        """Take back what `memory` returned after `step` steps in `seconds` of earlier lives."""
+        return
 
 
 def fit(learner: Learner, budget: Budget, watch: Watch | None = None) -> Scores:
@@ -309,6 +317,7 @@ class _Fit:
             "validations": self.validations,
             "unimproved": self.unimproved,
             "scores": self.scores,
+            "learner": learner.memory(),
         }
         self.watch.checkpoints.save(self.step, Snapshot(tensors, state))
 
@@ -333,3 +342,4 @@ class _Fit:
         self.learner.batch = int(state["batch"])
         self.validations, self.unimproved = int(state["validations"]), int(state["unimproved"])
         self.scores = {str(k): float(v) for k, v in state["scores"].items()}
+        self.learner.recall(state.get("learner", {}), self.step, self._earlier)

@@ -2,9 +2,10 @@
 
 A comparison is a series of small jobs (method, seed, number of training images, budget). The result
 of each is one JSON file, written when the job is done; a job whose file is there is not done again,
-so that a long series can be computed in pieces, stopped, and gone on with. Training images for a
-smaller number are among those for a larger one of the same seed, whole patients first; test images
-are the same for all jobs, and never of a patient that anything is trained on.
+so that a long series can be computed in pieces, stopped, and gone on with; what was in training
+goes on from its last checkpoint. Training images for a smaller number are among those for a larger
+one of the same seed, whole patients first; test images are the same for all jobs, and never of a
+patient that anything is trained on.
 """
 
 from __future__ import annotations
@@ -317,6 +318,7 @@ def _run(
         device=device,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         versions={name: version(name) for name in ("napari-graydet", "torch", "numpy")},
+        notes=list(trained.notes),
     )
 
 

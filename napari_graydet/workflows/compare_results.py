@@ -93,6 +93,8 @@ class JobResult(BaseModel):
         As in `Trained`; memory and time of all test images.
     device, date, versions
         Of the run.
+    notes
+        As in `Trained`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -108,6 +110,7 @@ class JobResult(BaseModel):
     device: str
     date: str
     versions: dict[str, str]
+    notes: list[str] = []
 
 
 def read_result(path: Path) -> JobResult | None:

@@ -82,25 +82,12 @@ class Trained:
         Optimiser steps by part.
     cost
         Of all parts, those included that were trained for another method before.
+    notes
+        What to know when its scores are compared with others'.
     """
 
     method: Method
     weights: int | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A method that can be compared.
-
-    Parameters
-    ----------
-    about
-        One line for people.
-    train
-        Trains it.
-    """
-
-    about: str
-    train: Callable[[Task], Trained]
+    notes: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ otsu ...         a simple rule for the gray range in the ROIs that graydet's det
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,7 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import ModelError
 from napari_graydet.workflows.contest_parts import train_graydet, train_interval
 from napari_graydet.workflows.contest_task import Task, Trained
-from napari_graydet.workflows.measuring import measured
+from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import Result
 
 if TYPE_CHECKING:
@@ -75,9 +76,13 @@ class WholeImage:
 
 
 def train_whole_image(name: str, task: Task) -> Trained:
-    """Train a baseline for the task's iterations or minutes."""
+    """Train a baseline for the task's iterations or minutes; go on where it was interrupted."""
     from napari_graydet.models.baseline_training import BaselineTraining, train_baseline
+    from napari_graydet.models.checkpoints import Checkpoints
+    from napari_graydet.models.training import Watch
 
+    budget = f"{task.minutes:g}min" if task.minutes is not None else f"{task.iterations}it"
+    checkpoints = Checkpoints(task.folder / f"{name}-{budget}")
     with measured() as cost:
         model = train_baseline(
             name,
@@ -86,9 +91,20 @@ def train_whole_image(name: str, task: Task) -> Trained:
             seed=task.seed,
             training=BaselineTraining(iterations=task.iterations, minutes=task.minutes),
             device=task.device,
-            on_step=lambda step, share, loss: task.step(name, share),
+            watch=Watch(
+                lambda at: task.step(name, at.share),
+                notice=lambda message: task.tell(f"{name}: {message}", 0.0),
+                checkpoints=checkpoints,
+            ),
         )
-    return Trained(WholeImage(model), model.parameters, {name: model.steps}, cost)
+    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+    return Trained(
+        WholeImage(model),
+        model.parameters,
+        {name: model.steps},
+        Cost(seconds=round(model.earlier_seconds, 3)) + cost,
+        model.notes,
+    )
 
 
 def _whole_image(name: str, about: str) -> Contestant:

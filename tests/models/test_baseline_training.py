@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.models import baseline_training as bt
 from napari_graydet.models.baseline_training import Baseline, BaselineTraining, Picture
 from napari_graydet.models.box_samples import Disturbance
+from napari_graydet.models.checkpoints import Checkpoints
+from napari_graydet.models.training import Step, Watch
 
 TINY = BaselineTraining(iterations=2, size=32, batch=2)
 AS_IT_IS = Disturbance(gamma=0, straightness=np.inf, window=0, noise=0)
@@ -46,7 +49,7 @@ def test_it_learns_disks() -> None:
     model = bt.train_baseline("unet", disks(6), ["disk"], seed=0, training=training)
     unseen = disk(99)
     assert dice(model.segment(unseen.image)["disk"], unseen.mask) > 0.85
-    assert model.steps == 30
+    assert (model.steps, model.notes) == (30, ())
 
 
 def test_same_seed_same_weights() -> None:
@@ -60,26 +63,57 @@ def test_same_seed_same_weights() -> None:
 
 
 def test_a_budget_in_minutes_ends_in_time() -> None:
-    told: list[tuple[int, float]] = []
+    told: list[Step] = []
     training = BaselineTraining(minutes=0.4 / 60, size=32, batch=1)
     model = bt.train_baseline(
-        "unet",
-        disks(1),
-        ["disk"],
-        seed=0,
-        training=training,
-        on_step=lambda step, share, loss: told.append((step, share)),
+        "unet", disks(1), ["disk"], seed=0, training=training, watch=Watch(told.append)
     )
-    assert [step for step, _ in told] == list(range(1, model.steps + 1))
-    assert all(share < 1 for _, share in told)
+    assert [at.step for at in told] == list(range(1, model.steps + 1))
+    assert all(at.share < 1 for at in told[:-1])
+    assert told[-1].share == 1
 
 
-def test_a_callback_stops_it() -> None:
-    def stop(step: int, share: float, loss: float) -> None:
-        raise CancelledError("stop")
+def stopping(step: int, folder: Path) -> Watch:
+    def stop(at: Step) -> None:
+        if at.step == step:
+            raise CancelledError("stop")
 
-    with pytest.raises(CancelledError):
-        bt.train_baseline("unet", disks(1), ["disk"], seed=0, training=TINY, on_step=stop)
+    return Watch(stop, checkpoints=Checkpoints(folder))
+
+
+def test_stopped_anywhere_it_ends_in_the_same_weights(tmp_path: Path) -> None:
+    """Also within a round through the images, and after the very last step."""
+    training = replace(TINY, iterations=4)
+
+    def run(watch: Watch) -> Baseline:
+        return bt.train_baseline(
+            "unet", disks(3), ["disk"], seed=3, training=training, device="cpu", watch=watch
+        )
+
+    whole = run(Watch())
+    for step in (1, 3, 4):
+        with pytest.raises(CancelledError):
+            run(stopping(step, tmp_path))
+    pieces = run(Watch(checkpoints=Checkpoints(tmp_path)))
+    assert (pieces.steps, whole.steps) == (4, 4)
+    assert whole.earlier_seconds == 0 < pieces.earlier_seconds
+    a, b = (model.network.state_dict() for model in (whole, pieces))
+    assert all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, notices = bt.dice_and_cross_entropy, []
+
+    def loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+        if len(logits) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(logits, masks)
+
+    monkeypatch.setattr(bt, "dice_and_cross_entropy", loss)
+    training, watch = replace(TINY, batch=4), Watch(notice=notices.append)
+    model = bt.train_baseline("unet", disks(2), ["disk"], seed=0, training=training, watch=watch)
+    assert notices == [f"Out of memory: going on with batches of {n}." for n in (2, 1)]
+    assert model.notes == ("memory ran out: batches of 1 in the end instead of 4",)
 
 
 def test_a_loss_that_is_no_number_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,36 @@ def test_keys_tell_jobs_apart() -> None:
     assert not any(set(" /\\") & set(made.key) for made in jobs)
 
 
+def test_a_network_that_was_interrupted_goes_on_within_its_job(
+    data: Dataset, tmp_path: Path
+) -> None:
+    def run(folder: Path, stop_after: int | None) -> tuple[list[str], JobResult]:
+        told: list[str] = []
+
+        def cancel() -> bool:
+            return stop_after is not None and len(told) > stop_after
+
+        def tell(done: int, of: int, what: str, share: float) -> None:
+            told.append(what)
+
+        jobs = jobs_of(["unet"], train="train", numbers=[3], seeds=[0], iterations=3)
+        series = series_of(data, folder)
+        try:
+            (result,) = run_jobs(series, jobs, on_job=tell, should_cancel=cancel)
+        except CancelledError:
+            assert series.finished() == []
+            return run(folder, None)
+        assert not list(series.work.rglob("step-*"))
+        return told, result
+
+    _, whole = run(tmp_path / "whole", None)
+    told, pieces = run(tmp_path / "pieces", 0)
+    assert any("Going on from the checkpoint of step" in what for what in told)
+    scores = [[(s.image, s.dice, s.hd95) for s in r.scores["test"]] for r in (whole, pieces)]
+    assert scores[0] == scores[1]
+    assert (pieces.steps, pieces.images) == (whole.steps, whole.images)
+
+
 def test_a_baseline_from_folders_to_scores(data: Dataset, tmp_path: Path) -> None:
     series = series_of(data, tmp_path)
     jobs = jobs_of(["unet"], train="train", numbers=[2], seeds=[0], iterations=1)
