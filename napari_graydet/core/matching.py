@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from napari_graydet.core.proposals import RoiProposal
@@ -55,21 +56,44 @@ def average_precision(
     float
         None if there is no true ROI.
     """
-    total, ranked = 0, []
-    for number, (truth, proposals) in enumerate(images):
+    total, scores, hits = 0, [], []
+    for truth, proposals in images:
         total += len(truth)
-        overlaps = pairwise_iou_2d([p.roi for p in proposals], truth)
-        ranked += [(p.score, number, row) for p, row in zip(proposals, overlaps, strict=True)]
+        scores.append(np.array([p.score for p in proposals], dtype=np.float64))
+        hits.append(right_proposals(truth, proposals, min_iou))
     if total == 0:
         return None
-    ranked.sort(key=lambda item: -item[0])
-    taken: set[tuple[int, int]] = set()
-    hits = np.zeros(len(ranked))
-    for place, (_, number, overlap) in enumerate(ranked):
-        best = int(np.argmax(overlap)) if overlap.size else -1
-        if best >= 0 and overlap[best] >= min_iou and (number, best) not in taken:
-            taken.add((number, best))
-            hits[place] = 1
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return area_of_precision(np.concatenate(scores), np.concatenate(hits), total)
+
+
+def right_proposals(
+    truth: Sequence[RoiBox], proposals: Sequence[RoiProposal], min_iou: float = 0.5
+) -> npt.NDArray[np.bool_]:
+    """Tell which of the (n,) proposals of an image are right; see `average_precision`."""
+    right = np.zeros(len(proposals), dtype=np.bool_)
+    overlaps = pairwise_iou_2d([p.roi for p in proposals], truth)
+    taken: set[int] = set()
+    for place in sorted(range(len(proposals)), key=lambda place: -proposals[place].score):
+        best = int(np.argmax(overlaps[place])) if truth else -1
+        if best >= 0 and overlaps[place, best] >= min_iou and best not in taken:
+            taken.add(best)
+            right[place] = True
+    return right
+
+
+def area_of_precision(
+    scores: npt.NDArray[np.float64], hits: npt.NDArray[np.bool_], total: int
+) -> float:
+    """Return the average precision, 0..1.
+
+    Parameters
+    ----------
+    scores, hits
+        (n,) of all proposals: how sure each is, and whether it is right.
+    total
+        Number of true ROIs, at least 1.
+    """
+    right = hits[np.argsort(-scores, kind="stable")]
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((envelope * hits).sum() / total)
+    return float((envelope * right).sum() / total)
