@@ -1,42 +1,32 @@
 """DICOM files: one frame of stored gray values, with what is needed to show them rightly.
 
-pydicom parses the tags; the pixels are taken out here, since stored values are wanted: without
-rescale, without window, with any place of the bits in their container. Compressed frames are
-decoded by imagecodecs.
+pydicom parses the tags (dicom_tags.py); the pixels are taken out here, since stored values are
+wanted: without rescale, without window, with any place of the bits in their container. Compressed
+frames are decoded by imagecodecs.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import math
 import struct
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import imagecodecs
 import numpy as np
-import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from napari_graydet.errors import ImageError
 from napari_graydet.io import jpeg
 from napari_graydet.io.decoding import BROKEN, Decoded, Pixels, damaged, gray_of_channels
+from napari_graydet.io.dicom_tags import parse, silent_pydicom
 from napari_graydet.io.limits import check_frames, check_size
 
-_PREAMBLE = 128
-_MAGIC = b"DICM"
-_META_GROUP = 2
-_VR_OF_FIRST = (b"UL", b"UI", b"OB", b"CS", b"DA", b"SH", b"LO")
 _GRAY = ("MONOCHROME1", "MONOCHROME2")
 _BRIGHTNESS_FIRST = ("YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _SPACING_TAGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -45,31 +35,6 @@ _UNITS = ("OD", "HU", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
 _J2K_SIZE = b"\xff\x4f\xff\x51"
 
 _BROKEN = (*BROKEN, BytesLengthException, InvalidDicomError)
-
-_PARSING = threading.Lock()
-_PYDICOM_LOG = logging.getLogger("pydicom")
-
-
-@contextmanager
-def _silent_pydicom() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values from the screen and the log: they quote tags.
-
-    Warning filters and loggers belong to all threads, therefore one at a time.
-    """
-    with _PARSING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before, _PYDICOM_LOG.disabled = _PYDICOM_LOG.disabled, True
-        try:
-            yield
-        finally:
-            _PYDICOM_LOG.disabled = before
-
-
-def is_dicom(head: bytes) -> bool:
-    """Tell a DICOM file by its first 132 bytes, or an old one without preamble by its first tag."""
-    if head[_PREAMBLE : _PREAMBLE + 4] == _MAGIC:
-        return True
-    return head[:2] in (b"\x02\0", b"\x08\0") and head[3:4] == b"\0" and head[4:6] in _VR_OF_FIRST
 
 
 def decode_dicom(data: bytes, name: str, frame: int | None) -> Decoded:
@@ -90,32 +55,13 @@ def decode_dicom(data: bytes, name: str, frame: int | None) -> Decoded:
         If it is damaged, holds no image, is coloured, has no such frame or several and none was
         chosen, has other than 8 to 16 bits, or a compression that is not known.
     LimitError
-        If it has too many pixels or frames.
+        If it has too many pixels or frames, or unpacks to more than a file may have.
     """
-    with _silent_pydicom():
+    with silent_pydicom():
         try:
-            return _Reader(_parse(data, name), name).decode(frame)
+            return _Reader(parse(data, name), name).decode(frame)
         except _BROKEN as cause:  # its text may quote any tag, so only its type is told
             raise damaged(name, "DICOM", type(cause).__name__) from cause
-
-
-def _parse(data: bytes, name: str) -> Dataset:
-    stream = io.BytesIO(data)
-    stream.seek(_PREAMBLE + 4 if data[_PREAMBLE : _PREAMBLE + 4] == _MAGIC else 0)
-    meta = read_dataset(
-        stream,
-        is_implicit_VR=False,
-        is_little_endian=True,
-        stop_when=lambda tag, _vr, _length: tag >> 16 != _META_GROUP,
-    )
-    if meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-        # pydicom would inflate all of it at once, whatever its size
-        raise ImageError(
-            f"{name} is a deflated DICOM file, which is not read since it may unpack to any "
-            "size; convert it to explicit VR little endian."
-        )
-    stream.seek(0)
-    return pydicom.dcmread(stream, force=True)
 
 
 def _known_name(value: Any) -> str:

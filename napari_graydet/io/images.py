@@ -14,6 +14,7 @@ from napari_graydet.core.grayscale import GrayImage, GrayScale, scale_for_pixels
 from napari_graydet.errors import ImageError
 from napari_graydet.io import dicom, jpeg, png, tiff
 from napari_graydet.io.decoding import Decoded
+from napari_graydet.io.dicom_tags import is_dicom
 from napari_graydet.io.files import read_bytes, reason_of
 from napari_graydet.io.limits import MAX_FILE_BYTES
 
@@ -45,7 +46,7 @@ def image_type(head: bytes) -> ImageType | None:
         return ImageType.JPEG
     if head.startswith(tiff.SIGNATURES):
         return ImageType.TIFF
-    if dicom.is_dicom(head):
+    if is_dicom(head):
         return ImageType.DICOM
     return None
 

@@ -112,6 +112,15 @@ def dicom(pixels: Array, **options: Any) -> bytes:
     return dicom_bytes(dicom_dataset(pixels, **options))
 
 
+def bare_dicom(pixels: Array, *, implicit: bool = True, **options: Any) -> bytes:
+    """A file without preamble and without group 2: nothing but its tags, little endian."""
+    dataset = dicom_dataset(pixels, **options)
+    del dataset.file_meta
+    stream = io.BytesIO()
+    dataset.save_as(stream, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    return stream.getvalue()
+
+
 def encapsulated(pixels: Array, frames: list[bytes], syntax: str, **options: Any) -> bytes:
     """A compressed DICOM file of ready code streams."""
     dataset = dicom_dataset(pixels, syntax=syntax, **options)

@@ -18,7 +18,7 @@ from pydicom import uid
 
 from napari_graydet.errors import GraydetError
 from napari_graydet.io.images import _decode, _scale
-from tests.io.helpers import dicom, encapsulated, gradient, pillow_bytes, png, tiff
+from tests.io.helpers import bare_dicom, dicom, encapsulated, gradient, pillow_bytes, png, tiff
 from tests.io.test_dicom import rle
 
 GRAY = gradient((40, 50), 256)
@@ -49,6 +49,10 @@ def sample(kind: str) -> bytes:
             return dicom(DEEP, bits=12, PixelSpacing=[0.1, 0.2], RescaleSlope=2)
         case "dicom-implicit":
             return dicom(DEEP, syntax=uid.ImplicitVRLittleEndian, WindowCenter=5)
+        case "dicom-deflated":
+            return dicom(DEEP, syntax=uid.DeflatedExplicitVRLittleEndian, bits=12)
+        case "dicom-bare":
+            return bare_dicom(DEEP, WindowCenter=5)
         case "dicom-rle":
             return encapsulated(DEEP, [rle(DEEP)], uid.RLELossless)
         case "dicom-jpeg-lossless":

@@ -19,9 +19,10 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 
 from napari_graydet.errors import ImageError, LimitError
 from napari_graydet.io import limits
-from napari_graydet.io.dicom import decode_dicom, is_dicom
-from napari_graydet.io.images import read_image
-from tests.io.helpers import dicom, dicom_bytes, dicom_dataset, encapsulated, gradient
+from napari_graydet.io.dicom import decode_dicom
+from napari_graydet.io.dicom_tags import is_dicom
+from napari_graydet.io.images import find_images, read_image
+from tests.io.helpers import bare_dicom, dicom, dicom_bytes, dicom_dataset, encapsulated, gradient
 
 SHAPE = (21, 34)
 DEEP = gradient(SHAPE, 4096, "uint16")
@@ -423,21 +424,108 @@ def test_streams_that_are_larger_than_their_tags_say(syntax, encode, monkeypatch
         decode_dicom(encapsulated(DEEP, [encode(large)], syntax, bits=12), "a", None)
 
 
-def test_deflated_files_are_refused_before_they_are_inflated() -> None:
-    for start in (0, 132):
-        data = dicom(DEEP)[:132]
-        dataset = dicom_dataset(DEEP, syntax=uid.DeflatedExplicitVRLittleEndian)
-        head = dicom_bytes(dataset)
-        meta_end = 132 + 12 + int.from_bytes(head[140:144], "little")
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        bomb = packer.compress(bytes(100_000_000)) + packer.flush()
-        data = (head[:meta_end] + bomb)[start:]
-        tracemalloc.start()
-        with pytest.raises(ImageError, match="deflated"):
-            decode_dicom(data, "a.dcm", None)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 10**7
+def deflated(values: np.ndarray, **tags: object) -> bytes:
+    return dicom(values, syntax=uid.DeflatedExplicitVRLittleEndian, **tags)
+
+
+def meta_end(data: bytes) -> int:
+    return 132 + 12 + int.from_bytes(data[140:144], "little")
+
+
+@pytest.mark.parametrize("start", [0, 132], ids=["preamble", "bare"])
+def test_deflated_files_are_read_as_by_pydicom(start: int) -> None:
+    values = stored_values(12, True)
+    data = deflated(values, bits=12, photometric="MONOCHROME1", PixelSpacing=[0.2, 0.1])
+    assert values.tobytes() not in data  # it really is packed
+    np.testing.assert_array_equal(pydicom.dcmread(io.BytesIO(data)).pixel_array, values)
+    assert is_dicom(data[start : start + 132])
+    decoded = decode_dicom(data[start:], "a.dcm", None)
+    np.testing.assert_array_equal(decoded.pixels, values)
+    assert (decoded.bits, decoded.inverted, decoded.spacing_mm) == (12, True, (0.2, 0.1))
+
+
+def test_a_deflated_file_that_is_cut_off_or_damaged_is_refused() -> None:
+    data = deflated(DEEP)
+    for length in range(meta_end(data), len(data) - 2, 41):
+        with pytest.raises(ImageError) as info:
+            decode_dicom(data[:length], "a.dcm", None)
+        assert "\n" not in str(info.value)
+    with pytest.raises(ImageError):
+        decode_dicom(data[: meta_end(data)] + b"\xff" * 500, "a.dcm", None)
+
+
+def test_deflated_bombs_are_refused_before_they_take_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 2**21)
+    head = deflated(DEEP)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    bomb = packer.compress(bytes(100_000_000)) + packer.flush()
+    seconds, peak = measured(head[: meta_end(head)] + bomb)
+    assert seconds < 1
+    assert peak < 10**7
+
+
+# --- without preamble ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("implicit", [False, True])
+def test_bare_tags_are_recognised_and_read(bits: int, implicit: bool, tmp_path) -> None:
+    values = stored_values(bits, False)
+    data = bare_dicom(values, bits=bits, implicit=implicit, PixelSpacing=[0.2, 0.1])
+    (tmp_path / "IM0001").write_bytes(data)
+    assert find_images(tmp_path) == [tmp_path / "IM0001"]
+    image = read_image(tmp_path / "IM0001")
+    np.testing.assert_array_equal(image.pixels, values)
+    assert image.spacing_mm == (0.2, 0.1)
+
+
+def test_bare_tags_may_begin_with_lengths_of_groups_and_names_of_any_script() -> None:
+    data = bare_dicom(DEEP, SpecificCharacterSet="ISO_IR 192", Manufacturer="Röntgen")
+    for begin in (struct.pack("<HHII", 8, 0, 4, 300), struct.pack("<HHII", 8, 1, 4, 3000)):
+        assert is_dicom((begin + data)[:132])
+        np.testing.assert_array_equal(decode_dicom(begin + data, "a", None).pixels, DEEP)
+
+
+IMPLICIT = bare_dicom(DEEP)[:132]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, b"\x09"),  # another group
+        (2, b"\x19\x99"),  # a tag that there is not
+        (4, b"\x07"),  # an odd length
+        (4, b"\xff\xff\xff\xff"),  # a text without end
+        (8, b"\x02"),  # a UID with control characters
+        (4, b"\x00\x01"),  # one tag alone in sight
+    ],
+)
+def test_bytes_that_only_begin_like_bare_tags_are_no_dicom(
+    place: int, value: bytes, tmp_path
+) -> None:
+    assert is_dicom(IMPLICIT)
+    data = IMPLICIT[:place] + value + IMPLICIT[place + len(value) :]
+    assert not is_dicom(data)
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(ImageError, match="not a PNG, JPEG, TIFF or DICOM") as info:
+        read_image(tmp_path / "a.dcm")
+    assert "\n" not in str(info.value)
+
+
+def test_tags_that_do_not_rise_are_no_dicom() -> None:
+    first, second = struct.pack("<HHI", 8, 0x16, 2) + b"1\0", struct.pack("<HHI", 8, 5, 2) + b"A "
+    assert is_dicom(second + first)
+    assert not is_dicom(first + second)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=132))
+def test_random_bytes_are_no_dicom(tail: bytes) -> None:
+    for begin in (b"", b"\x08\0", b"\x08\0\x05\0", b"\x02\0\0\0"):
+        head = (begin + tail)[:132]
+        assert not is_dicom(head) or head[4:6] in (b"UL", b"UI", b"OB", b"CS", b"DA", b"SH", b"LO")
 
 
 def test_no_other_file_looks_like_dicom() -> None:

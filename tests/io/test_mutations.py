@@ -17,6 +17,7 @@ KINDS = {
     "JPEG": ["jpeg", "jpeg-progressive"],
     "TIFF": ["tiff", "tiff-tiles-zlib", "tiff-jpeg", "tiff-big"],
     "DICOM": ["dicom", "dicom-implicit", "dicom-rle"],
+    "DICOM packed or bare": ["dicom-deflated", "dicom-bare"],
     "DICOM compressed": ["dicom-jpeg-lossless", "dicom-jpeg-ls", "dicom-jpeg-2000"],
 }
 PER_KIND = 300
