@@ -81,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *CONTESTANTS])
     parser.add_argument("--iterations", type=int, nargs="+", default=[ITERATIONS])
+    parser.add_argument("--size", type=int, help="side of the baselines' pictures, pixels")
     parser.add_argument("--starts", type=Path, default=FOLDER, help="what ours starts from")
     parser.add_argument("--darknet", type=Path, default=SHARED / "weights" / "yolov3-tiny.weights")
     parser.add_argument("--pointnet", type=Path, help="PointNet of ModelNet, for preset paper")
@@ -109,6 +110,7 @@ def _train(options: argparse.Namespace) -> None:
             numbers=options.n,
             seeds=options.seeds,
             iterations=iterations,
+            size=options.size,
         )
     }
     for place, job in enumerate(jobs.values(), start=1):

@@ -179,6 +179,7 @@ def jobs_of(
     seeds: Sequence[int],
     iterations: int | None = None,
     minutes: float | None = None,
+    size: int | None = None,
 ) -> list[Job]:
     """Return the jobs of all methods, numbers of training images and seeds.
 
@@ -189,6 +190,8 @@ def jobs_of(
     iterations, minutes
         Budget: iterations for the whole-image networks (`ITERATIONS` if neither is given), or
         minutes for every method.
+    size
+        Side of the whole-image networks' pictures, pixels; None is their default.
 
     Raises
     ------
@@ -207,6 +210,7 @@ def jobs_of(
             seed=seed,
             iterations=iterations if CONTESTANTS[name].whole_image else None,
             minutes=minutes,
+            size=size if CONTESTANTS[name].whole_image else None,
         )
         for n in numbers
         for seed in seeds
@@ -294,6 +298,7 @@ def _run(
         seed=job.seed,
         folder=series.work / _parts_name(job, data["train"]),
         iterations=job.iterations,
+        size=job.size,
         minutes=job.minutes,
         device=series.device,
         starts=series.starts,

@@ -53,8 +53,8 @@ class Job(BaseModel):
         Number of training images.
     seed
         Which images they are, and of the training.
-    iterations, minutes
-        Budget, as in `Task`.
+    iterations, minutes, size
+        Budget and picture size, as in `Task`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +65,7 @@ class Job(BaseModel):
     seed: int
     iterations: int | None = None
     minutes: float | None = None
+    size: int | None = None
 
     @property
     def key(self) -> str:
@@ -73,10 +74,15 @@ class Job(BaseModel):
 
     @property
     def title(self) -> str:
-        """Method and budget; a method's own budget is not named."""
+        """Method, budget and picture size; a method's own are not named."""
+        words = [self.method]
         if self.iterations is not None:
-            return f"{self.method} {self.iterations}it"
-        return self.method if self.minutes is None else f"{self.method} {self.minutes:g}min"
+            words.append(f"{self.iterations}it")
+        if self.minutes is not None:
+            words.append(f"{self.minutes:g}min")
+        if self.size is not None:
+            words.append(f"{self.size}px")
+        return " ".join(words)
 
 
 class JobResult(BaseModel):

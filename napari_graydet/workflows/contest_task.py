@@ -35,6 +35,8 @@ class Task:
     iterations, minutes
         Budget of a whole-image network, exactly one of the two. Ours and the rivals take minutes
         only; with iterations they train as long as their preset says, and tell their steps.
+    size
+        Side of the square that whole-image networks look at, pixels; None is their default.
     device
         "auto", "cuda", "mps" or "cpu".
     starts
@@ -49,6 +51,7 @@ class Task:
     folder: Path
     iterations: int | None = None
     minutes: float | None = None
+    size: int | None = None
     device: str = "auto"
     starts: Mapping[str, Path | None] = field(default_factory=dict)
     tell: Tell = _ignore

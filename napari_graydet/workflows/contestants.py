@@ -82,14 +82,15 @@ def train_whole_image(name: str, task: Task) -> Trained:
     from napari_graydet.models.training import Watch
 
     budget = f"{task.minutes:g}min" if task.minutes is not None else f"{task.iterations}it"
-    checkpoints = Checkpoints(task.folder / f"{name}-{budget}")
+    size = task.size or BaselineTraining.size
+    checkpoints = Checkpoints(task.folder / f"{name}-{budget}-{size}px")
     with measured() as cost:
         model = train_baseline(
             name,
             task.samples(),
             task.train.classes,
             seed=task.seed,
-            training=BaselineTraining(iterations=task.iterations, minutes=task.minutes),
+            training=BaselineTraining(task.iterations, task.minutes, size),
             device=task.device,
             watch=Watch(
                 lambda at: task.step(name, at.share),

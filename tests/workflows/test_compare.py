@@ -194,6 +194,9 @@ def test_keys_tell_jobs_apart() -> None:
             list(CONTESTANTS), train="a", numbers=[5, 50], seeds=[0, 1], minutes=minutes
         )
     ]
+    small = jobs_of(["unet", "graydet"], train="a", numbers=[5], seeds=[0], size=128)
+    assert small[1] in jobs, "the picture size is the whole-image networks'"
+    jobs += small[:1]
     assert len({made.key for made in jobs}) == len(jobs)
     assert not any(set(" /\\") & set(made.key) for made in jobs)
 
