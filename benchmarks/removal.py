@@ -12,8 +12,9 @@ kind, and are scored on the 40 held-out Montgomery images, 160 of Shenzhen and h
   box over that of the best gray range (as benchmarks.interval). The regressor is taken away after
   training. Where features are not shared, a step costs ten times as much: as many steps as take
   equally long.
-- images: the same boxes on whole images in full resolution, all parts together, over the ceiling
-  of the parts' ROIs; without and with clean-up, and with a single ROI around all parts.
+- images: the same boxes on whole images in full resolution (the first 40 of a set), all parts
+  together, over the ceiling of the parts' ROIs; without and with clean-up, and with a single ROI
+  around all parts.
 - rois: the whole line on whole images, from an ROI detector that starts from COCO weights or from
   random ones (which then trains all of its layers), with an ROI for each part or one for all.
 
@@ -31,6 +32,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +143,11 @@ class Bench:
         counts = dict.fromkeys(phantoms.KINDS, TRAINING_PHANTOMS)
         return td.training_samples(self.options.data, counts, cache=self.options.cache)
 
-    def sets(self) -> Iterator[tuple[str, Iterable[td.Sample]]]:
+    def sets(self, most: int | None = None) -> Iterator[tuple[str, Iterable[td.Sample]]]:
         o = self.options
-        yield (
-            "Montgomery held out",
-            images.first(td.montgomery_samples(o.data, "held out"), o.limit),
-        )
-        yield "Shenzhen", images.first(td.shenzhen_samples(o.data), o.limit)
+        most = most if o.limit is None else o.limit
+        yield "Montgomery held out", islice(td.montgomery_samples(o.data, "held out"), most)
+        yield "Shenzhen", islice(td.shenzhen_samples(o.data), most)
         for kind in phantoms.KINDS:
             count = min(o.phantoms, o.limit or o.phantoms)
             found = td.phantom_samples(kind, count, start=td.HELD_OUT_START, cache=o.cache)
@@ -200,7 +200,7 @@ class Bench:
         detector = self.detector(variant, seed)
         scores = {
             name: images.boxes_of_images(detector, samples, seed, one)
-            for name, samples in self.sets()
+            for name, samples in self.sets(images.MOST)
         }
         self.keep("images", variant, seed, scores, training)
 
@@ -210,7 +210,7 @@ class Bench:
         rois, seconds = images.trained_rois(self.training(), seed, variant, self.options.darknet)
         scores = {
             name: images.lines_of_images(rois, detector, samples, one)
-            for name, samples in self.sets()
+            for name, samples in self.sets(images.MOST)
         }
         training = {"steps": images.ROI_STEPS, "CPU seconds": round(seconds, 1)}
         self.keep("rois", variant, seed, scores, training)

@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +39,15 @@ ONE_ROI = "one ROI for each part"
 COCO = "COCO start"
 ROI_VARIANTS = ("all parts", COCO, ONE_ROI)
 
-ROI_STEPS = 300
-STAGES = (Stage(0.1, "backbone", (1e-3, 1e-3), (256,)), Stage(0.9, 5, (6e-4, 3e-6), (256, 320)))
-UNFROZEN = (Stage(1.0, 0, (1e-3, 3e-6), (256, 320)),)
+MOST = 40
+"""Images of a set."""
+
+ROI_STEPS = 150
+STAGES = (Stage(0.1, "backbone", (1e-3, 1e-3), (256,)), Stage(0.9, 5, (6e-4, 3e-6), (256,)))
+UNFROZEN = (Stage(1.0, 0, (1e-3, 3e-6), (256,)),)
 """Random layers must not stay as they are."""
 
-LOOKS = RoiSettings(image_size=320)
+LOOKS = RoiSettings(image_size=256)
 """At the size that it was trained for."""
 
 
@@ -57,11 +59,6 @@ class Picture:
     label: str
     kind: str
     rois: list[RoiBox]
-
-
-def first(samples: Iterable[td.Sample], count: int | None) -> Iterable[td.Sample]:
-    """Return the first samples, or all."""
-    return islice(samples, count)
 
 
 def rois_of(sample: td.Sample, one: bool) -> list[RoiBox]:

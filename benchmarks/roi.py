@@ -25,6 +25,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,7 +67,9 @@ def main() -> None:
     if not options.table:
         weights = options.weights or shipped("roi")
         for name in options.sets:
-            path = options.out / f"{options.label.replace(' ', '_')}-{name}.json"
+            path = (
+                options.out / f"{'_'.join(re.findall(r'[A-Za-z0-9]+', options.label))}-{name}.json"
+            )
             if not path.exists():
                 print(path.stem, file=sys.stderr, flush=True)
                 options.out.mkdir(parents=True, exist_ok=True)
