@@ -7,8 +7,15 @@ from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QKeyEvent
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTableView,
+)
 
+from napari_graydet.gui.names import Shared
 from napari_graydet.gui.panels.base import DIM
 
 Cell = str | float | None
@@ -19,6 +26,12 @@ MOVES = (
     Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home,
     Qt.Key.Key_End, Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Return,
 )  # fmt: skip
+
+ROWS = "QTableView { alternate-background-color: rgba(128, 128, 128, 28); }"
+"""Said outright: the palette's own is white in a dark window, and the text is white as well."""
+
+NAME_MARGIN = 8
+"""Pixels that a cell needs beside its text."""
 
 RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
@@ -109,6 +122,24 @@ class TableModel(QAbstractTableModel):
         self._rows = known + rest
 
 
+class NameDelegate(QStyledItemDelegate):
+    """Writes the names of the first column; what they share goes where there is no room."""
+
+    def __init__(self, parent: QTableView) -> None:
+        super().__init__(parent)
+        self.shared = Shared()
+
+    def initStyleOption(  # noqa: N802
+        self, option: QStyleOptionViewItem | None, index: QModelIndex
+    ) -> None:
+        """Put the name in, as much as fits."""
+        super().initStyleOption(option, index)
+        if option is not None:
+            room = option.rect.width() - NAME_MARGIN
+            width = option.fontMetrics.horizontalAdvance
+            option.text = self.shared.fitted(option.text or "", width, room)
+
+
 def _order(cell: Cell) -> tuple[float, str]:
     return (0.0, cell.lower()) if isinstance(cell, str) else (cell or 0.0, "")
 
@@ -130,9 +161,12 @@ class Table(QTableView):
         self._key: Any = None
         self.rows = TableModel(columns)
         self.setModel(self.rows)
+        self.names = NameDelegate(self)
+        self.setItemDelegateForColumn(0, self.names)
         self.setSortingEnabled(True)
         self.setShowGrid(False)
         self.setAlternatingRowColors(True)
+        self.setStyleSheet(ROWS)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -156,6 +190,7 @@ class Table(QTableView):
         order: Qt.SortOrder = Qt.SortOrder.AscendingOrder,
     ) -> None:  # fmt: skip
         """Show other rows, sorted by a column; `widths` in pixels."""
+        self.names.shared = Shared.of(str(cells[0]) for _, cells in rows)
         self.rows.fill(rows)
         self.sortByColumn(by, order)
         for column, width in enumerate(widths):

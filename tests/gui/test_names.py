@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_graydet.gui.names import Shared
+
+TIBIAS = ["tibia_train_01064104_1x1", "tibia_train_01093604_1x1", "tibia_train_02093604_1x1"]
+NAMES = st.sets(st.text("ab1_-. ", min_size=1, max_size=8), min_size=2, max_size=8)
+
+
+def test_what_all_names_share_goes() -> None:
+    shared = Shared.of(TIBIAS)
+    assert [shared.own(name) for name in TIBIAS] == ["…01064104…", "…01093604…", "…02093604…"]
+    assert shared.fitted(TIBIAS[0], len, 24) == TIBIAS[0]
+    assert shared.fitted(TIBIAS[0], len, 23) == "…01064104…"
+    assert shared.fitted(TIBIAS[0], len, 9) == "01064104"
+
+
+def test_numbers_stay_whole_and_strangers_share_nothing() -> None:
+    shared = Shared.of(["image_1.png", "image_10.png", "image_12.png"])
+    assert shared.own("image_10.png") == "…10…"
+    for names in (["chest_01", "hand_01x"], ["alone_1"], []):
+        shared = Shared.of(names)
+        assert [shared.own(name) for name in names] == names
+
+
+@given(NAMES)
+def test_names_stay_apart(names: set[str]) -> None:
+    shared = Shared.of(names)
+    assert len({shared.own(name) for name in names}) == len(names)
+    assert len({shared.fitted(name, len, 1) for name in names}) == len(names)
