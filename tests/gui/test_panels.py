@@ -15,6 +15,7 @@ from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.errors import ProjectError
 from napari_graydet.gui.layers import Tool
 from napari_graydet.gui.panels.entries import STATE_ROLE
+from napari_graydet.gui.panels.objects import BOX, BY, ROI
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.project.schema import State
 from tests.gui.conftest import Window
@@ -36,8 +37,26 @@ def test_histogram_cuboid_numbers_and_list_show_one_box(window: Window) -> None:
     assert (box.low.value(), box.high.value()) == (150, 255)
     window.wait(lambda: len(box.cloud.handles()) >= 2)
     item = objects.list.topLevelItem(0)
-    assert [item.text(i) for i in range(4)] == ["bone", "150 – 255", "0.80", "model"]
+    assert [item.text(i) for i in range(5)] == ["bone", "150 – 255", "", "0.80", "model"]
     assert "fake-box" in box._facts.text()
+
+
+def test_both_scores_are_listed_and_a_wrong_object_goes_with_a_key(window: Window) -> None:
+    window.controller.detection.image()
+    window.wait_idle()
+    window.wait(lambda: window.session.annotation.boxes)
+    objects = window.workplace.objects.list
+    item = objects.topLevelItem(0)
+    assert (item.text(ROI), item.text(BOX)) == ("0.90", "0.80"), "the image names the first one"
+    assert all(objects.headerItem().toolTip(column) for column in range(BY + 1))
+    at = objects.visualItemRect(item).center()
+    QTest.mouseClick(objects.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert window.session.roi_id == window.session.annotation.rois[0].id
+    QTest.keyClick(objects, Qt.Key.Key_Delete)
+    assert not window.session.annotation.rois and not window.session.annotation.boxes
+    assert objects.topLevelItemCount() == 0
+    window.controller.undo()
+    assert len(window.session.annotation.rois) == 1
 
 
 def test_a_number_typed_changes_all_views(window: Window) -> None:
@@ -47,7 +66,7 @@ def test_a_number_typed_changes_all_views(window: Window) -> None:
     assert window.session.box.low == 170
     window.wait(lambda: box.histogram.range() == (170, 255))
     window.wait(lambda: {round(h.value) for h in box.cloud.handles()} >= {170})
-    assert window.workplace.objects.list.topLevelItem(0).text(3) == "you, from model"
+    assert window.workplace.objects.list.topLevelItem(0).text(BY) == "you, from model"
 
 
 def test_dragging_in_the_histogram_previews_and_the_release_stores(window: Window) -> None:

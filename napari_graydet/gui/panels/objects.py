@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
@@ -22,15 +24,28 @@ from napari_graydet.project.schema import BoxRecord, RoiRecord
 
 NEW_CLASS = "New class …"
 HEADER = f"QHeaderView::section {{ background: transparent; border: none; padding: 3px; {DIM} }}"
-COLUMNS = ("Object", "Gray range", "Score", "By")
+COLUMNS = (
+    ("Object", "Its class"),
+    ("Gray range", "Bottom and top of its 3D box, in gray values of the file"),
+    ("ROI", "How sure the ROI detector is that an object is here, 0 to 1; also in the image"),
+    ("Box", "How sure the 3D box detector is of the gray range, 0 to 1"),
+    ("By", "Who made it"),
+)
+OBJECT, GRAY, ROI, BOX, BY = range(len(COLUMNS))
 
 
 class ObjectList(QTreeWidget):
-    """A list that leaves letter keys to the window."""
+    """A list that leaves letter keys to the window, and deletes with the keys that do so there."""
+
+    def __init__(self, delete: Callable[[], None]) -> None:
+        super().__init__()
+        self._delete = delete
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802
-        """Take the keys that move the selection, pass the others on."""
-        if event is not None and event.text().isalnum():
+        """Take the keys that move the selection or delete, pass the others on."""
+        if event is not None and event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
+            self._delete()
+        elif event is not None and event.text().isalnum():
             event.ignore()
         else:
             super().keyPressEvent(event)
@@ -47,9 +62,13 @@ class ObjectsPanel(Panel):
         self.classes.activated.connect(self._class_chosen)
         self.delete = button("Delete", "Delete the selected object", "Del")
         on_click(self.delete, self.controller.delete_selected)
-        self.list = ObjectList()
+        self.list = ObjectList(self.controller.delete_selected)
         self.list.setColumnCount(len(COLUMNS))
-        self.list.setHeaderLabels(COLUMNS)
+        self.list.setHeaderLabels([heading for heading, _ in COLUMNS])
+        heads = self.list.headerItem()
+        assert heads is not None
+        for column, (_, tip) in enumerate(COLUMNS):
+            heads.setToolTip(column, tip)
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -58,7 +77,7 @@ class ObjectsPanel(Panel):
         assert header is not None
         header.setStyleSheet(HEADER)
         header.setStretchLastSection(True)
-        for column in range(3):
+        for column in range(BY):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.list.currentItemChanged.connect(self._chosen)
         row = QHBoxLayout()
@@ -112,15 +131,15 @@ class ObjectsPanel(Panel):
     def _item(self, roi: RoiRecord, box: BoxRecord | None) -> QTreeWidgetItem:
         gray = box.gray_box().gray if box else None
         best = box or roi
-        score = "" if best.score is None else f"{best.score:.2f}"
+        scores = [_score(roi.score), _score(box.score if box else None)]
         by = "model" if best.source == "model" else "you"
         if best.source == "human" and best.model:
             by = "you, from model"
         text = f"{gray.low} – {gray.high}" if gray else "no range yet"
-        item = QTreeWidgetItem([roi.label, text, score, by])
+        item = QTreeWidgetItem([roi.label, text, *scores, by])
         item.setIcon(0, _swatch(label_color(roi.label, self.session.classes)))
         item.setData(0, Qt.ItemDataRole.UserRole, roi.id)
-        item.setToolTip(3, best.model or by)
+        item.setToolTip(BY, best.model or by)
         return item
 
     def _chosen(self, item: QTreeWidgetItem | None) -> None:
@@ -139,6 +158,10 @@ class ObjectsPanel(Panel):
         if self.session.roi_id is None:
             self.list.setCurrentItem(None)
         self._filling = False
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _swatch(color: str) -> QIcon:
