@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_graydet.project.models import ModelEntry, ModelRegistry
 from napari_graydet.project.schema import ImageEntry, State
-from napari_graydet.workflows.train_job import FEW
+from napari_graydet.workflows.train_job import (
+    FAST_BOX_STEPS,
+    FAST_REFINER_STEPS,
+    FAST_ROI_STEPS,
+    grown,
+)
+from napari_graydet.workflows.train_parts import PARTS
 
 SHIPPED_NAME = "the model that comes with the program"
 
@@ -17,8 +22,17 @@ LEAST_IMAGES = 5
 """Accepted images from which on the window offers training: with fewer, one would be held out to
 judge the result, and what is left is too little to learn from."""
 
-FAST_SECONDS = {"roi": 260.0, "boxes": 60.0, "regressor": 15.0, "refiner": 150.0}
-"""Time of each part in preset `fast` on `FEW` images and two CPU cores, loading included."""
+STEPS = {"roi": FAST_ROI_STEPS, "boxes": FAST_BOX_STEPS, "refiner": 2 * FAST_REFINER_STEPS}
+"""Steps of each part in preset `fast` on few images."""
+
+STEP_SECONDS = {"roi": 0.67, "boxes": 0.29, "refiner": 0.13}
+"""Of each part on a CPU, for a first training: 73 minutes for 6,585 steps and 48 for 10,000, as the
+shipped weights were made (docs/benchmarks.md); 150 s for the refiner, timed when the window got
+it and not again since."""
+
+SLOWER = 3.0
+"""How much longer it may take on a busy machine: 777 s, where the steps alone come to 250
+(benchmarks/results/loop.json)."""
 
 
 @dataclass(frozen=True)
@@ -141,33 +155,45 @@ def _news(accepted: Sequence[ImageEntry], entries: Sequence[ImageEntry], models:
 
 
 def _effort(count: int, models: Models, parts: Sequence[str], preset: str) -> str:
-    seconds = estimate(count, models, parts, preset)
-    if seconds is None:
-        takes = "Preset paper takes hours on a CPU." if preset == "paper" else ""
+    seconds = measured(count, models, parts, preset)
+    if seconds is not None:
+        takes = f"Training takes {about(seconds)}, as long as the last one did."
+    elif preset == "paper":
+        takes = "Preset paper takes hours on a CPU."
     else:
-        takes = f"Training takes {about(seconds)}."
+        takes = _rough(count, parts)
     return f"{takes} You can go on annotating meanwhile.".strip()
 
 
-def estimate(count: int, models: Models, parts: Sequence[str], preset: str) -> float | None:
-    """Return about how many seconds a training on `count` images takes, None if nothing is known.
+def measured(count: int, models: Models, parts: Sequence[str], preset: str) -> float | None:
+    """Return about how many seconds a training on `count` images takes; None before the first one.
 
-    The last training of the same kind is the best witness: it ran on this machine.
+    The last training with the preset is the witness: it ran on this machine. Other parts, and more
+    images, are reckoned from it.
     """
     for entry in reversed(models.entries):
-        alike = (entry.preset, set(entry.parts)) == (preset, set(parts))
-        if alike and entry.status == "done" and entry.split is not None:
+        free = not (entry.request.get("minutes") or entry.request.get("epochs"))
+        if entry.preset == preset and entry.status == "done" and entry.split is not None and free:
             then = len(entry.split.train) + len(entry.split.validation)
-            return entry.seconds * _growth(count) / _growth(then)
-    if preset != "fast":
-        return None
-    known = [FAST_SECONDS[part] for part in parts if part in FAST_SECONDS]
-    return sum(known) * _growth(count) if len(known) == len(parts) else None
+            share = _work(parts) / _work(entry.parts)
+            return entry.seconds * share * grown(1000, count) / grown(1000, then)
+    return None
 
 
-def _growth(images: int) -> float:
-    """Return how much longer than on few images: steps grow with the root (`train_parts.grown`)."""
-    return math.sqrt(max(images, FEW) / FEW)
+def _work(parts: Sequence[str]) -> float:
+    return sum(PARTS[part].effort for part in parts if part in PARTS) or 1.0
+
+
+def _rough(count: int, parts: Sequence[str]) -> str:
+    """Say what the steps of a first training may take, from slow to fast machines."""
+    if any(part not in STEPS for part in parts):
+        return ""
+    seconds = sum(grown(STEPS[part], count) * STEP_SECONDS[part] for part in parts)
+    low = max(1, round(seconds / 60))
+    return (
+        f"Roughly {low} to {round(SLOWER * low)} minutes on two CPU cores, less on a GPU; the time "
+        "left is told as soon as it runs."
+    )
 
 
 def about(seconds: float) -> str:
