@@ -6,7 +6,7 @@
 
 A run's folder holds weights only once it has ended well: whatever was cancelled, killed or failed
 can be seen in the list, and can never be put in use. While it runs, its checkpoints stand in
-`work` below its folder; a file named `stop` there asks it to stop within a batch.
+`work` below its folder and its process holds `lock`; a file `stop` asks it to stop within a batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from napari_graydet.io.weights import read_card
 from napari_graydet.project.schema import Record
 
 FOLDER, RUN_FILE, ACTIVE_FILE = "models", "run.json", "active.json"
-STOP_FILE, LOG_FILE, WORK_FOLDER = "stop", "log.jsonl", "work"
+STOP_FILE, LOCK_FILE, LOG_FILE, WORK_FOLDER = "stop", "lock", "log.jsonl", "work"
 FORMAT = 1
 
 SHIPPED = "shipped"

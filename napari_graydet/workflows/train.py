@@ -11,13 +11,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
 from napari_graydet.errors import CancelledError, ProjectError
+from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.registry import Kind
 from napari_graydet.project.models import (
+    LOCK_FILE,
     LOG_FILE,
     STOP_FILE,
     WORK_FOLDER,
@@ -92,8 +95,10 @@ def train(
             ),
         }
     )
-    registry.write(entry)
-    return _Run(registry, entry, plan, Reporter(on_event), should_cancel).run(use, resumed=False)
+    with _alone(registry, entry.id):
+        registry.write(entry)
+        run = _Run(registry, entry, plan, Reporter(on_event), should_cancel)
+        return run.run(use, resumed=False)
 
 
 def resume(
@@ -111,19 +116,32 @@ def resume(
     Raises
     ------
     ProjectError
-        If the run is done, or the data are no longer those that it began with.
+        If the run is done, another process is at it, or the data are no longer those that it
+        began with.
     """
     registry = ModelRegistry(folder)
-    entry = registry.entry(run_id)
-    if entry.status == "done":
-        raise ProjectError(f"Model {run_id} is done; there is nothing to resume.")
-    stored = TrainRequest.of(**entry.request)
-    request = stored.moved(lambda path: os.path.normpath(registry.folder / path))
-    plan = plan_run(request, registry, should_cancel, entry)
-    entry = entry.model_copy(update={"status": "running", "message": None, "ended": None})
-    (registry.run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
-    registry.write(entry)
-    return _Run(registry, entry, plan, Reporter(on_event), should_cancel).run(use, resumed=True)
+    registry.entry(run_id)
+    with _alone(registry, run_id):
+        entry = registry.entry(run_id)  # another process may just have ended it
+        if entry.status == "done":
+            raise ProjectError(f"Model {run_id} is done; there is nothing to resume.")
+        stored = TrainRequest.of(**entry.request)
+        request = stored.moved(lambda path: os.path.normpath(registry.folder / path))
+        plan = plan_run(request, registry, should_cancel, entry)
+        entry = entry.model_copy(update={"status": "running", "message": None, "ended": None})
+        (registry.run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
+        registry.write(entry)
+        run = _Run(registry, entry, plan, Reporter(on_event), should_cancel)
+        return run.run(use, resumed=True)
+
+
+def _alone(registry: ModelRegistry, run_id: str) -> AbstractContextManager[None]:
+    """Keep other processes from going on with a run meanwhile."""
+    return exclusive(
+        registry.run_folder(run_id) / LOCK_FILE,
+        error=ProjectError,
+        taken=f"Model {run_id} is being trained by another process; wait for its end, or stop it.",
+    )
 
 
 # --- a run --------------------------------------------------------------------------------------
