@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import Result, complain
+from napari_graydet.cli.data_options import (
+    DATA,
+    Images,
+    Label,
+    Masks,
+    Patients,
+    TrueProject,
+    read_data,
+)
 from napari_graydet.cli.options import Debug, Device, Json
 from napari_graydet.cli.progress import progress_bar
-from napari_graydet.cli.project import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,49 +27,24 @@ if TYPE_CHECKING:
 
     from napari_graydet.workflows.compare import OnJob
     from napari_graydet.workflows.compare_summary import Table
-    from napari_graydet.workflows.dataset import Dataset
     from napari_graydet.workflows.events import OnProgress
 
-_DATA, _HOW = "Data: a project, or two folders", "How"
+_HOW = "How"
 _DEFAULT = "graydet+refiner,graydet,unet,ridge,otsu"
 _TRAINED, _TESTED, _PICTURE = "train", "test", "cases.png"
 
 
 def compare(
-    project: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[PROJECT]",
-            help="Project whose accepted images are the truth.",
-            show_default=False,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
-    ] = None,
-    label: Annotated[
-        str, typer.Option(metavar="CLASS", help="Class of the masks.", rich_help_panel=_DATA)
-    ] = "object",
-    patients: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CSV|REGEX",
-            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
-            "with one group; default: each image another patient.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    project: TrueProject = None,
+    images: Images = None,
+    masks: Masks = None,
+    label: Label = "object",
+    patients: Patients = None,
     test: Annotated[
         float,
         typer.Option(
             help="Share of the images to test on, the same for all methods, by patient.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             metavar="0..1",
         ),
     ] = 0.3,
@@ -131,7 +114,7 @@ def compare(
     from napari_graydet.workflows.compare_summary import summarise
     from napari_graydet.workflows.compare_tables import document, write_tables
 
-    data = _dataset(project, images, masks, label, patients)
+    data = read_data(project, images, masks, label=label, patients=patients)
     for notice in data.notices:
         complain(notice)
     pool, tested = workflow.divided(data, test)
@@ -158,20 +141,6 @@ def compare(
         written.append(out / _PICTURE)
     files = {"files": [str(path) for path in written]}
     return Result(document(tables) | files, _text(tables))
-
-
-def _dataset(
-    project: Path | None, images: Path | None, masks: Path | None, label: str, patients: str | None
-) -> Dataset:
-    from napari_graydet.workflows.dataset import from_folders, from_project
-    from napari_graydet.workflows.patients import patients_option
-
-    if project is not None and images is None and masks is None:
-        with opened(project) as store:
-            return from_project(store)
-    if images is None or masks is None or project is not None:
-        raise typer.BadParameter("expected PROJECT, or --images DIR and --masks DIR.")
-    return from_folders(images, masks, label=label, patients=patients_option(patients))
 
 
 def _counts(text: str) -> list[int]:

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import BAD_INPUT, OK, Result, complain, tell
+from napari_graydet.cli.data_options import (
+    DATA,
+    Images,
+    Masks,
+    Patients,
+    TrueProject,
+    read_data,
+)
 from napari_graydet.cli.options import (
     BoxWeights,
     Debug,
@@ -21,7 +29,6 @@ from napari_graydet.cli.options import (
     numbers,
 )
 from napari_graydet.cli.progress import progress_bar
-from napari_graydet.cli.project import opened
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,32 +47,19 @@ class Side(enum.StrEnum):
     ALL = "all"
 
 
-_DATA, _MODELS, _HOW = "Data: a project, or two folders", "Models", "How"
+_MODELS, _HOW = "Models", "How"
 
 
 def evaluate(
-    project: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[PROJECT]",
-            help="Project whose accepted images are the truth.",
-            show_default=False,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
-    ] = None,
+    project: TrueProject = None,
+    images: Images = None,
+    masks: Masks = None,
     label: Annotated[
         str,
         typer.Option(
             metavar="CLASS",
             help="Class of the masks; **object**: whatever is found counts.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = "object",
     classes: Annotated[
@@ -73,25 +67,16 @@ def evaluate(
         typer.Option(
             metavar="CLASS,...",
             help="The masks hold label ids; these are their classes, from id 1.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             show_default=False,
         ),
     ] = None,
-    patients: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CSV|REGEX",
-            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
-            "with one group; default: each image another patient.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    patients: Patients = None,
     split: Annotated[
         Side | None,
         typer.Option(
             help="Which images; default: validation where the project has a split, else all.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             show_default=False,
         ),
     ] = None,
@@ -100,16 +85,16 @@ def evaluate(
         typer.Option(
             metavar="VALIDATION,TEST",
             help="Of two folders, shares of the images on these sides.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
         ),
     ] = "0.15,0",
     seed: Annotated[
-        int, typer.Option(help="Of the split of two folders.", rich_help_panel=_DATA)
+        int, typer.Option(help="Of the split of two folders.", rich_help_panel=DATA)
     ] = 0,
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Only the first so many images.", rich_help_panel=_DATA, show_default=False
+            min=1, help="Only the first so many images.", rich_help_panel=DATA, show_default=False
         ),
     ] = None,
     true_rois: Annotated[
@@ -169,14 +154,18 @@ def evaluate(
 
     if out is not None:
         check_ending(out)
-    if project is not None and images is None and masks is None:
-        data, side = _of_project(project, split)
-    elif images is not None and masks is not None and project is None:
-        data, side = _of_folders(
-            images, masks, label, classes, patients, split or Side.ALL, shares, seed
-        )
+    data = read_data(
+        project,
+        images,
+        masks,
+        label=label,
+        patients=patients,
+        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+    )
+    if project is not None:
+        data, side = _side_of_project(data, project, split)
     else:
-        raise typer.BadParameter("expected PROJECT, or --images DIR and --masks DIR.")
+        data, side = _side_of_folders(data, split or Side.ALL, shares, seed)
     if limit is not None:
         data = data.subset([case.name for case in data.cases[:limit]])
     for notice in data.notices:
@@ -220,39 +209,18 @@ def _tell_images() -> Iterator[OnProgress]:
     yield show
 
 
-def _of_project(project: Path, split: Side | None) -> tuple[Dataset, str]:
+def _side_of_project(data: Dataset, project: Path, split: Side | None) -> tuple[Dataset, str]:
     from napari_graydet.project import splits
-    from napari_graydet.workflows.dataset import from_project
     from napari_graydet.workflows.project_method import side_of_project
 
-    with opened(project) as store:
-        data = from_project(store)
     if split is None:
         split = Side.ALL if splits.saved(project) is None else Side.VALIDATION
     return side_of_project(data, project, split.value), split.value
 
 
-def _of_folders(
-    images: Path,
-    masks: Path,
-    label: str,
-    classes: str | None,
-    patients: str | None,
-    split: Side,
-    shares: str,
-    seed: int,
-) -> tuple[Dataset, str]:
+def _side_of_folders(data: Dataset, split: Side, shares: str, seed: int) -> tuple[Dataset, str]:
     from napari_graydet.project import splits
-    from napari_graydet.workflows.dataset import from_folders
-    from napari_graydet.workflows.patients import patients_option
 
-    data = from_folders(
-        images,
-        masks,
-        label=label,
-        classes=None if classes is None else [name.strip() for name in classes.split(",")],
-        patients=patients_option(patients),
-    )
     if split is Side.ALL:
         return data, split.value
     validation, test = numbers(shares, 2, "--shares VALIDATION,TEST")

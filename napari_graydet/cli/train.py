@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import Result, complain, tell
+from napari_graydet.cli.data_options import DATA, Images, Label, Masks, Patients
 from napari_graydet.cli.options import Debug, Device, Json
 from napari_graydet.errors import ModelError
 
@@ -27,7 +28,7 @@ class Preset(enum.StrEnum):
     PAPER = "paper"
 
 
-_DATA, _HOW, _RUN = "Data: a project, or two folders", "How", "The run"
+_HOW, _RUN = "How", "The run"
 
 
 def train(
@@ -48,33 +49,16 @@ def train(
             show_default=False,
         ),
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Images, instead of a project.", rich_help_panel=_DATA),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Their masks, of the same stems.", rich_help_panel=_DATA),
-    ] = None,
-    label: Annotated[
-        str, typer.Option(metavar="CLASS", help="Class of the masks.", rich_help_panel=_DATA)
-    ] = "object",
-    patients: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CSV|REGEX",
-            help="Who is on which image: a CSV file of stem and patient, or a regular expression "
-            "with one group; default: each image another patient.",
-            rich_help_panel=_DATA,
-            show_default=False,
-        ),
-    ] = None,
+    images: Images = None,
+    masks: Masks = None,
+    label: Label = "object",
+    patients: Patients = None,
     classes: Annotated[
         str | None,
         typer.Option(
             metavar="CLASS,...",
             help="Learn these classes only.",
-            rich_help_panel=_DATA,
+            rich_help_panel=DATA,
             show_default=False,
         ),
     ] = None,
