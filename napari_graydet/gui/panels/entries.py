@@ -16,10 +16,11 @@ from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.images import THUMBNAIL, Thumbnail, read_entry_image, thumbnail_of
 from napari_graydet.gui.links import Links
+from napari_graydet.gui.names import Shared
 from napari_graydet.project.schema import ImageEntry, State
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
-STATE_ROLE = ID_ROLE + 1
+STATE_ROLE, SHARED_ROLE = ID_ROLE + 1, ID_ROLE + 2
 TILE = QSize(106, 116)
 CHUNK = 8
 """Thumbnails read per piece of background work: those scrolled to come first."""
@@ -46,6 +47,7 @@ class EntriesModel(QAbstractListModel):
         self._session = controller.session
         self._state: State | None = None
         self._shown: list[ImageEntry] = []
+        self._shared = Shared()
         self._rows: dict[int, int] = {}
         self._thumbnails: dict[int, QPixmap | None] = {}
         self._wanted: deque[int] = deque()
@@ -77,7 +79,7 @@ class EntriesModel(QAbstractListModel):
         return len(self._shown)
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
-        """Return name, thumbnail, id or state of a row."""
+        """Return name, thumbnail, id or state of a row, or what all names share."""
         if not index.isValid() or index.row() >= len(self._shown):
             return None
         entry = self._shown[index.row()]
@@ -91,12 +93,15 @@ class EntriesModel(QAbstractListModel):
             return entry.id
         if role == STATE_ROLE:
             return entry.state
+        if role == SHARED_ROLE:
+            return self._shared
         return None
 
     def _fill(self) -> None:
         self.beginResetModel()
         self._shown = [e for e in self._session.entries if self._state in (None, e.state)]
         self._rows = {entry.id: row for row, entry in enumerate(self._shown)}
+        self._shared = Shared.of(PurePath(e.path).stem for e in self._session.entries)
         self.endResetModel()
 
     def _entry_changed(self, image_id: int) -> None:
@@ -220,5 +225,7 @@ class EntryDelegate(QStyledItemDelegate):
         painter.setPen(option.palette.color(QPalette.ColorRole.Text))
         name = str(index.data(int(Qt.ItemDataRole.DisplayRole)))
         room = line.adjusted(15, 0, 0, 0)
-        short = option.fontMetrics.elidedText(name, Qt.TextElideMode.ElideMiddle, room.width())
+        metrics, width = option.fontMetrics, room.width()
+        own = index.data(SHARED_ROLE).fitted(name, metrics.horizontalAdvance, width)
+        short = metrics.elidedText(own, Qt.TextElideMode.ElideMiddle, width)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignVCenter), short)
