@@ -24,12 +24,11 @@ from napari_graydet.errors import ModelError
 from napari_graydet.models.baselines import DIVISOR, build_baseline, parameters_of
 from napari_graydet.models.box_samples import Disturbance, disturb_gray
 from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.losses import dice_by_class
+from napari_graydet.models.schedules import cosine_cycle
 from napari_graydet.models.training import Budget, Learner, Watch, fit
 
 Mask = npt.NDArray[np.bool_]
-
-_SMOOTH = 1.0
-"""Pixels added to both halves of the soft Dice, so that an empty class has a gradient."""
 
 
 class MaskedImage(Protocol):
@@ -336,7 +335,7 @@ class BaselineLearner(Learner):
     def prepare(self, step: int, share: float) -> None:
         """Set the learning rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self._training.learning_rate * one_cycle(share)
+            group["lr"] = self._training.learning_rate * cosine_cycle(share)
 
     def loss(self) -> Tensor:
         """Draw a batch and return its loss."""
@@ -348,7 +347,7 @@ class BaselineLearner(Learner):
         mixed = has_bfloat16(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
             logits = self.network(pictures)
-        return dice_and_cross_entropy(logits.float(), masks)
+        return dice_by_class(logits.float(), masks)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -370,30 +369,3 @@ class BaselineLearner(Learner):
         """Go on in the middle of a round."""
         self._order = [int(place) for place in memory["order"]]
         self.steps, self.earlier_seconds = step, seconds
-
-
-def one_cycle(share: float, warm_up: float = 0.1) -> float:
-    """Return the learning rate at a share of the budget, as a share of its peak.
-
-    Up and down by half cosines (Smith and Topin, "Super-convergence", 2018); a function of the
-    share, because the number of steps of a budget in minutes is not known before.
-    """
-    if share < warm_up:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * share / warm_up)) / 2
-    return (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up)))) / 2
-
-
-def dice_and_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return 1 - soft Dice, a mean over classes of the whole batch, plus binary cross entropy.
-
-    Parameters
-    ----------
-    logits, masks
-        (B, K, S, S); masks are shares, 0..1.
-    """
-    probability = logits.sigmoid()
-    over = (0, 2, 3)
-    common = (probability * masks).sum(over)
-    both = probability.sum(over) + masks.sum(over)
-    dice = (2 * common + _SMOOTH) / (both + _SMOOTH)
-    return 1 - dice.mean() + functional.binary_cross_entropy_with_logits(logits, masks)

@@ -9,7 +9,6 @@ stay inside (METHOD.md, section 3). Afterwards the regressor is solved in closed
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -33,6 +32,7 @@ from napari_graydet.models.box_targets import (
 )
 from napari_graydet.models.device import choose_device, has_bfloat16
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
+from napari_graydet.models.schedules import one_cycle
 from napari_graydet.models.training import Budget, Learner, Scores, Step, Watch, fit
 
 Float = npt.NDArray[np.float64]
@@ -267,22 +267,6 @@ class BoxLearner(Learner):
         coef = np.zeros((len(self._classes), network.config.feature_width + 1, 2))
         model = BoxModel(network, RidgeRegressor(coef), self._grid, self._classes)
         return box_scores(model, self._held_out)
-
-
-def one_cycle(step: float, total: float, peak: float) -> tuple[float, float]:
-    """Return learning rate and Adam's first beta of a one-cycle schedule.
-
-    As `torch.optim.lr_scheduler.OneCycleLR` with `pct_start` 0.1, to the bit, but without a state
-    that a checkpoint would have to keep.
-    """
-    first, least = peak / 25, peak / 25 / 1e4
-    top, end = 0.1 * total - 1, total - 1
-    if step <= top and top > 0:
-        share, rates, betas = step / top, (first, peak), (0.95, 0.85)
-    else:
-        share, rates, betas = (step - top) / (end - top), (peak, least), (0.85, 0.95)
-    rate, beta = (b + (a - b) / 2.0 * (math.cos(math.pi * share) + 1) for a, b in (rates, betas))
-    return rate, beta
 
 
 def fit_regressor(

@@ -1,13 +1,12 @@
 """How a refiner learns, step by step; the loop around it is that of training.py.
 
-Loss: binary cross entropy plus soft Dice (Milletari et al., "V-Net", 3DV 2016) over the pixels of
-the image; AdamW on one cycle; what is kept is the moving average of the weights.
+Loss: binary cross entropy plus soft Dice over the pixels of the image; AdamW on one cycle; what is
+kept is the moving average of the weights.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.losses import dice_by_image
 from napari_graydet.models.point_head import PointHead
 from napari_graydet.models.refiner_choice import HeldOut, compare_refiners
 from napari_graydet.models.refiner_model import Kind, RefinerModel, build, check_frame
@@ -30,6 +29,7 @@ from napari_graydet.models.refiner_samples import (
     RefinerSample,
     draw,
 )
+from napari_graydet.models.schedules import linear_cycle
 from napari_graydet.models.training import Learner, Scores
 
 
@@ -70,7 +70,6 @@ class RefinerTraining:
     patience: int | None = None
 
 
-_WARM_UP = 0.1
 _AVERAGE_OVER = 100
 """Steps over which the moving average of the weights forgets at most; a tenth of the steps."""
 
@@ -134,7 +133,7 @@ class RefinerLearner(Learner):
     def prepare(self, step: int, share: float) -> None:
         """Set the learning rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self._training.learning_rate * one_cycle(share)
+            group["lr"] = self._training.learning_rate * linear_cycle(share)
 
     def loss(self) -> Tensor:
         """Draw a batch and return its loss."""
@@ -149,7 +148,7 @@ class RefinerLearner(Learner):
         target = torch.from_numpy(np.stack([d.target for d in drawn])).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
             logits, wanted = self.network.learn(patches, class_ids, target)
-        return loss_of(logits.float(), wanted)
+        return dice_by_image(logits.float(), wanted)
 
     def before_update(self) -> None:
         """Clip gradients."""
@@ -234,24 +233,3 @@ def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     kernels = [p for p in learning if p.ndim > 1]
     others = [p for p in learning if p.ndim <= 1]
     return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def one_cycle(share: float) -> float:
-    """Return the learning rate at a share of the budget, as a share of its peak.
-
-    Source: Smith and Topin, "Super-convergence", 2018: up, then down along a cosine.
-    """
-    if share < _WARM_UP:
-        return 0.04 + 0.96 * share / _WARM_UP
-    down = min((share - _WARM_UP) / (1 - _WARM_UP), 1.0)
-    return max(1e-3, (1 + math.cos(math.pi * down)) / 2)
-
-
-def loss_of(logits: Tensor, target: Tensor) -> Tensor:
-    """Return cross entropy + soft Dice, (B, H, W) logits and shares 0..1 -> scalar."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, target)
-    found = logits.sigmoid().flatten(1)
-    wanted = target.flatten(1)
-    overlap = 2 * (found * wanted).sum(dim=1) + 1
-    dice = overlap / (found.sum(dim=1) + wanted.sum(dim=1) + 1)
-    return entropy + (1 - dice).mean()

@@ -102,14 +102,14 @@ def test_stopped_anywhere_it_ends_in_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, notices = bt.dice_and_cross_entropy, []
+    real, notices = bt.dice_by_class, []
 
     def loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         if len(logits) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return real(logits, masks)
 
-    monkeypatch.setattr(bt, "dice_and_cross_entropy", loss)
+    monkeypatch.setattr(bt, "dice_by_class", loss)
     training, watch = replace(TINY, batch=4), Watch(notice=notices.append)
     model = bt.train_baseline("unet", disks(2), ["disk"], seed=0, training=training, watch=watch)
     assert notices == [f"Out of memory: going on with batches of {n}." for n in (2, 1)]
@@ -117,9 +117,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_loss_that_is_no_number_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        bt, "dice_and_cross_entropy", lambda logits, masks: logits.sum() * float("nan")
-    )
+    monkeypatch.setattr(bt, "dice_by_class", lambda logits, masks: logits.sum() * float("nan"))
     with pytest.raises(ModelError, match="nan at step 1"):
         bt.train_baseline("unet", disks(1), ["disk"], seed=0, training=TINY)
 
@@ -190,24 +188,3 @@ def test_tone_curves_leave_the_padding_black() -> None:
     picture = Picture.of([disk(2)], ["disk"], 64)
     gray, _ = bt.augment(picture, replace(TINY, size=64, shift=0, turn=0), np.random.default_rng(1))
     assert not gray[0, 60:].any()
-
-
-def test_loss_is_what_its_formula_says() -> None:
-    rng = np.random.default_rng(0)
-    logits, masks = rng.normal(size=(2, 3, 5, 5)), (rng.random((2, 3, 5, 5)) < 0.4) * 1.0
-    p = 1 / (1 + np.exp(-logits))
-    cross = -(masks * np.log(p) + (1 - masks) * np.log(1 - p)).mean()
-    soft = [
-        (2 * (p[:, k] * masks[:, k]).sum() + 1) / (p[:, k].sum() + masks[:, k].sum() + 1)
-        for k in range(3)
-    ]
-    loss = bt.dice_and_cross_entropy(torch.from_numpy(logits), torch.from_numpy(masks))
-    assert float(loss) == pytest.approx(1 - np.mean(soft) + cross)
-
-
-def test_the_rate_rises_then_falls_to_nothing() -> None:
-    rates = [bt.one_cycle(share) for share in np.linspace(0, 1, 101)]
-    assert rates[10] == pytest.approx(1)
-    assert np.all(np.diff(rates[:11]) > 0)
-    assert np.all(np.diff(rates[10:]) < 0)
-    assert (rates[0], rates[-1]) == (pytest.approx(0.04), pytest.approx(0))

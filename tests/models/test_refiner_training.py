@@ -21,7 +21,7 @@ from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from napari_graydet.models.refiner import Refiner
 from napari_graydet.models.refiner_choice import compare_refiners
-from napari_graydet.models.refiner_learner import continued, loss_of, one_cycle
+from napari_graydet.models.refiner_learner import continued
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
 from napari_graydet.models.refiner_samples import Augmentation, Deck, draw, refiner_samples
@@ -210,12 +210,3 @@ def test_classes_and_groups_are_drawn_evenly() -> None:
 def test_parts_without_a_true_pixel_are_left_out() -> None:
     empty = replace(disc(0), mask=np.zeros((64, 64), dtype=bool))
     assert refiner_samples([empty], CLASSES, SMALL.frame) == []
-
-
-def test_loss_and_learning_rate() -> None:
-    target = torch.zeros(1, 8, 8)
-    target[:, 2:6, 2:6] = 1
-    right, wrong = (loss_of((target * 2 - 1) * sign * 20, target) for sign in (1, -1))
-    assert float(right) < 0.01 < 1 < float(wrong)
-    rates = [one_cycle(share) for share in np.linspace(0, 1.2, 100)]
-    assert max(rates) == pytest.approx(1, abs=0.02) and min(rates) > 0 and rates[-1] < 0.01
