@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.gui.images import read_entry_image
-from napari_graydet.gui.scored import LabelMap, Scored, evaluate_project
+from napari_graydet.gui.scored import LabelMap, Scored, as_dice, evaluate_project
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
 from napari_graydet.workflows.mask_folder import mask_file
@@ -30,13 +30,15 @@ Gray = npt.NDArray[np.uint8]
 class Change:
     """One held-out image and class: DSC of both models, and how much the mask has changed.
 
-    `changed` is 1 - IoU of the two masks of the image; figures that don't exist are None.
+    `ceiling` is the best DSC that one gray range per part can reach in the image; `changed` is
+    1 - IoU of the two masks of the image; figures that don't exist are None.
     """
 
     image: str
     label: str
     old: float | None
     new: float | None
+    ceiling: float | None
     changed: float | None
 
     @property
@@ -75,15 +77,22 @@ class Comparison:
         where = f"{count} held-out image{'' if count == 1 else 's'}"
         if self.old is None:
             return (
-                f"{self.why_no_old} The new model reaches a mean DSC of {_shown(new)} on {where}."
+                f"{self.why_no_old} The new model reaches a mean DSC of {_shown(new)} on {where}"
+                f"{self._at_best}."
             )
         old = self.old.mean("dice")
         gains = [change.gain for change in self.changes if change.gain is not None]
         better, worse = sum(g > SAME for g in gains), sum(g < -SAME for g in gains)
         return (
-            f"Mean DSC {_shown(old)} → {_shown(new)} on {where}: "
+            f"Mean DSC {_shown(old)} → {_shown(new)} on {where}{self._at_best}: "
             f"better on {better}, worse on {worse}, same on {len(gains) - better - worse}."
         )
+
+    @property
+    def _at_best(self) -> str:
+        """What gray ranges alone can reach there, in brackets."""
+        known = [change.ceiling for change in self.changes if change.ceiling is not None]
+        return f" (gray ranges alone: {_shown(sum(known) / len(known))} at best)" if known else ""
 
     @property
     def better(self) -> bool | None:
@@ -157,6 +166,7 @@ def _changes(new: Scored, old: Scored | None) -> list[Change]:
             row["label"],
             before.get((row["image"], row["label"]), {}).get("dice"),
             row["dice"],
+            as_dice(row["ceiling"]),
             amounts[row["image"]],
         )
         for row in new.rows

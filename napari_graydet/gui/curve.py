@@ -12,6 +12,15 @@ from napari_graydet.gui.training_run import Curve, Points, part_title
 HEIGHT = 128
 SCORE_ON_DARK, SCORE_ON_LIGHT = "#4cc9f0", "#0a6fb8"
 MARGIN, DOT = 8.0, 3.0
+AXIS = 14.0
+"""Pixels at the right of the plot for the ends of the score's axis."""
+
+MEANINGS = {
+    "ROI quality": "overlap of the found ROIs with the accepted ones; extra ROIs count as 0",
+    "share of the ceiling": "IoU of the masks, as a share of the best that a gray range can reach",
+    "mask IoU": "overlap of the masks with the accepted ones",
+    "DSC": "overlap of the refined masks with the accepted ones",
+}
 
 
 class CurveView(QWidget):
@@ -31,6 +40,7 @@ class CurveView(QWidget):
         """Draw a curve as it is now."""
         self.curve = curve
         self.setAccessibleName(f"{part_title(curve.part)}: {self.caption()}")
+        self.setToolTip(self.explained())
         self.update()
 
     def caption(self) -> str:
@@ -43,6 +53,17 @@ class CurveView(QWidget):
             best = max(value for _, value in curve.score)
             text += f"   held-out {curve.score_name} {curve.score[-1][1]:.3f}, best {best:.3f}"
         return text
+
+    def explained(self) -> str:
+        """Return what the two lines are."""
+        curve = self.curve
+        name = curve.score_name if curve is not None else ""
+        meaning = f" ({MEANINGS[name]})" if name in MEANINGS else ""
+        return (
+            "Orange: the loss on the images that are learned from; it has no unit, it should "
+            f"fall.\nBlue: {name or 'the score'}{meaning} on the held-out images, 0 to 1; it "
+            "should rise.\nThe weights with the best score are kept."
+        )
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802
         """Draw."""
@@ -57,22 +78,36 @@ class CurveView(QWidget):
         painter.setPen(colours.text)
         room = QRectF(self.rect()).adjusted(MARGIN, 4, -MARGIN, -4)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignTop), part_title(curve.part))
-        plot = room.adjusted(0, line + 6, 0, -(line + 6))
+        plot = room.adjusted(0, line + 6, -AXIS, -(line + 6))
         painter.setPen(QPen(colours.dim, 1))
         painter.drawLine(plot.bottomLeft(), plot.bottomRight())
+        self._draw_axis(painter, plot, colours)
         self._draw_loss(painter, plot, colours)
         self._draw_score(painter, plot, colours)
         self._draw_caption(painter, room, colours)
         painter.end()
 
+    def _draw_axis(self, painter: QPainter, plot: QRectF, colours: ViewColours) -> None:
+        """Write the ends of the score's axis at the right, in the score's colour."""
+        painter.setPen(_score_colour(colours))
+        half = painter.fontMetrics().height() / 2
+        right = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        for value, y in ((1, plot.top()), (0, plot.bottom())):
+            place = QRectF(plot.right(), y - half, AXIS, 2 * half)
+            painter.drawText(place, right, str(value))
+
     def _draw_loss(self, painter: QPainter, plot: QRectF, colours: ViewColours) -> None:
         assert self.curve is not None
         points = _smooth(self.curve.loss)
-        if len(points) < 2:
+        if not points:
             return
         top = max(value for _, value in points) or 1.0
         painter.setPen(QPen(colours.accent, 1.6))
-        painter.drawPolyline(_placed([(x, y / top) for x, y in points], plot))
+        placed = _placed([(x, y / top) for x, y in points], plot)
+        painter.drawPolyline(placed)
+        painter.setBrush(colours.accent)
+        painter.drawEllipse(placed.at(len(points) - 1), DOT, DOT)  # also where it is no line yet
+        painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _draw_score(self, painter: QPainter, plot: QRectF, colours: ViewColours) -> None:
         assert self.curve is not None

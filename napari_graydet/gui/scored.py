@@ -89,6 +89,11 @@ class Scored:
         return error_map(truth, self.found(name, truth.shape))
 
 
+def as_dice(iou: float | None) -> float | None:
+    """Return the DSC of two masks from their IoU."""
+    return None if iou is None else 2 * iou / (1 + iou)
+
+
 def true_map(record: Annotation, pixels: npt.NDArray[Any], labels: tuple[str, ...]) -> LabelMap:
     """Return the masks of a record as label ids of `labels`."""
     empty = {labels[0]: np.zeros(pixels.shape, dtype=np.bool_)}

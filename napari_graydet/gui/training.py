@@ -102,6 +102,9 @@ class Training:
         recorder, folder = self._controller.recorder, self._controller.session.folder
         if self.phase != "idle" or recorder is None or folder is None or not recorder.flush():
             return
+        said, old = self._controller.session.message, self.note
+        if said is not None and old is not None and said.text == old.text:
+            self._controller.say(None)  # how the last one ended is over
         self.run, self.note, self._stop = Run(), None, False
         self._go("running")
         self._controller.jobs.run(

@@ -34,6 +34,13 @@ def evaluated(window: Window) -> EvaluatePanel:
     return panel
 
 
+def ground(panel: EvaluatePanel, row: int) -> int:
+    """Return how light a row of the table is beside its text, 0..255."""
+    place = panel.table.visualRect(panel.table.rows.index(row, 0))
+    picture = panel.table.viewport().grab().toImage()
+    return int(picture.pixelColor(place.right() - 2, place.top() + 2).lightness())
+
+
 def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None:
     assert "accept images" in window.workplace.evaluate.summary.text()
     panel = evaluated(window)
@@ -44,6 +51,8 @@ def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None
     assert "mean DSC 0.562, IoU 0.391" in panel.summary.text()  # 900 of 2304 pixels
     shown = [float(rows.data(rows.index(row, DSC))) for row in range(6)]
     assert shown == sorted(shown)
+    assert "Most is lost by the" in panel.summary.text()
+    assert abs(ground(panel, 0) - ground(panel, 1)) < 60, "white text is read on both"
     click_heading(panel.table, 0)
     names = [rows.key(row)[0] for row in range(6)]
     assert names in (sorted(names), sorted(names, reverse=True))

@@ -62,7 +62,7 @@ def test_too_few_images_are_counted(window: Window) -> None:
     assert "4 images accepted" in panel.news.text() and "accept 1 more" in panel.news.text()
     window.controller.accept()
     assert "5 images accepted" in panel.news.text() and panel.start.isEnabled()
-    assert "less than a minute" in panel.hint.text() or "minutes" in panel.hint.text()
+    assert "Roughly" in panel.hint.text() and "minutes on two CPU cores" in panel.hint.text()
     for box in panel.parts.values():
         click(box)
     assert not panel.start.isEnabled() and "Choose what to train" in panel.hint.text()
@@ -79,6 +79,7 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     window.wait(lambda: training.phase != "running")
     curves = {part: view.curve for part, view in panel.curves.items()}
     assert set(curves) == {"roi", "boxes"}
+    assert "Blue: mask IoU" in panel.curves["boxes"].toolTip()
     assert [value for _, value in curves["boxes"].score] == pytest.approx([7 / 12, 8 / 12, 9 / 12])
     wait_phase(window, "deciding")
     assert "✓" in workplace.tabs.tabText(1)
@@ -89,6 +90,7 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     assert change.old is not None and change.old < 0.8 and change.new == 1.0
     assert change.changed is not None and change.changed > 0.3
     assert "better on 1, worse on 0" in compare.verdict.text()
+    assert change.ceiling == 1.0 and "gray ranges alone: 1.000 at best" in compare.verdict.text()
     window.wait(lambda: compare.old.image is not None and compare.new.image is not None)
     click_row(compare.table, 0)
     window.wait(lambda: window.desk.errors.map is not None)
@@ -100,6 +102,7 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     window.wait(lambda: training.models.choices == {"roi": "0001", "boxes": "0001"})
     assert "Model 0001 is in use" in said(window)
     assert "Nothing new: model 0001 knows all 6" in panel.news.text()
+    assert "less than a minute, as long as the last one" in panel.hint.text()
     assert window.desk.overlay._layer is None and window.desk.layers.mask.visible
     window.desk._predictor()
     settings = window.desk._detectors[0]
@@ -143,10 +146,11 @@ def test_a_training_is_stopped_within_a_second_and_goes_on(window: Window) -> No
     assert seconds < 1.5
     window.wait(lambda: training.models.entries)
     assert training.models.entries[0].status == "cancelled" and "stopped" in said(window)
-    panel.models.select("0001")
-    window.wait(panel.models.resume.isEnabled)
+    window.wait(panel.models.resume.isEnabled)  # the newest is selected
+    assert "no weights yet" in panel.models.facts.text()
     unask(window, "slow")
     click(panel.models.resume)
+    assert window.session.message is None, "how the last one ended is over"
     wait_phase(window, "deciding")
     click(panel.compare.keep)
 

@@ -23,11 +23,12 @@ COLUMNS = (
     Column("Class"),
     Column("in use", "DSC of the model in use"),
     Column("new", "DSC of the new model"),
+    Column("ceiling", "The best DSC that one gray range per part can reach in this image"),
     Column("gain", "New minus old; below 0 the new model is worse here", "{:+.3f}"),
     Column("changed", "How much the mask has changed: 1 - IoU of the two masks", "{:.0%}"),
 )
-WIDTHS = (128, 62, 54, 54, 58, 62)
-CLASS, CHANGED = 1, 5
+WIDTHS = (92, 56, 50, 50, 54, 58, 70)
+CLASS, CHANGED = 1, 6
 PICTURE_HEIGHT = 190
 
 
@@ -63,7 +64,9 @@ class Picture(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         line = painter.fontMetrics().height() + 4
-        painter.drawText(QRectF(0, 0, self.width(), line), self.title)
+        end = Qt.TextElideMode.ElideRight
+        title = painter.fontMetrics().elidedText(self.title, end, self.width())
+        painter.drawText(QRectF(0, 0, self.width(), line), title)
         room = QRectF(0, line, self.width(), self.height() - line)
         if self.image is not None:
             scale = min(room.width() / self.image.width(), room.height() / self.image.height())
@@ -132,8 +135,9 @@ class ComparePanel(Panel):
         self.new.title = f"New: model {comparison.run_id}"
         if comparison.old is not None:
             self.old.title = f"In use: {comparison.old.model.removeprefix('the ')}"
+            self.old.setToolTip(self.old.title)
         rows: list[tuple[tuple[str, str], list[Cell]]] = [
-            ((c.image, c.label), [c.image, c.label, c.old, c.new, c.gain, c.changed])
+            ((c.image, c.label), [c.image, c.label, c.old, c.new, c.ceiling, c.gain, c.changed])
             for c in comparison.changes
         ]
         self.table.show_rows(rows, WIDTHS, CHANGED, Qt.SortOrder.DescendingOrder)

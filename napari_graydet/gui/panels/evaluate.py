@@ -13,7 +13,7 @@ from napari_graydet.gui.evaluation import ALL, VALIDATION
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.legend import Legend
 from napari_graydet.gui.panels.table import Cell, Column, Table
-from napari_graydet.gui.scored import Row, Scored
+from napari_graydet.gui.scored import Row, Scored, as_dice
 
 COLUMNS = (
     Column("Image"),
@@ -31,7 +31,7 @@ COLUMNS = (
     Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
     Column("Problem", "Why there are no figures"),
 )  # fmt: skip
-WIDTHS = (112, 62, 50, 54, 46, 46, 76, 50, 54, 60, 68, 62, 160)
+WIDTHS = (96, 62, 52, 54, 46, 46, 88, 50, 54, 64, 74, 66, 160)
 CLASS, DSC, PROBLEM = 1, 2, 12
 
 LOSSES = {
@@ -39,6 +39,12 @@ LOSSES = {
     "loss_range": "gray range",
     "loss_representation": "beyond gray",
     "loss_refinement": "clean-up",
+}
+WHERE = {
+    "loss_roi": "by the ROIs",
+    "loss_range": "by the gray ranges",
+    "loss_representation": "to what no gray range can reach",
+    "loss_refinement": "by clean-up and refiner",
 }
 SIDES = (
     (VALIDATION, "Held-out images", "Images that no training has learned from: the honest ones"),
@@ -185,11 +191,6 @@ def _cells(row: Row) -> list[Cell]:
     ]  # fmt: skip
 
 
-def as_dice(iou: float | None) -> float | None:
-    """Return the DSC of two masks from their IoU."""
-    return None if iou is None else 2 * iou / (1 + iou)
-
-
 def _lost_by(row: Row) -> str:
     losses = {name: row.get(name) or 0.0 for name in LOSSES}
     worst = max(losses, key=lambda name: losses[name])
@@ -210,10 +211,10 @@ def _verdict(scored: Scored, side: str) -> str:
     text += f"mean DSC {dice:.3f}, IoU {iou:.3f}; gray ranges alone reach IoU {ceiling:.3f} at best"
     text += f"; {failed} could not be scored." if failed else "."
     worst = _mean_loss(scored)
-    return f"{text} Most is lost by: {worst}." if worst else text
+    return f"{text} Most is lost {worst}." if worst else text
 
 
 def _mean_loss(scored: Scored) -> str:
     means: dict[str, Any] = {name: scored.mean(name) or 0.0 for name in LOSSES}
     worst = max(means, key=lambda name: means[name])
-    return LOSSES[worst] if means[worst] > 0 else ""
+    return WHERE[worst] if means[worst] > 0 else ""

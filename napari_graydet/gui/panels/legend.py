@@ -19,12 +19,12 @@ class Legend(QWidget):
         super().__init__()
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2 * GAP)
+        row.setSpacing(GAP + 2)
         for value, name in NAMES.items():
             row.addWidget(QLabel(f'<span style="color:{COLORS[value]}">■</span> {name}'))
         row.addStretch(1)
         if errors is not None:
-            self.visible = QCheckBox("in the image")
+            self.visible = QCheckBox("show")
             self.visible.setToolTip("Show these colours over the image")
             self.visible.setChecked(True)
             self.visible.toggled.connect(errors.set_visible)

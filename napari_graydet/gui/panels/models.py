@@ -14,13 +14,16 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.models import Models, name_of
+from napari_graydet.gui.models import Models, about, name_of
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.table import HEADER
 from napari_graydet.project.models import ModelEntry
 
 COLUMNS = ("Model", "Trained", "Images", "State")
 KINDS = {"roi": "ROI", "boxes": "3D boxes", "refiner": "refiner"}
+FIGURES = {"roi": "ROI IoU", "boxes": "mask IoU", "refiner": "DSC"}
+"""Which of a part's held-out figures is told, where it has several."""
+
 ENDED = {
     "running": "was interrupted",
     "cancelled": "stopped",
@@ -48,7 +51,9 @@ class ModelsPanel(Panel):
         header.setStyleSheet(HEADER)
         for column in range(len(COLUMNS) - 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self.list.currentItemChanged.connect(lambda *_: self._show_buttons())
+        self.list.currentItemChanged.connect(lambda *_: self._show_selected())
+        self.facts = dim()
+        self.facts.setWordWrap(True)
         self.compare = button("Compare …", "Compare with what is in use, on the held-out images")
         self.resume = button("Go on", "Go on with a training that was stopped or interrupted")
         self.back = button("Roll back", "Use again what was in use before")
@@ -65,6 +70,7 @@ class ModelsPanel(Panel):
         layout.setSpacing(GAP)
         layout.addWidget(dim("Models of this project"))
         layout.addWidget(self.list, 1)
+        layout.addWidget(self.facts)
         layout.addLayout(row)
         self.links.add(self.training.changed, self._show)
         self._show()
@@ -97,7 +103,7 @@ class ModelsPanel(Panel):
         self.setVisible(bool(models.entries or models.damaged))
         if models is not self._shown:
             self._shown = models
-            before = self.selected()
+            before, known = self.selected(), self.list.topLevelItemCount()
             self.list.clear()
             for entry in reversed(models.entries):
                 self.list.addTopLevelItem(self._item(entry, models))
@@ -105,9 +111,11 @@ class ModelsPanel(Panel):
                 item = QTreeWidgetItem([run_id, "", "", "damaged"])
                 item.setToolTip(3, message)
                 self.list.addTopLevelItem(item)
-            if before is not None:
-                self.select(before.id)
-        self._show_buttons()
+            newest = models.entries[-1] if models.entries else None
+            more = len(models.entries) + len(models.damaged) > known
+            if (chosen := newest if more else before or newest) is not None:
+                self.select(chosen.id)
+        self._show_selected()
 
     def _item(self, entry: ModelEntry, models: Models) -> QTreeWidgetItem:
         split = entry.split
@@ -123,6 +131,12 @@ class ModelsPanel(Panel):
                 item.setFont(column, font)
         return item
 
+    def _show_selected(self) -> None:
+        entry = self.selected()
+        self.facts.setText(facts_of(entry) if entry is not None else "")
+        self.facts.setVisible(bool(self.facts.text()))
+        self._show_buttons()
+
     def _show_buttons(self) -> None:
         models, entry = self.training.models, self.selected()
         idle = self.training.phase == "idle"
@@ -135,6 +149,29 @@ class ModelsPanel(Panel):
         self.back.setEnabled(idle and models.before is not None)
         if models.before is not None:
             self.back.setToolTip(f"Use {name_of(models.before)} again")
+
+
+def facts_of(entry: ModelEntry) -> str:
+    """Say what a run learned from and what it reached, or why it reached nothing."""
+    split = entry.split
+    if entry.status == "failed":
+        return f"Failed: {entry.message or 'no reason given'}"
+    if entry.status != "done":
+        return "It has no weights yet: Go on continues where it ended."
+    figures = []
+    for kind, scores in entry.scores.items():
+        name = FIGURES.get(kind, "")
+        if name not in scores:
+            continue
+        before = entry.parent_scores.get(kind, {}).get(name)
+        was = "" if before is None else f"{before:.3f} → "
+        figures.append(f"{name} {was}{scores[name]:.3f}")
+    learned = f"Trained in {about(entry.seconds)}"
+    if split is not None:
+        learned += f" on {len(split.train)} images"
+        if figures:
+            learned += f"; on the {len(split.validation)} held out: {', '.join(figures)}"
+    return f"{learned}."
 
 
 def _state(entry: ModelEntry, models: Models) -> str:
