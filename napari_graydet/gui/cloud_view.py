@@ -7,6 +7,7 @@ dragged is drawn at once, and whoever answers a signal with `set_box` has the la
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,9 @@ from napari_graydet.gui.theme import ViewColours, mix, rgb
 EMPTY_TEXT = "Select an ROI to see its cloud"
 WARM_UP_PAUSE = 1000
 """Milliseconds before and between the steps of `CloudView.warm_up`."""
+
+WARM_UP_STEPS = 2
+"""First the points are drawn, then the faces."""
 
 MAX_POINTS = 8_000
 """Points shown: enough to fill a dock, and a new cloud with its frame stays under 0.1 s in software
@@ -222,6 +226,22 @@ class CloudView(QWidget):
         """Ask for a dock's width and about the same height."""
         return QSize(360, 320)
 
+    @contextmanager
+    def example(self) -> Iterator[None]:
+        """Show points and faces that cannot be seen, unless there is a cloud.
+
+        Whoever has that drawn has their shaders compiled.
+        """
+        if self._shown is not None or self._closed:
+            yield
+            return
+        self._warm = WARM_UP_STEPS + 1
+        self._canvas.show_layers(points=True, faces=True)
+        try:
+            yield
+        finally:
+            self._canvas.show_layers(points=False, faces=False)
+
     def warm_up(self) -> None:
         """Prepare to draw a first cloud, soon and in steps; does nothing the second time.
 
@@ -235,7 +255,7 @@ class CloudView(QWidget):
         if self._shown is None and not self._closed:
             self._canvas.show_layers(points=self._warm == 0, faces=self._warm == 1)
             self._warm += 1
-            if self._warm <= 2:
+            if self._warm <= WARM_UP_STEPS:
                 self._warm_later()
 
     # drawing

@@ -17,20 +17,16 @@ from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 
 from napari_graydet.core.grayscale import GrayImage
-from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import GeometryError, MaskError
+from napari_graydet.errors import MaskError
+from napari_graydet.gui import rectangles
 from napari_graydet.gui.captions import Captions
-from napari_graydet.gui.colors import class_color, label_color
+from napari_graydet.gui.colors import class_color
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import TURN, Deferred
+from napari_graydet.gui.layer_trio import LayerTrio
 from napari_graydet.gui.links import Links
-from napari_graydet.gui.mask_model import MaskModel, Window
+from napari_graydet.gui.mask_model import Window
 from napari_graydet.project.schema import RoiRecord
-
-IMAGE, MASK, ROIS = "radiograph", "mask", "ROIs"
-MASK_OPACITY = 0.4
-TOLERANCE = 0.02
-"""Pixels by which a rectangle may differ from its record without counting as moved."""
 
 
 class Tool(StrEnum):
@@ -60,17 +56,16 @@ class Layers:
         self, viewer: Viewer, controller: Controller, on_tool: Callable[[Tool], None]
     ) -> None:
         self.viewer = viewer
-        self.image: Image | None = None
-        self.mask: Labels | None = None
-        self.rois: Shapes | None = None
         self.tool = Tool.SELECT
         self._controller = controller
         self._session = controller.session
         self._on_tool = on_tool
         self._updating = False
         self._shown: list[tuple[object, ...]] = []
+        self._colors: dict[int | None, str] = {}
         self._pictured: GrayImage | None = None
-        self._captions = Captions(self._session, lambda: _Quiet(self))
+        self._trio = LayerTrio(viewer, self._made)
+        self._captions = Captions(self._session)
         self._restore = Deferred(self._make_next, TURN)
         self._show_later = Deferred(self._show_image)
         self._read_rois = Deferred(self._rois_edited)
@@ -87,13 +82,12 @@ class Layers:
         """Stop following; the layers stay as they are."""
         self._links.close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        self._captions.drop()
         for pending in (self._restore, self._show_later, self._read_rois, self._read_mask):
             pending.drop()
 
     def use(self, tool: Tool) -> None:
         """Choose what the mouse does; selects the layer that it works on."""
-        if self.rois is None or self.mask is None:
+        if self.rois is None or self.mask is None or self._trio.hidden:
             return
         self.tool = tool
         layer: Layer = self.mask if tool in (Tool.PAINT, Tool.ERASE) else self.rois
@@ -111,22 +105,50 @@ class Layers:
     # Making and restoring -----------------------------------------------------------------------
 
     @property
+    def image(self) -> Image | None:
+        """The radiograph."""
+        return self._trio.image
+
+    @property
+    def mask(self) -> Labels | None:
+        """The mask."""
+        return self._trio.mask
+
+    @property
+    def rois(self) -> Shapes | None:
+        """The ROIs."""
+        return self._trio.rois
+
+    @property
     def complete(self) -> bool:
         """Whether all three layers are there."""
-        return all(layer in self.viewer.layers for layer in (self.image, self.mask, self.rois))
+        return self._trio.complete
+
+    def prepare(self) -> bool:
+        """Make one layer before there is an image, hidden; return whether all are there."""
+        if self._session.image is None:
+            with _Quiet(self):
+                self._trio.make_missing()
+                self._trio.hide()
+        return self.complete
+
+    def examples(self) -> Iterator[None]:
+        """While there is no image, show examples of everything, and in the end nothing again.
+
+        Whoever has each drawn makes napari and OpenGL prepare what images will need.
+        """
+        if self.complete and self._trio.hidden:
+            with _Quiet(self):
+                yield from self._trio.examples()
 
     def _make_next(self) -> None:
-        """Make one missing layer, and the others in later turns: nothing costs napari more."""
+        """Make one missing layer, and the others in later turns: each costs about a frame."""
         session = self._session
         if session.image is None or session.masks is None:
             return
         with _Quiet(self):
-            if self.image not in self.viewer.layers:
-                self._make_image(session.image)
-            elif self.mask not in self.viewer.layers:
-                self._make_mask(session.masks)
-            elif self.rois not in self.viewer.layers:
-                self._make_rois()
+            self._trio.unhide()
+            self._trio.make_missing(session.image.pixels, session.masks.map)
         if not self.complete:
             self._restore()
             return
@@ -136,23 +158,18 @@ class Layers:
         self._show_rois()
         self.use(self.tool)
 
-    def _make_image(self, image: GrayImage) -> None:
-        self.image = self.viewer.add_image(image.pixels, name=IMAGE)
-        self.viewer.layers.move(len(self.viewer.layers) - 1, 0)
-        self.image.events.data.connect(self._on_image_data)
-        self._pictured = image
-        self._show_gray()
-
-    def _make_mask(self, masks: MaskModel) -> None:
-        self.mask = self.viewer.add_labels(masks.map.copy(), name=MASK, opacity=MASK_OPACITY)
-        self._connect_mask(self.mask)
-
-    def _make_rois(self) -> None:
-        nothing = {name: np.array([], dtype=object) for name in ("id", "caption")}
-        self.rois = self.viewer.add_shapes(name=ROIS, ndim=2, features=nothing, opacity=1.0)
-        self._connect_rois(self.rois)
-        self._captions.attach(self.rois)
-        self._shown = []
+    def _made(self, layer: Layer) -> None:
+        if isinstance(layer, Image):
+            layer.events.data.connect(self._on_image_data)
+            self._pictured = self._session.image
+            if self._pictured is not None:
+                self._show_gray(self._pictured)
+        elif isinstance(layer, Labels):
+            self._colors = {}
+            self._connect_mask(layer)
+        elif isinstance(layer, Shapes):
+            self._connect_rois(layer)
+            self._shown = []
 
     def _connect_mask(self, layer: Labels) -> None:
         layer.events.paint.connect(lambda _event: self._read_mask())
@@ -192,37 +209,32 @@ class Layers:
         if not self.complete:
             self._restore()
             return
-        assert self.image is not None and self.mask is not None
+        appears = self._trio.hidden
         with _Quiet(self):
-            new_size = self.image.data.shape != session.image.shape
-            self.image.data = session.image.pixels
+            self._trio.show(session.image.pixels, session.masks.map)
             self._pictured = session.image
-            self._show_gray()
-            self.mask.data = session.masks.map.copy()
+            self._show_gray(session.image)
             self._shown = []
-        if new_size:
-            self.viewer.reset_view()
+        if appears:
+            self.use(self.tool)
 
     def _clear(self) -> None:
+        self._pictured, self._shown = None, []
         with _Quiet(self):
-            for layer in (self.image, self.mask, self.rois):
-                if layer in self.viewer.layers:
-                    self.viewer.layers.remove(layer)
-        self.image = self.mask = self.rois = None
+            self._trio.hide()
 
-    def _show_gray(self) -> None:
-        image = self._session.image
-        assert image is not None and self.image is not None
+    def _show_gray(self, image: GrayImage) -> None:
         low, high = sorted((image.scale.black, image.scale.white))
-        self.image.contrast_limits_range = (low, high)
-        self.image.contrast_limits = (low, high)
-        self.image.colormap = "gray_r" if image.scale.inverted else "gray"
+        self._trio.set_gray(low, high, inverted=image.scale.inverted)
 
     def _show_classes(self) -> None:
         if self.mask is None:
             return
         colors: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
         colors |= {i + 1: class_color(i) for i in range(len(self._session.classes))}
+        if colors == self._colors:
+            return
+        self._colors = colors
         with _Quiet(self):
             self.mask.colormap = DirectLabelColormap(color_dict=colors)
         self._shown = []
@@ -255,17 +267,8 @@ class Layers:
         self._select(layer)
 
     def _draw_rois(self, layer: Shapes, rois: tuple[RoiRecord, ...]) -> None:
-        layer.selected_data = set()
-        layer.data = []
-        if not rois:
-            return
-        classes = self._session.classes
-        colors = [label_color(roi.label, classes) for roi in rois]
-        layer.add_rectangles(
-            [roi.roi_box.to_napari() for roi in rois],
-            edge_width=self._edge_width(), edge_color=colors, face_color="#00000000",
-        )  # fmt: skip
-        self._captions.write(rois)
+        boxes = [roi.roi_box for roi in rois]
+        rectangles.put(layer, boxes, self._edge_width(), self._captions.features(rois))
 
     def _edge_width(self) -> float:
         image = self._session.image
@@ -275,7 +278,8 @@ class Layers:
         annotation, layer = self._session.annotation, self.rois
         if layer is None or annotation is None or len(layer.data) != len(annotation.rois):
             return
-        self._captions.follow_selection(annotation.rois)
+        with _Quiet(self):
+            self._captions.follow_selection(layer, annotation.rois)
         self._select(layer)
 
     def _select(self, layer: Shapes) -> None:
@@ -326,7 +330,7 @@ class Layers:
         while event.type == "mouse_move":
             chosen, annotation = self._session.roi, self._session.annotation
             if chosen and annotation and len(layer.data) == len(annotation.rois):
-                roi = _box_of(layer.data[annotation.rois.index(chosen)])
+                roi = rectangles.box_of(layer.data[annotation.rois.index(chosen)])
                 if self.tool is Tool.SELECT and roi is not None and roi != chosen.roi_box:
                     preview(chosen.id, roi)
             yield
@@ -342,12 +346,12 @@ class Layers:
         seen: set[str] = set()
         moved, drawn = [], []
         for roi_id, corners in zip(ids, list(layer.data), strict=False):
-            box = _box_of(corners)
+            box = rectangles.box_of(corners)
             if roi_id not in known or roi_id in seen:
                 drawn.append(box)
                 continue
             seen.add(roi_id)
-            if box is not None and not _same(box, known[roi_id].roi_box):
+            if box is not None and not rectangles.same(box, known[roi_id].roi_box):
                 moved.append((roi_id, box))
         self._shown = []  # odd shapes become rectangles when the record is drawn again
         self._controller.delete_rois([roi_id for roi_id in known if roi_id not in seen])
@@ -385,14 +389,3 @@ class _Quiet:
 
     def __exit__(self, *_: object) -> None:
         self._layers._updating = self._before
-
-
-def _box_of(corners: Any) -> RoiBox | None:
-    try:
-        return RoiBox.from_napari(corners)
-    except GeometryError:
-        return None
-
-
-def _same(a: RoiBox, b: RoiBox) -> bool:
-    return bool(np.allclose(a.xyxy, b.xyxy, rtol=0, atol=TOLERANCE))

@@ -6,12 +6,16 @@ import gc
 from pathlib import Path
 
 import napari
+from qtpy.QtCore import QEventLoop
+from qtpy.QtWidgets import QApplication
 
 from napari_graydet.gui.desk import desk_of
-from napari_graydet.gui.workplace import open_workplace
+from napari_graydet.gui.workplace import Workplace, open_workplace
 
 TITLE = "graydet"
 SIZE = (1600, 1000)
+SETTLE = 500
+"""Milliseconds for the first frames on the screen, at most."""
 
 
 def open_window(path: Path, *, show: bool = True) -> napari.Viewer:
@@ -30,11 +34,24 @@ def open_window(path: Path, *, show: bool = True) -> napari.Viewer:
         Call `napari.run()` to wait until it is closed.
     """
     path = Path(path)
-    viewer = napari.Viewer(title=f"{path.name} – {TITLE}", show=show)
-    viewer.window.resize(*SIZE)
-    open_workplace(viewer)
     # What is loaded by now lives as long as the program; to look through it for garbage again and
     # again would make the window stand still for 0.2 s each time.
     gc.freeze()
+    viewer = napari.Viewer(title=f"{path.name} – {TITLE}", show=False)
+    viewer.window.resize(*SIZE)
+    workplace = open_workplace(viewer)
+    if show:
+        _show(viewer, workplace)
+    gc.freeze()
     desk_of(viewer).controller.open_folder(path)
     return viewer
+
+
+def _show(viewer: napari.Viewer, workplace: Workplace) -> None:
+    """Show a window that is drawn already, so that from the first moment it answers."""
+    window = workplace.window()
+    assert window is not None
+    workplace.rehearsal.now(window)
+    viewer.show()
+    viewer.window.resize(*SIZE)  # napari may have gone back to the size of the last time
+    QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents, SETTLE)

@@ -17,6 +17,7 @@ from napari_graydet.gui.panels.models import ModelLine
 from napari_graydet.gui.panels.objects import ObjectsPanel
 from napari_graydet.gui.panels.tools import ToolsBar
 from napari_graydet.gui.panels.train import TrainPanel
+from napari_graydet.gui.rehearsal import Rehearsal
 
 WORKPLACE, IMAGES = "Workplace (napari-graydet)", "Images (napari-graydet)"
 """Names of the docks: those that napari gives them when they are opened from the Plugins menu."""
@@ -53,7 +54,13 @@ class Workplace(Panel):
         layout.addWidget(self.message)
         layout.addWidget(self.tabs, 1)
         self.setMinimumWidth(WIDTH)
+        self.rehearsal = Rehearsal(desk.layers, self.box.cloud)
         self.links.add(desk.training.changed, self._show_training)
+
+    def shutdown(self) -> None:
+        """Stop following."""
+        super().shutdown()
+        self.rehearsal.drop()
 
     def _show_training(self) -> None:
         """Say in the tab how far a training is, for whoever goes on annotating."""
@@ -92,7 +99,7 @@ def open_workplace(viewer: Viewer) -> Workplace:
 
 
 def complete(workplace: Workplace) -> None:
-    """Put the strip of images beneath a docked workplace and fold napari's own docks away."""
+    """Put the strip of images beneath a docked workplace, fold napari's docks away, rehearse."""
     desk, window = workplace.desk, workplace.window()
     assert window is not None
     desk.watch(window)
@@ -102,6 +109,10 @@ def complete(workplace: Workplace) -> None:
         )
     if isinstance(window, QMainWindow):
         _fold_away(window)
+    if window.isVisible():
+        workplace.rehearsal.in_turns(window)
+    else:
+        workplace.rehearsal.make_layers()
 
 
 def _fold_away(window: QMainWindow) -> None:

@@ -468,6 +468,21 @@ def test_warming_up_shows_nothing_and_gives_way_to_a_cloud(view: CloudView, qtbo
     assert all(layer.visible for layer in view.model.layers)
 
 
+def test_an_example_is_shown_for_its_time_and_never_over_a_cloud(
+    view: CloudView, qtbot: QtBot
+) -> None:
+    empty = CloudView()
+    qtbot.addWidget(empty)
+    with empty.example():
+        assert all(layer.visible for layer in empty.model.layers)
+    assert not any(layer.visible for layer in empty.model.layers)
+    empty.close()
+    before = points(view).data
+    with view.example():
+        assert points(view).data is before
+    assert all(layer.visible for layer in view.model.layers)
+
+
 def test_an_roi_beside_the_image_is_refused_and_the_view_stays(view: CloudView) -> None:
     with pytest.raises(GeometryError):
         view.set_cloud(hill(), RoiBox(1000, 1000, 1100, 1100))

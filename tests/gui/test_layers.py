@@ -7,6 +7,7 @@ import pytest
 from qtpy.QtCore import QTimer
 
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import MaskError
 from napari_graydet.gui.layers import Tool
 from tests.gui.conftest import Window
 from tests.gui.fakes import BRIGHT, SHAPE
@@ -64,18 +65,34 @@ def test_layers_are_made_one_in_a_turn_and_show_where_the_person_has_gone(window
     assert layers.tool is Tool.SELECT
 
 
-def test_first_captions_are_spelt_in_turns(window: Window) -> None:
+def test_captions_name_class_and_score(window: Window) -> None:
     window.controller.detection.image()
     window.wait_idle()
     features = window.desk.layers.rois.features
     assert list(features["id"]) == [roi.id for roi in window.session.annotation.rois]
-    window.wait(lambda: list(window.desk.layers.rois.features["caption"]) == ["bone 0.90"])
+    assert list(features["caption"]) == ["bone 0.90"]
     assert list(window.desk.layers.rois.text.values) == ["bone 0.90"]
     window.controller.next()
     window.wait(lambda: window.session.position == 1 and agrees(window))
     window.controller.detection.image()
     window.wait_idle()
-    assert list(window.desk.layers.rois.features["caption"]) == ["bone 0.90"], "now at once"
+    assert list(window.desk.layers.rois.features["caption"]) == ["bone 0.90"]
+
+
+def test_layers_stay_when_there_is_no_image(window: Window) -> None:
+    """Hidden and blank: nothing is deleted, and a tool that is chosen meanwhile does nothing."""
+    add_roi(window)
+    made = list(window.viewer.layers)
+    entry = window.session.entries[0]
+    window.controller._unreadable(entry, MaskError("gone"))
+    assert list(window.viewer.layers) == made and not any(layer.visible for layer in made)
+    assert not window.desk.layers.image.data.any() and not window.desk.layers.mask.data.any()
+    assert len(window.desk.layers.rois.data) == 0
+    window.desk.layers.use(Tool.DRAW)
+    assert window.desk.layers.tool is Tool.SELECT
+    window.controller.go_to(window.session.entries[1].id)
+    window.wait(lambda: window.session.position == 1 and agrees(window))
+    assert list(window.viewer.layers) == made and all(layer.visible for layer in made)
 
 
 def test_the_mask_follows_a_preview_in_place(window: Window) -> None:
