@@ -23,7 +23,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_graydet.core.grayscale import GrayScale
 from napari_graydet.gui.gray_bins import GrayBins
-from napari_graydet.gui.histogram_paint import HistogramLayout, HistogramPicture, paint
+from napari_graydet.gui.histogram_paint import Bars, HistogramLayout, HistogramPicture, paint
 from napari_graydet.gui.theme import ViewColours
 
 EMPTY_TEXT = "Select an ROI to see its gray values"
@@ -75,6 +75,7 @@ class HistogramView(QWidget):
         self._bins: GrayBins | None = None
         self._range: tuple[int, int] | None = None
         self._mode = "sqrt"
+        self._bars = Bars()
         self._accent: QColor | None = None
         self._drag: _Drag | None = None
         self._keys_from: tuple[int, int] | None = None
@@ -163,8 +164,9 @@ class HistogramView(QWidget):
             return
         hover = None if self._drag else self._hover
         focus = self._focused if self.hasFocus() else None
-        picture = HistogramPicture(self._bins, self._mode, self._range, hover, focus)
-        paint(painter, layout, picture, colours)
+        self._bars.draw(self, layout, self._mode, colours)
+        picture = HistogramPicture(self._range, hover, focus)
+        paint(painter, layout, picture, colours, self._bars)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
         """Redraw when the theme changes."""

@@ -1,4 +1,4 @@
-"""How the histogram is laid out and drawn; no events, no state."""
+"""How the histogram is laid out and drawn; no events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from qtpy.QtGui import (
     QPainter,
     QPainterPath,
     QPen,
+    QPixmap,
     QPolygonF,
 )
+from qtpy.QtWidgets import QWidget
 
 from napari_graydet.gui.gray_bins import GrayBins
 from napari_graydet.gui.theme import ViewColours, mix, with_alpha
@@ -62,22 +64,62 @@ class HistogramLayout:
 
 @dataclass(frozen=True)
 class HistogramPicture:
-    """What is drawn: bars, range, the mouse's x if it hovers, the handle with keyboard focus."""
+    """What is drawn: range, the mouse's x if it hovers, the handle with keyboard focus."""
 
-    bins: GrayBins
-    mode: str
     gray: tuple[int, int] | None
     hover: float | None
     focus: str | None
 
 
+class Bars:
+    """Bars and axis as two pictures, outside the range and inside; they are kept during a drag."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self.outside, self.inside = QPixmap(), QPixmap()
+
+    def draw(
+        self, widget: QWidget, layout: HistogramLayout, mode: str, colours: ViewColours
+    ) -> None:
+        """Draw both pictures, unless they are the same as before."""
+        key = (layout, mode, colours, widget.size(), widget.devicePixelRatioF(), widget.font())
+        if key == self._key:
+            return
+        self._key = key
+        outline = _outline(layout, mode)
+        self.outside = _picture(widget, outline, with_alpha(colours.dim, 0.75))
+        self.inside = _picture(widget, outline, colours.accent)
+        painter = QPainter(self.outside)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setFont(widget.font())
+        _paint_axis(painter, layout, colours)
+        painter.end()
+
+
+def _picture(widget: QWidget, outline: QPainterPath, colour: QColor) -> QPixmap:
+    ratio = widget.devicePixelRatioF()
+    picture = QPixmap(widget.size() * ratio)
+    picture.setDevicePixelRatio(ratio)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(colour)
+    painter.drawPath(outline)
+    painter.end()
+    return picture
+
+
 def paint(
-    painter: QPainter, layout: HistogramLayout, picture: HistogramPicture, colours: ViewColours
+    painter: QPainter,
+    layout: HistogramLayout,
+    picture: HistogramPicture,
+    colours: ViewColours,
+    bars: Bars,
 ) -> None:
     """Draw everything."""
     _paint_band(painter, layout, picture, colours)
-    _paint_bars(painter, layout, picture, colours)
-    _paint_axis(painter, layout, colours)
+    _paint_bars(painter, layout, picture, bars)
     _paint_hover(painter, layout, picture, colours)
     _paint_handles(painter, layout, picture, colours)
 
@@ -100,26 +142,22 @@ def _paint_band(
 
 
 def _paint_bars(
-    painter: QPainter, layout: HistogramLayout, picture: HistogramPicture, colours: ViewColours
+    painter: QPainter, layout: HistogramLayout, picture: HistogramPicture, bars: Bars
 ) -> None:
-    """Draw the bars as one outline, twice: outside the band dim, inside in the accent."""
-    outline = _outline(layout, picture)
+    """Draw the bars as one outline, twice: dim, and over it inside the band in the accent."""
+    painter.drawPixmap(0, 0, bars.outside)
     band = _band(layout, picture)
-    painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(with_alpha(colours.dim, 0.75))
-    painter.drawPath(outline)
     if band is None:
         return
     painter.save()
     painter.setClipRect(QRectF(band[0], layout.plot.top(), band[1] - band[0], layout.plot.height()))
-    painter.setBrush(colours.accent)
-    painter.drawPath(outline)
+    painter.drawPixmap(0, 0, bars.inside)
     painter.restore()
 
 
-def _outline(layout: HistogramLayout, picture: HistogramPicture) -> QPainterPath:
+def _outline(layout: HistogramLayout, mode: str) -> QPainterPath:
     bins, plot = layout.bins, layout.plot
-    heights = bins.heights(picture.mode)
+    heights = bins.heights(mode)
     edges = bins.shares(bins.first + bins.step * np.arange(len(heights) + 1))
     xs = np.repeat(plot.left() + edges * plot.width(), 2)[1:-1].tolist()
     ys = np.repeat(plot.bottom() - heights * (plot.height() - 2), 2).tolist()

@@ -187,8 +187,14 @@ class MaskModel:
 
     def _compose(self, window: Window) -> None:
         out = self.map[window]
-        out[...] = 0
-        for label in sorted(self._layers, key=self.classes.index):
+        if not self._layers:
+            out[...] = 0
+            return
+        first, *others = sorted(self._layers, key=self.classes.index)
+        # What a drag does for each frame: several times faster than writing where the mask is set.
+        inside = self._layers[first].final(window).view(np.uint8)
+        np.multiply(inside, np.uint8(self.classes.index(first) + 1), out=out)
+        for label in others:
             np.copyto(out, self.classes.index(label) + 1, where=self._layers[label].final(window))
 
 

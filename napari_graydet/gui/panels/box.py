@@ -203,7 +203,7 @@ class BoxPanel(Panel):
         for spin in (self.low, self.high):
             spin.setEnabled(self.session.roi is not None)
             if image is not None:
-                spin.setRange(image.scale.lowest, image.scale.highest)
+                _set_range(spin, image.scale.lowest, image.scale.highest)
         if box is None:
             self.histogram.set_range(*self._whole())
         else:
@@ -270,6 +270,12 @@ class BoxPanel(Panel):
             share = session.masks.explained(box.label)
             parts.append(f"Gray explains {share:.1%} of the {box.label} mask, painting the rest.")
         return " ".join(parts)
+
+
+def _set_range(spin: QSpinBox, lowest: int, highest: int) -> None:
+    """Set the range if it is another one: else, too, Qt would lay out and paint the whole dock."""
+    if (spin.minimum(), spin.maximum()) != (lowest, highest):
+        spin.setRange(lowest, highest)
 
 
 def _inside(roi: RoiBox, shape: tuple[int, int]) -> RoiBox | None:

@@ -178,18 +178,21 @@ class ImagesPanel(Panel):
             self.saved.setText("not saved")
             self.saved.setStyleSheet("color: #ff6b6b; font-weight: 600;")
             return
-        self.saved.setStyleSheet(DIM)
+        if self.saved.styleSheet() != DIM:
+            self.saved.setStyleSheet(DIM)
         if session.saved_at is None:
             self.saved.setText("each edit is saved" if session.entries else "")
         else:
-            self.saved.setText(f"saved {_ago(time.time() - session.saved_at)}")
+            text = f"saved {_ago(time.time() - session.saved_at)}"
+            if text != self.saved.text():  # setting it again would lay out and paint the window
+                self.saved.setText(text)
 
 
 def _ago(seconds: float) -> str:
-    if seconds < 1:
+    if seconds < 10:
         return "just now"
     if seconds < 60:
-        return f"{seconds:.0f} s ago"
+        return f"{seconds // 10 * 10:.0f} s ago"
     if seconds < 3600:
         return f"{seconds / 60:.0f} min ago"
     return f"{seconds / 3600:.0f} h ago"
