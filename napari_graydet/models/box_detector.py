@@ -29,9 +29,11 @@ from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.uncertainty import class_margins, cluster_spreads
-from napari_graydet.errors import GraydetError, ModelError, WeightsError
-from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
+from napari_graydet.errors import ModelError
+from napari_graydet.io.weights import Tensors, WeightsCard, read_card, save_weights
+from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device, run_with_fallback
+from napari_graydet.models.loading import grid_of, load_model, regressor_in
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
@@ -106,41 +108,23 @@ class BoxModel:
         WeightsError
             If the file is damaged, of another kind or architecture, or its tensors do not fit.
         """
-        tensors, card = load_weights(path)
-        if card.kind != "boxes" or card.architecture != ARCHITECTURE:
-            raise WeightsError(
-                f"Expected weights of a box detector ({ARCHITECTURE}) in {path.name}, got "
-                f"{card.kind!r} ({card.architecture}); choose another file."
-            )
-        try:
-            return cls._from_tensors(tensors, card)
-        except (KeyError, TypeError, ValueError, RuntimeError, GraydetError) as cause:
-            reason = str(cause).splitlines()[0]
-            raise WeightsError(
-                f"The tensors of {path.name} do not fit its card ({reason}); "
-                "train again or choose another file."
-            ) from cause
+        return load_model(
+            path,
+            cls._from_tensors,
+            kind="boxes",
+            architectures=(ARCHITECTURE,),
+            what=f"a box detector ({ARCHITECTURE})",
+        )
 
     @classmethod
-    def _from_tensors(cls, tensors: dict[str, npt.NDArray[Any]], card: WeightsCard) -> BoxModel:
-        broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-        if broken:
-            raise ValueError(f"{broken[0]} is not finite")
+    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> BoxModel:
         configuration: dict[str, Any] = dict(card.configuration)
-        anchors = configuration["anchors"]
         network = PointNet(PointNetConfig(**configuration["network"]))
-        state = {
-            name.removeprefix("network."): torch.from_numpy(np.array(array))
-            for name, array in tensors.items()
-            if name.startswith("network.")
-        }
-        network.load_state_dict(state)
-        coef = tensors["regressor.coef"].astype(np.float64)
-        expected = (len(card.classes), network.config.feature_width + 1, 2)
-        if coef.shape != expected or network.config.n_classes != len(card.classes):
-            raise ValueError(f"regressor of {coef.shape}, expected {expected}")
-        grid = AnchorGrid(int(anchors["n"]), tuple(float(s) for s in anchors["scales"]))
-        return cls(network.eval(), RidgeRegressor(coef), grid, tuple(card.classes))
+        network.load_state_dict(tensors_in(tensors, "network"))
+        config = network.config
+        regressor = regressor_in(tensors, card, config.n_classes, config.feature_width)
+        grid = grid_of(configuration["anchors"])
+        return cls(network.eval(), regressor, grid, tuple(card.classes))
 
 
 def _half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

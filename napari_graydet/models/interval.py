@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import LEVELS, GrayImage
@@ -28,8 +27,9 @@ from napari_graydet.core.rivals import (
     separability,
 )
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import GraydetError, ModelError, WeightsError
-from napari_graydet.io.weights import Tensors, WeightsCard, load_weights, read_card, save_weights
+from napari_graydet.errors import ModelError
+from napari_graydet.io.weights import Tensors, WeightsCard, read_card, save_weights
+from napari_graydet.models.loading import load_model
 
 if TYPE_CHECKING:
     from napari_graydet.models.box_samples import BoxSample
@@ -93,22 +93,19 @@ class IntervalModel:
         WeightsError
             If the file is damaged, of another kind or architecture, or its tensors do not fit.
         """
-        tensors, card = load_weights(path)
+        return load_model(
+            path,
+            cls._from_tensors,
+            kind="boxes",
+            architectures=[architecture_of(kind) for kind in KINDS],
+            what=f"an interval method ({', '.join(KINDS)})",
+        )
+
+    @classmethod
+    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> IntervalModel:
         kinds = {architecture_of(kind): kind for kind in KINDS}
-        if card.kind != "boxes" or card.architecture not in kinds:
-            raise WeightsError(
-                f"Expected weights of an interval method ({', '.join(KINDS)}) in {path.name}, got "
-                f"{card.kind!r} ({card.architecture}); choose another file."
-            )
         kind = kinds[card.architecture]
-        try:
-            method = _method_of(kind, tensors, len(card.classes))
-        except (LookupError, TypeError, ValueError, GraydetError) as cause:
-            raise WeightsError(
-                f"The tensors of {path.name} do not fit its card ({cause}); "
-                "train again or choose another file."
-            ) from cause
-        return cls(kind, method, tuple(card.classes))
+        return cls(kind, _method_of(kind, tensors, len(card.classes)), tuple(card.classes))
 
 
 def _tensors_of(method: IntervalMethod) -> Tensors:
@@ -129,10 +126,11 @@ def _method_of(kind: Kind, tensors: Tensors, n_classes: int) -> IntervalMethod:
         method = Otsu(_BANDS[kind], tuple(tuple((a, b) for a, b in runs) for runs in ranking))
         size = len(ranking)
     elif kind == "constant":
-        edges = _finite(tensors["edges"])
+        edges = np.asarray(tensors["edges"], dtype=np.float64)
         method, size = ConstantRange(edges), len(edges)
     else:
-        coef, in_quantiles = _finite(tensors["coef"]), tuple(tensors["in_quantiles"].tolist())
+        coef = np.asarray(tensors["coef"], dtype=np.float64)
+        in_quantiles = tuple(tensors["in_quantiles"].tolist())
         method, size = HistogramRidge(RidgeRegressor(coef), in_quantiles), len(coef)
     if size != n_classes:
         raise ValueError(f"made for {size} classes, expected {n_classes}")
@@ -140,12 +138,6 @@ def _method_of(kind: Kind, tensors: Tensors, n_classes: int) -> IntervalMethod:
     for class_id in range(n_classes):
         method.ranges_of(np.ones(LEVELS, dtype=np.int64), class_id)
     return method
-
-
-def _finite(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    if not np.isfinite(array).all():
-        raise ValueError("a number is not finite")
-    return np.asarray(array, dtype=np.float64)
 
 
 def fit_interval(

@@ -16,8 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from napari_graydet.errors import GraydetError, ModelError, WeightsError
-from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.errors import ModelError
+from napari_graydet.io.weights import Tensors, WeightsCard, save_weights
+from napari_graydet.models.checkpoints import tensors_in
+from napari_graydet.models.loading import load_model
 from napari_graydet.models.point_head import PointHead, PointHeadConfig
 from napari_graydet.models.refiner_patch import Frame, X
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
@@ -106,40 +108,23 @@ class RefinerModel:
         WeightsError
             If the file is damaged, of another kind or architecture, or its tensors do not fit.
         """
-        tensors, card = load_weights(path)
-        if card.kind != "refiner" or card.architecture != ARCHITECTURE:
-            raise WeightsError(
-                f"Expected weights of a refiner ({ARCHITECTURE}) in {path.name}, got "
-                f"{card.kind!r} ({card.architecture}); choose another file."
-            )
-        try:
-            return cls._from_tensors(tensors, card)
-        except (KeyError, TypeError, ValueError, RuntimeError, GraydetError) as cause:
-            reason = str(cause).splitlines()[0]
-            raise WeightsError(
-                f"The tensors of {path.name} do not fit its card ({reason}); "
-                "train again or choose another file."
-            ) from cause
+        return load_model(
+            path,
+            cls._from_tensors,
+            kind="refiner",
+            architectures=(ARCHITECTURE,),
+            what=f"a refiner ({ARCHITECTURE})",
+        )
 
     @classmethod
-    def _from_tensors(cls, tensors: dict[str, npt.NDArray[Any]], card: WeightsCard) -> RefinerModel:
-        broken = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-        if broken:
-            raise ValueError(f"{broken[0]} is not finite")
+    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> RefinerModel:
         configuration: dict[str, Any] = dict(card.configuration)
         frame = Frame(**configuration["frame"])
         networks: dict[Kind, nn.Module] = {}
         for kind, sizes in configuration["networks"].items():
             network = build(kind, len(card.classes), sizes)
             check_frame(frame, network)
-            prefix = f"{kind}."
-            network.load_state_dict(
-                {
-                    name.removeprefix(prefix): torch.from_numpy(np.array(array))
-                    for name, array in tensors.items()
-                    if name.startswith(prefix)
-                }
-            )
+            network.load_state_dict(tensors_in(tensors, kind))
             networks[kind] = network.eval()
         if not networks:
             raise ValueError("no network")
