@@ -2,83 +2,69 @@
 
     python -m benchmarks.uncertainty --data ../shared/data
 
-The whole line with the shipped weights: ROI detector, 3D box detector, raw mask. Reported is the
-AUROC of the image's uncertainty for "DSC below 0.9", with an interval of the bootstrap over images,
-and of every sign alone; because few raw masks of lungs reach 0.9 at all, also the AUROC for the
-worst quarter of the set, the rank correlation with DSC, and the mean DSC of the most and the least
-doubtful quarter.
+The whole line: ROI detector, 3D box detector, raw mask (with --refiner the refined one, and how far
+it disagrees is a sign, too). Per set: the AUROC of the image's doubt for "DSC below 0.9", and,
+because few raw masks reach 0.9 at all, for "DSC below the set's median", each with an interval of
+the bootstrap over patients; the rank correlation with DSC, of every sign alone as well; and the
+mean DSC of the most and the least doubtful quarter. With --roi-weights and --box-weights it is told
+of retrained detectors; the images in --trained-on, and all others of their patients, are left out.
 
-The weights of the signs come from training images alone: Montgomery's training side, and phantoms
-that the 3D box detector was not trained on. With `--fit` the script fits them to these and prints
-what belongs into core/uncertainty.py. Held-out Montgomery and `limb` are never used for that. Signs
-are kept per image under --work, so that a run that was cut goes on where it stopped.
+Sets of bones (`limb`, `knee`) are halved by patient: which signs to take, and that all count alike,
+was decided on the first half; the second is the test. No number in core/uncertainty.py comes from
+these sets, as nothing shipped may learn from them: `--scales` measures centre and scale of each
+sign on Montgomery's training side, as detected and with ROIs that were moved and resized at random,
+as a detector's are where it is lost, and looks how phantoms with such ROIs are ranked. Signs are
+kept per image under --work, so that a run that was cut goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.stats import rankdata, spearmanr
-
-from benchmarks.interval import TRAINING_PHANTOMS, limb_samples
-from napari_graydet.core.metrics import dice
-from napari_graydet.core.segmentation import box_mask
-from napari_graydet.core.uncertainty import (
-    WEIGHTS,
-    Signs,
-    box_uncertainty,
-    image_uncertainty,
-    scaled,
-    signs_of,
-)
-from napari_graydet.errors import GraydetError
+from benchmarks.uncertainty_figures import BAD, scales, summary, table
+from benchmarks.uncertainty_rows import Line, Row, rows_of
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.io.weights import read_card
-from napari_graydet.models.registry import load_box_detector, load_roi_detector, shipped
+from napari_graydet.io.images import read_image
+from napari_graydet.io.masks import read_mask
+from napari_graydet.project.splits import by_patient
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
 
 HERE = Path(__file__).parent
-BAD = 0.9
-FITTED = ("margin", "spread", "near", "separability", "roi_score")
-MORE_IS_WORSE = ("spread", "near")
-SHRINKAGE = 0.1
-"""L2 weight on the weights of standardised signs."""
-
-Row = dict[str, Any]
-Float = npt.NDArray[np.float64]
+PEOPLE = {"tibia": slice(12, 18), "knee": slice(11, 17)}
+"""Where the person stands in a stem of `limb`; the rest is the visit."""
 
 
 def main() -> None:
     options = _options()
-    keys = {kind: read_card(shipped(kind)).sha256 for kind in ("roi", "boxes")}
-    work: Path = options.work / f"{keys['roi'][:8]}-{keys['boxes'][:8]}"
+    line = Line(options)
+    work: Path = options.work / line.key
     work.mkdir(parents=True, exist_ok=True)
-    if options.fit:
-        print(fitted({name: _rows(name, s, work) for name, s in _fitting_sets(options)}))
+    if options.scales:
+        sets = {
+            name: rows_of(name, s, work, measure) for name, s, measure in _scaling(options, line)
+        }
+        print(scales(sets))
         return
-    results = {}
+    measured: dict[str, list[Row]] = {}
     for name, samples in _test_sets(options):
-        results[name] = summary(_rows(name, samples, work))
-        print(f"{name}: {json.dumps(results[name])}", flush=True)
-    document = {
+        measured[name] = rows_of(name, samples, work, line)
+        print(f"{name}: {json.dumps(summary(measured[name]))}", flush=True)
+    limb = [rows for name, rows in measured.items() if name.startswith("limb")]
+    if len(limb) > 1:
+        measured["limb, both"] = [row for rows in limb for row in rows]
+    results = {name: summary(rows) for name, rows in measured.items()}
+    document = json.loads(options.out.read_text()) if options.out.exists() else {}
+    document[options.name] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "seed": td.SEED,
         "bad": f"DSC < {BAD}",
-        "limb_every": options.every,
-        "montgomery_held_out": td.montgomery_stems(options.data, "held out"),
-        "weights": keys,
+        "weights": line.digests,
+        "trained_on": sorted(_trained_on(options)),
         "results": results,
     }
     atomic_write_text(options.out, json.dumps(document, indent=2) + "\n")
@@ -91,195 +77,95 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "uncertainty.json")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "uncertainty")
     parser.add_argument("--cache", type=Path, help="folder that keeps drawn phantoms")
-    parser.add_argument("--phantoms", type=int, default=30, help="fitting phantoms of each kind")
-    parser.add_argument("--every", type=int, default=4, help="take every n-th image of limb")
-    parser.add_argument("--fit", action="store_true", help="fit the weights of the signs")
+    parser.add_argument("--name", default="shipped", help="of these detectors, in the results")
+    parser.add_argument("--roi-weights", type=Path, help="default: the shipped ones")
+    parser.add_argument("--box-weights", type=Path, help="default: the shipped ones")
+    parser.add_argument("--refiner", type=Path, help="weights of a refiner; default: none")
+    parser.add_argument("--trained-on", type=Path, help="folder of images they learned from")
+    parser.add_argument("--sets", nargs="+", help="only these test sets")
+    parser.add_argument("--limit", type=int, help="only so many images of each set, evenly taken")
+    parser.add_argument(
+        "--phantoms", type=int, default=6, help="phantoms of each kind for --scales"
+    )
+    parser.add_argument("--scales", action="store_true", help="measure the scales of the signs")
     return parser.parse_args()
 
 
-def _fitting_sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample]]]:
-    yield "fitting montgomery", td.montgomery_samples(options.data, "train")
-    for kind in phantoms.KINDS:
-        last = TRAINING_PHANTOMS + options.phantoms
-        found = td.phantom_samples(kind, last, cache=options.cache)
-        yield f"fitting {kind} phantoms", islice(found, TRAINING_PHANTOMS, None)
+# --- Sets -----------------------------------------------------------------------------------
 
 
-def _test_sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample]]]:
-    yield "montgomery held out", td.montgomery_samples(options.data, "held out")
-    for prefix in ("knee", "tibia"):
-        yield (
-            f"limb {prefix}",
-            islice(limb_samples(options.data, prefix), 0, None, options.every),
-        )
-
-
-# --- Signs ----------------------------------------------------------------------------------
-
-
-def _rows(name: str, samples: Iterable[td.Sample], work: Path) -> list[Row]:
-    """Return one row per image; rows of an earlier run are read back."""
-    log = work / f"{name.replace(' ', '_')}.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    known = {row["key"]: row for row in map(json.loads, lines)}
-    rows = []
-    for sample in samples:
-        key = f"{sample.stem} {hashlib.sha256(sample.image.pixels.tobytes()).hexdigest()[:12]}"
-        if key not in known:
-            known[key] = {"key": key} | measure(sample)
-            with log.open("a") as file:
-                file.write(json.dumps(known[key]) + "\n")
-        rows.append(known[key])
-    return rows
-
-
-_DETECTORS: list[Any] = []
-
-
-def measure(sample: td.Sample) -> Row:
-    """Run the whole line on one image; return its DSC, and the signs and area of every box."""
-    if not _DETECTORS:
-        _DETECTORS.extend([load_roi_detector(device="cpu"), load_box_detector(device="cpu")])
-    rois, detector = _DETECTORS
-    image, signs, areas, boxes = sample.image, [], [], []
-    for roi in (p for p in rois.detect(image) if p.label == sample.label):
-        try:
-            best = detector.detect(image, roi.roi, label=roi.label, alternatives=0)[0]
-        except GraydetError:  # an ROI of a single gray value has no box
-            continue
-        boxes.append(best.box)
-        signs.append(asdict(signs_of(image, best, roi_score=roi.score)))
-        areas.append(int(np.count_nonzero(best.box.inside(image.pixels)[1])))
-    mask = box_mask(image.pixels, boxes)
-    return {"dice": dice(mask, sample.mask), "signs": signs, "areas": areas}
-
-
-def uncertainty_of(row: Row) -> float:
-    """Return the image's uncertainty."""
-    return image_uncertainty([box_uncertainty(Signs(**s)) for s in row["signs"]], row["areas"])
-
-
-# --- Figures --------------------------------------------------------------------------------
-
-
-def auroc(values: Float, bad: npt.NDArray[np.bool_]) -> float:
-    """Return the chance that a bad image has a higher value than a good one (ties count half)."""
-    positive, negative = int(bad.sum()), int((~bad).sum())
-    if positive == 0 or negative == 0:
-        return float("nan")
-    ranks = rankdata(values)[bad].sum() - positive * (positive + 1) / 2
-    return float(ranks / (positive * negative))
-
-
-def summary(rows: list[Row]) -> dict[str, Any]:
-    """Return the figures of a set."""
-    scores = np.array([row["dice"] for row in rows])
-    doubt, bad = np.array([uncertainty_of(row) for row in rows]), scores < BAD
-    rng = np.random.default_rng(td.SEED)
-    draws = [rng.integers(len(rows), size=len(rows)) for _ in range(2000)]
-    spread = np.array([auroc(doubt[draw], bad[draw]) for draw in draws])
-    spread = spread[np.isfinite(spread)] if np.isfinite(spread).any() else np.zeros(1)
-    quarter, order = max(1, len(rows) // 4), np.argsort(-doubt, kind="stable")
-    lowest = scores <= np.sort(scores)[quarter - 1]
-    alone = {sign: auroc(_of_images(rows, sign), bad) for sign in FITTED}
-    figures = {
-        "images": len(rows),
-        "bad": int(bad.sum()),
-        "nothing_found": sum(not row["signs"] for row in rows),
-        "auroc": round(auroc(doubt, bad), 4),
-        "interval_95": [round(float(v), 4) for v in np.percentile(spread, [2.5, 97.5])],
-        "auroc_lowest_quarter": round(auroc(doubt, lowest), 4),
-        "spearman": round(float(spearmanr(doubt, scores).statistic), 4),
-        "auroc_of_signs": {sign: round(max(a, 1 - a), 4) for sign, a in alone.items()},
-        "dice_most_doubtful_quarter": round(float(scores[order[:quarter]].mean()), 4),
-        "dice_least_doubtful_quarter": round(float(scores[order[-quarter:]].mean()), 4),
-        "dice": round(float(scores.mean()), 4),
+def _test_sets(options: argparse.Namespace) -> Iterator[tuple[str, list[Callable[[], td.Sample]]]]:
+    """Yield the test sets, each as its samples that are still to be read."""
+    data, trained_on = options.data, _trained_on(options)
+    sets: dict[str, list[tuple[Path, str]]] = {
+        "montgomery held out": [
+            (data / "chest" / "images" / f"{stem}.png", stem)
+            for stem in td.montgomery_stems(data, "held out")
+        ],
+        "shenzhen": [
+            (path, path.stem) for path in sorted((data / "chest/images").glob("CHNCXR_*.png"))
+        ],
+        "limb tibia": bone_half(data, "tibia", "test"),
+        "limb knee": bone_half(data, "knee", "test"),
+        "knee": [
+            (path, path.stem)
+            for path in sorted((data / "knee" / "images").glob("*.png"))
+            if path.stem in by_patient(_knee_people(data), seed=0, validation=0.5).validation
+        ],
     }
-    if bad.all() or not bad.any():  # nothing to tell apart
-        figures |= {"auroc": None, "interval_95": None, "auroc_of_signs": None}
-    return figures
+    for name, images in sets.items():
+        if options.sets is None or name in options.sets:
+            kept = [(path, who) for path, who in images if who not in trained_on]
+            every = -(-len(kept) // (options.limit or len(kept)))
+            yield name, [_reader(path, who, name) for path, who in kept[::every]]
 
 
-def _of_images(rows: list[Row], sign: str) -> Float:
-    """Return a sign per image: mean over boxes by area; the average where nothing was found."""
-    values = [
-        np.average([s[sign] for s in row["signs"]], weights=np.array(row["areas"]) + 1.0)
-        if row["signs"]
-        else np.nan
-        for row in rows
-    ]
-    found = np.array(values)
-    return np.where(np.isnan(found), np.nanmean(found), found)
+def bone_half(data: Path, prefix: str, side: str) -> list[tuple[Path, str]]:
+    """Return the images of one half of `limb`, "design" or "test", each with its person."""
+    folder = data / "limb" / "images"
+    people = {
+        path.stem: path.stem[PEOPLE[kind]]
+        for kind in PEOPLE
+        for path in sorted(folder.glob(f"{kind}_*.png"))
+    }
+    split = by_patient(people, seed=0, validation=0.5)
+    chosen = split.validation if side == "test" else split.train
+    return [(folder / f"{s}.png", people[s]) for s in chosen if s.startswith(prefix)]
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """Return the results as a Markdown table."""
-    head = ["set", "images", f"DSC < {BAD}", "AUROC [95 %]", *FITTED, "AUROC, worst quarter"]
-    head += ["rank correlation", "DSC, most doubtful quarter", "least doubtful quarter"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for name, found in results.items():
-        cells = [name, str(found["images"]), str(found["bad"])]
-        if found["auroc"] is None:
-            cells += ["-"] * (1 + len(FITTED))
-        else:
-            low, high = found["interval_95"]
-            cells.append(f"**{found['auroc']:.3f}** [{low:.3f}, {high:.3f}]")
-            cells += [f"{found['auroc_of_signs'][sign]:.3f}" for sign in FITTED]
-        cells += [f"{found[key]:.3f}" for key in ("auroc_lowest_quarter", "spearman")]
-        cells += [f"{found[f'dice_{which}_doubtful_quarter']:.3f}" for which in ("most", "least")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _knee_people(data: Path) -> dict[str, str]:
+    return {path.stem: path.stem for path in (data / "knee" / "images").glob("*.png")}
 
 
-# --- Weights --------------------------------------------------------------------------------
+def _trained_on(options: argparse.Namespace) -> set[str]:
+    """Return the people that the detectors learned from, as far as stems of `limb` tell."""
+    if options.trained_on is None:
+        return set()
+    stems = [path.stem for path in options.trained_on.glob("*.png")]
+    return {s[PEOPLE[k]] for s in stems for k in PEOPLE if s.startswith(f"{k}_")}
 
 
-def fitted(sets: dict[str, list[Row]]) -> str:
-    """Fit the weights to pairs of a bad and a good image of one set; return them as source text.
+def _reader(path: Path, who: str, name: str) -> Callable[[], td.Sample]:
+    def read() -> td.Sample:
+        image = read_image(path)
+        mask = read_mask(path.parents[1] / "masks" / path.name, image.shape)
+        label = "lung" if path.parents[1].name == "chest" else "bone"
+        return td.Sample(image, label, td.connected_parts(mask), name, f"{who}/{path.stem}")
 
-    A logistic loss on the difference of the two (RankNet), every set counting alike: what is wanted
-    is the order of images within a set. No sign may count against its sense.
-    """
-    kept = {name: [row for row in rows if row["signs"]] for name, rows in sets.items()}
-    values = {name: np.array([_mean_signs(row) for row in rows]) for name, rows in kept.items()}
-    bad = {name: np.array([row["dice"] < BAD for row in rows]) for name, rows in kept.items()}
-    centre = np.mean([v.mean(axis=0) for v in values.values()], axis=0)
-    scale = np.sqrt(np.mean([((v - centre) ** 2).mean(axis=0) for v in values.values()], axis=0))
-    design = {name: np.clip((v - centre) / scale, -3, 3) for name, v in values.items()}
-
-    def loss(p: Float) -> float:
-        total = SHRINKAGE * float(p @ p)
-        for name, x in design.items():
-            doubt = x @ p
-            gains = doubt[bad[name]][:, None] - doubt[~bad[name]]
-            total += float(np.logaddexp(0, -gains).mean()) if gains.size else 0.0
-        return total
-
-    bounds = [(0, None) if name in MORE_IS_WORSE else (None, 0) for name in FITTED]
-    found = minimize(loss, np.zeros(len(FITTED)), method="L-BFGS-B", bounds=bounds).x
-    lines = []
-    for name, *numbers in zip(FITTED, centre, scale, found, strict=True):
-        lines.append(f'    "{name}": Weight({", ".join(f"{v:.3f}" for v in numbers)}),')
-    for name, rows in kept.items():
-        old = np.array([uncertainty_of(row) for row in rows])
-        figures = f"AUROC {auroc(design[name] @ found, bad[name]):.3f}, with the weights in use "
-        figures += f"{auroc(old, bad[name]):.3f}"
-        lines.append(f"{name}: {len(rows)} images, {bad[name].sum()} bad, {figures}")
-    return "\n".join(lines)
+    return read
 
 
-def _mean_signs(row: Row) -> list[float]:
-    return [
-        float(
-            np.average(
-                [scaled(name, s[name]) for s in row["signs"]], weights=np.array(row["areas"]) + 1.0
-            )
+def _scaling(
+    options: argparse.Namespace, line: Line
+) -> Iterator[tuple[str, Iterable[td.Sample], Callable[[td.Sample], Row]]]:
+    yield "montgomery train", td.montgomery_samples(options.data, "train"), line
+    yield "montgomery train, moved", td.montgomery_samples(options.data, "train"), line.moved
+    for kind in phantoms.KINDS:
+        found = td.phantom_samples(
+            kind, options.phantoms, start=td.CHOICE_START, cache=options.cache
         )
-        for name in FITTED
-    ]
+        yield f"{kind} phantoms, moved", found, line.moved
 
-
-assert set(FITTED) <= set(WEIGHTS) == {field.name for field in fields(Signs)}
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,12 @@
 """How doubtful a proposed box and the mask of an image are, from the method itself.
 
-Signs of doubt about one box (`Signs`): the class margin, the spread of the NMS cluster, pixels near
-a threshold, how well the range parts the ROI's grays, the score of the ROI, and how far a refiner
-disagrees. A logistic function with fixed weights makes one number of them, 0 sure to 1 doubtful.
-It is for ranking, not a probability: what to look at first.
+Signs of doubt about one box (`Signs`) come from the networks (class margin, score of the ROI, how
+far a refiner disagrees) and from the pixels: how many lie near a threshold, how well the range
+parts the grays of the ROI, whether the mask's outline runs along the edges of the image, whether
+the mask goes on beyond the ROI, and whether the range is as common around the ROI as in it. The
+last three tell of an ROI that is misplaced, which no threshold can mend. A logistic function with
+fixed weights makes one number of them, 0 sure to 1 doubtful. It is for ranking, not a probability:
+what to look at first. All but the spread come from a record and its image, at any time.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.special import expit
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import LEVELS, GrayImage
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Mask
 
 Float = npt.NDArray[np.float64]
@@ -29,6 +34,18 @@ CLUSTER_IOU = 0.3
 
 NEAR = 4
 """So many gray levels (of 256) beside a threshold are near it."""
+
+SIDE = 96
+"""Edges are looked for in a picture of the ROI whose longest side has at most so many pixels."""
+
+STRONG = 0.1
+"""This share of an ROI's pixels, those where gray changes most, are its edges."""
+
+AROUND = 0.25
+"""The surroundings of an ROI reach so far, as a share of its size."""
+
+_FLAT = 1e-9
+"""Gray that changes less than this does not change."""
 
 
 # --- In the detector ------------------------------------------------------------------------
@@ -95,12 +112,18 @@ class Signs:
     Parameters
     ----------
     margin, spread
-        As of the proposal.
+        As of the proposal; an unknown margin is taken to be the least that its score allows.
     near
         Pixels within `NEAR` gray levels of a threshold over pixels of the mask: they change sides
         when a threshold moves a little.
     separability
         Share of the ROI's gray variance that the split by the box explains (Otsu's eta).
+    edges
+        Share of the ROI's strongest edges that lie at the outline of the mask.
+    spill
+        Largest share of a side of the ROI at which the mask goes on in the pixels beyond it.
+    around
+        Share of the pixels around the ROI that lie in the gray range, less the share in the ROI.
     roi_score
         How sure the ROI detector is of the ROI.
     disagreement
@@ -111,6 +134,9 @@ class Signs:
     spread: float | None
     near: float
     separability: float
+    edges: float
+    spill: float
+    around: float
     roi_score: float | None = None
     disagreement: float | None = None
 
@@ -139,11 +165,15 @@ def signs_of(
     disagreement = None
     if refined is not None:
         disagreement = 1 - dice(inside, refined[window])
+    spill, around = _beyond(image, proposal.box)
     return Signs(
-        proposal.margin,
+        2 * proposal.score - 1 if proposal.margin is None else proposal.margin,
         proposal.spread,
         near_share(image, proposal.box),
         _separability(image.pixels[window], inside),
+        edges_at_outline(image.pixels[window], inside),
+        spill,
+        around,
         roi_score,
         disagreement,
     )
@@ -179,6 +209,58 @@ def _separability(values: npt.NDArray[np.integer], inside: Mask) -> float:
     return min(between / variance, 1.0) if variance > 0 else 0.0
 
 
+def edges_at_outline(values: npt.NDArray[np.integer], inside: Mask) -> float:
+    """Return the share of the strongest edges that lie within a pixel of the mask's outline.
+
+    Both are looked at in a picture of at most `SIDE` pixels: means of blocks, the mask by its
+    pixels in their middle.
+    """
+    if values.size == 0:
+        return 0.0
+    step = -(-max(values.shape) // SIDE)
+    down, across = (min(step, n) for n in values.shape)  # slivers are narrower than a block
+    rows, cols = values.shape[0] // down, values.shape[1] // across
+    blocks = values[: rows * down, : cols * across].reshape(rows, down, cols, across)
+    slope = ndimage.gaussian_gradient_magnitude(blocks.mean(axis=(1, 3), dtype=np.float64), 1.0)
+    if slope.max() < _FLAT:
+        return 0.0
+    mask = inside[down // 2 :: down, across // 2 :: across][:rows, :cols]
+    strong = slope >= np.quantile(slope, 1 - STRONG)
+    outline = ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask, border_value=1)
+    return float(ndimage.binary_dilation(outline)[strong].mean())
+
+
+def _beyond(image: GrayImage, box: GrayBox) -> tuple[float, float]:
+    """Return `Signs.spill` and `Signs.around`; nothing beyond the image counts."""
+    rows, cols = box.roi.slices(image.shape)
+    if rows.start == rows.stop or cols.start == cols.stop:
+        return 0.0, 0.0
+    wide = box.roi.grow(AROUND, image.shape)
+    (above, left), found = _reached(image, box, wide)
+    top, bottom = rows.start - above, rows.stop - above
+    first, last = cols.start - left, cols.stop - left
+    part = found[top:bottom, first:last]
+    if part.size == found.size:
+        return 0.0, 0.0
+    spills = [0.0]
+    if top > 0:
+        spills.append(float((part[0] & found[top - 1, first:last]).mean()))
+    if bottom < found.shape[0]:
+        spills.append(float((part[-1] & found[bottom, first:last]).mean()))
+    if first > 0:
+        spills.append(float((part[:, 0] & found[top:bottom, first - 1]).mean()))
+    if last < found.shape[1]:
+        spills.append(float((part[:, -1] & found[top:bottom, last]).mean()))
+    ring = np.count_nonzero(found) - np.count_nonzero(part)
+    return max(spills), ring / (found.size - part.size) - float(part.mean())
+
+
+def _reached(image: GrayImage, box: GrayBox, wide: RoiBox) -> tuple[tuple[int, int], Mask]:
+    """Return where `wide` starts in the image, and its pixels in the box's mean gray range."""
+    window, found = box.with_nets(1).with_roi(wide).inside(image.pixels)
+    return (window[0].start, window[1].start), found
+
+
 # --- One number -----------------------------------------------------------------------------
 
 
@@ -192,19 +274,23 @@ class Weight:
 
 
 WEIGHTS: Mapping[str, Weight] = {
-    "margin": Weight(0.695, 0.157, -0.238),
-    "spread": Weight(-2.060, 0.211, 0.000),
-    "near": Weight(-2.599, 0.400, 0.925),
-    "separability": Weight(0.707, 0.075, -0.017),
-    "roi_score": Weight(0.847, 0.101, -0.430),
+    "margin": Weight(0.493, 0.145, -0.4),
+    "spread": Weight(-2.060, 0.211, 0.0),
+    "near": Weight(-2.607, 0.320, 0.4),
+    "separability": Weight(0.612, 0.114, -0.4),
+    "edges": Weight(0.691, 0.167, -0.4),
+    "spill": Weight(0.687, 0.170, 0.4),
+    "around": Weight(-0.166, 0.142, 0.4),
+    "roi_score": Weight(0.8, 0.2, -0.4),
     "disagreement": Weight(0.1, 0.1, 1.0),
 }
-"""Printed by `benchmarks/uncertainty.py --fit`, from training images. The spread told nothing there
-that the other signs did not tell. The weight of the disagreement is judged, not fitted."""
+"""Centres and scales are printed by `benchmarks/uncertainty.py --scales`, from training images;
+those of the last two are judged. All signs count alike, as weights that were fitted ranked no
+better; the spread told nothing. A refiner that disagrees counts more than any other sign."""
 
 
 def box_uncertainty(signs: Signs) -> float:
-    """Return one number for a box, 0 sure to 1 doubtful; 0.5 is as doubtful as training images.
+    """Return one number for a box, 0 sure to 1 doubtful; well and badly placed ROIs meet at 0.5.
 
     A sign that is not known counts as an average one.
     """

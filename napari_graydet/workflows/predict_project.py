@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_graydet.errors import CancelledError, ConflictError, DamagedProjectError
 from napari_graydet.project.schema import ImageEntry, State
+from napari_graydet.workflows.doubt import doubt_of
 from napari_graydet.workflows.events import (
     IMAGE_ERRORS,
     Failure,
@@ -32,13 +33,15 @@ class PredictReport:
     """What became of the images of a project.
 
     `predicted`, `skipped` (human work is there) and `cancelled` speak for themselves; `failed`
-    names images that could not be read or predicted; `notices` maps image ids to their notices.
+    names images that could not be read or predicted; `notices` maps image ids to their notices,
+    `doubts` maps those that were predicted to how doubtful that is (workflows/doubt.py).
     """
 
     predicted: list[int] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     notices: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    doubts: dict[int, float] = field(default_factory=dict)
     cancelled: bool = False
 
 
@@ -99,15 +102,20 @@ def _predict_entry(
     try:
         if _human_work(store, entry):
             return _skipped(entry, report)
-        prediction = predictor.predict(read_entry(store, entry))
+        image = read_entry(store, entry)
+        prediction = predictor.predict(image)
+        doubt = doubt_of(prediction.annotation, image)
     except CancelledError:
         raise
     except IMAGE_ERRORS as error:
         return _failed(entry, error, report)
     try:
-        return _save(store, predictor, entry, prediction, report)
+        message = _save(store, predictor, entry, prediction, report)
     except (ConflictError, DamagedProjectError) as error:  # of this image; a full disk is of all
         return _failed(entry, error, report)
+    if doubt is not None and entry.id in report.predicted[-1:]:
+        report.doubts[entry.id] = round(doubt.image, 4)
+    return message
 
 
 def _human_work(store: ProjectStore, entry: ImageEntry) -> bool:
