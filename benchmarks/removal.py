@@ -78,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pointnet", type=Path, default=Path("build/removal/pointnet.safetensors"))
     parser.add_argument("--darknet", type=Path, default=SHARED / "weights" / "yolov3-tiny.weights")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--variants", nargs="+", help="only these")
+    parser.add_argument("--variants", nargs="+", help="only these, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--phantoms", type=int, default=10, help="held-out phantoms of each kind")
     parser.add_argument("--limit", type=int, help="only so many images of each set")
@@ -95,8 +95,8 @@ KINDS = {
 
 def _jobs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for kind in options.kinds:
-        for variant in KINDS[kind]:
-            if not options.variants or variant in options.variants:
+        for variant in options.variants or KINDS[kind]:
+            if variant in KINDS[kind]:
                 yield kind, variant
 
 
