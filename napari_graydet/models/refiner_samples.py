@@ -33,6 +33,12 @@ from napari_graydet.models.refiner_patch import (
 _SURROUND = 0.45
 """How much of the surroundings, of the ROI's size, training cuts keep on each side."""
 
+_ELSEWHERE = 4
+"""To so many true ROIs comes one at another place: detectors are wrong at times, and then there is
+nothing to draw, or only the edge of a part."""
+
+_TRIES, _MOST_COMMON = 20, 0.2
+
 
 class RefinerImage(Protocol):
     """What training needs to know about an image; a `Sample` of workflows/training_data.py."""
@@ -93,27 +99,70 @@ def refiner_samples(
 ) -> list[RefinerSample]:
     """Cut the parts of images out; parts without a pixel of the mask are left out.
 
-    Images are looked at one after the other, none is kept.
+    Some ROIs at other places are added (see `_ELSEWHERE`), always the same ones. Images are looked
+    at one after the other, none is kept.
 
     Raises
     ------
     ModelError
         If a label is not among the classes.
     """
-    samples = []
+    samples: list[RefinerSample] = []
+    rng, true = np.random.default_rng(0), 0
     for source in images:
         if source.label not in classes:
             raise ModelError(
                 f"An image is labelled {source.label!r}; expected {', '.join(classes)}."
             )
         mask, class_id = source.mask, list(classes).index(source.label)
-        for roi in source.rois:
-            edges = _best_edges(source.image, mask, roi)
+        rois = source.rois
+        found = [(roi, _best_edges(source.image, mask, roi)) for roi in rois]
+        wanted = (true + len(rois)) // _ELSEWHERE - true // _ELSEWHERE
+        true += len(rois)
+        others = elsewhere(rois, source.image.shape, wanted, rng)
+        found += [(roi, _any_edges(source.image, roi, rng)) for roi in others]
+        for roi, edges in found:
             if edges is not None:
                 cut = cut_out(source.image, roi, frame, _SURROUND, mask)
                 small = Cut(cut.layers.half(), cut.origin, cut.step)
                 samples.append(RefinerSample(small, roi, edges, class_id, source.kind))
     return samples
+
+
+def elsewhere(
+    rois: Sequence[RoiBox], shape: tuple[int, int], count: int, rng: np.random.Generator
+) -> list[RoiBox]:
+    """Draw ROIs of about the size of true ones that have little in common with any.
+
+    Parameters
+    ----------
+    rois
+        The true ones.
+    shape
+        Of the image.
+    count
+        How many; fewer where there is no room.
+    rng
+        Chooses.
+    """
+    found: list[RoiBox] = []
+    for _ in range(_TRIES * count):
+        if len(found) == count:
+            break
+        like, scale = rois[int(rng.integers(len(rois)))], rng.uniform(0.5, 1.2, 2)
+        width, height = min(like.width * scale[0], shape[1]), min(like.height * scale[1], shape[0])
+        x, y = rng.uniform(0, (shape[1] - width, shape[0] - height))
+        drawn = RoiBox(x, y, x + width, y + height)
+        if min(width, height) >= 2 and all(drawn.iou(roi) <= _MOST_COMMON for roi in rois):
+            found.append(drawn)
+    return found
+
+
+def _any_edges(image: GrayImage, roi: RoiBox, rng: np.random.Generator) -> tuple[float, float]:
+    """Return some range of an ROI's grays: what a detector gives where nothing is to be found."""
+    units = image.scale.to_unit(image.pixels[roi.clip(image.shape).slices(image.shape)])
+    low, high = np.quantile(units, np.sort(rng.uniform(0, 1, 2)))
+    return float(low), float(high)
 
 
 def _best_edges(image: GrayImage, mask: Mask, roi: RoiBox) -> tuple[float, float] | None:

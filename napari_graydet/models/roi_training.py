@@ -8,6 +8,7 @@ from COCO weights is decisive).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from napari_graydet.models.roi_detector import (
 )
 from napari_graydet.models.roi_learner import BATCH, RoiLearner, Stage
 from napari_graydet.models.roi_metrics import RoiSample, roi_metrics
+from napari_graydet.models.roi_threshold import LOWEST, choose_min_score
 from napari_graydet.models.training import Budget, Step, Watch, fit
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
@@ -157,15 +159,6 @@ def train_roi(
     torch.manual_seed(seed)
     network = build_yolo(architecture, len(classes))
     start_from(network, start, classes)
-    card = WeightsCard(
-        kind="roi",
-        architecture=architecture,
-        configuration=settings.model_dump(),
-        classes=list(classes),
-        data=list(data),
-        seed=seed,
-        versions={name: version(name) for name in ("torch", "ultralytics")},
-    )
     learner = RoiLearner(
         network,
         PRESETS[preset],
@@ -178,8 +171,19 @@ def train_roi(
     )
     budget = Budget(steps, minutes, validations if validation else 0, patience)
     scores = fit(learner, budget, _with_progress(watch or Watch(), on_progress))
+    if preset != "paper":
+        settings = _with_threshold(settings, learner.result, classes, validation, device)
+    card = WeightsCard(
+        kind="roi",
+        architecture=architecture,
+        configuration=settings.model_dump(),
+        classes=list(classes),
+        data=list(data),
+        metrics=dict(scores),
+        seed=seed,
+        versions={name: version(name) for name in ("torch", "ultralytics")},
+    )
     tensors = tensors_of(learner.result)
-    card = card.model_copy(update={"metrics": dict(scores)})
     save_weights(out, tensors, card)
     held = list(held_out)
     if held:
@@ -187,6 +191,25 @@ def train_roi(
         card = card.model_copy(update={"metrics": scores | roi_metrics(detector, held)})
         save_weights(out, tensors, card)
     return card
+
+
+def _with_threshold(
+    settings: RoiSettings,
+    network: nn.Module,
+    classes: Sequence[str],
+    validation: Sequence[RoiSample],
+    device: str,
+) -> RoiSettings:
+    """Return the settings with the score threshold that held-out images choose."""
+    detector = YoloRoiDetector(
+        copy.deepcopy(network),
+        classes,
+        name="trained",
+        settings=settings.model_copy(update={"min_score": LOWEST}),
+        device=device,
+    )
+    chosen = choose_min_score(detector, validation)
+    return settings if chosen is None else settings.model_copy(update={"min_score": chosen})
 
 
 def _with_progress(watch: Watch, on_progress: Callable[[RoiProgress], None] | None) -> Watch:
