@@ -24,9 +24,19 @@ from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.device import Notice, choose_device, run_with_fallback
 from napari_graydet.models.refiner_model import RefinerModel, average_logits, looks_of
-from napari_graydet.models.refiner_patch import Float32, Mask, on_pixels, painted, patch_of
+from napari_graydet.models.refiner_patch import (
+    Float32,
+    Mask,
+    on_pixels,
+    painted,
+    part_in,
+    patch_of,
+)
 
 __all__ = ["Refiner", "RefinerModel"]
+
+_WELL_PLACED = 0.9
+"""IoU of an ROI with the part in it from which a second look says nothing new."""
 
 
 class Refiner:
@@ -42,6 +52,9 @@ class Refiner:
         "auto", "cuda", "mps" or "cpu". When an accelerator's memory is full, the CPU takes over.
     notice
         Told when that happens.
+    looks
+        How often to look at an ROI at most: where the part that was seen lies elsewhere in the
+        patch than in training, the patch is laid around it and looked at again.
     """
 
     def __init__(
@@ -51,9 +64,11 @@ class Refiner:
         name: str = "refiner",
         device: str = "auto",
         notice: Notice | None = None,
+        looks: int = 2,
     ) -> None:
         self.model = model
         self.name = name
+        self._looks = looks
         self._notice = notice
         self._lock = threading.Lock()
         self._device = choose_device(device)
@@ -121,7 +136,7 @@ class Refiner:
         refined = {}
         for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
             own = [b.box for b in boxes if b.label == label]
-            pieces = [(box.roi, self._logits(image, box.roi, label, box)) for box in own]
+            pieces = [self._seen(image, label, box) for box in own]
             refined[label] = painted(pieces, self.model.frame, image.shape)
         return refined
 
@@ -149,6 +164,17 @@ class Refiner:
                 base = box_mask(image.pixels, [b.box for b in boxes if b.label == label])
             residuals[label] = Residual.between(base, mask)
         return residuals
+
+    def _seen(self, image: GrayImage, label: str, box: GrayBox) -> tuple[RoiBox, Tensor]:
+        """Return the ROI that was looked at last, and the logits of its patch."""
+        roi = box.roi.clip(image.shape)
+        logits = self._logits(image, roi, label, box)
+        for _ in range(self._looks - 1):
+            part = part_in(logits, roi, self.model.frame, image.shape)
+            if part is None or part.iou(roi) > _WELL_PLACED:
+                break
+            roi, logits = part, self._logits(image, part, label, box)
+        return roi, logits
 
     def _logits(self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None) -> Tensor:
         """Return the (1, S, S) logits of the patch."""

@@ -43,7 +43,8 @@ def choose_refiner(
 ) -> tuple[RefinerModel | None, dict[str, float]]:
     """Choose among no refiner, each model and their average, by mean DSC on held-out images.
 
-    Each is tried without and with mirror images. Of equals the simplest is taken.
+    Each is tried without and with mirror images, and looks at every ROI once. Of equals the
+    simplest is taken.
 
     Parameters
     ----------

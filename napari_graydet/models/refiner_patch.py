@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,6 +40,10 @@ _OVERSAMPLING = 1.25
 
 _CUT_SLACK = 0.05
 """How much more than the patch is read, so that its border pixels have neighbours."""
+
+_PART_MARGIN, _LEAST_PIXELS = 0.03, 2.0
+"""An ROI around a part that was found: grown by as much as the true ROIs of training, and its
+smallest side."""
 
 _SURE = 8.0
 """Logits beyond this count as this, where patches overlap."""
@@ -245,6 +250,26 @@ def on_pixels(
     v, u = (((at + 1) / 2 * frame.size - 0.5) / knots for at in (y, x))
     read = bilinear(logits[0].numpy().astype(np.float64), v, u)
     return (rows, cols), read.astype(np.float32)
+
+
+def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -> RoiBox | None:
+    """Return the ROI of the largest part in the (1, S, S) logits of a patch; None if none is there.
+
+    Where the part goes on beyond the patch, the ROI ends there.
+    """
+    parts, count = ndimage.label(logits[0].numpy() > 0)
+    if count == 0:
+        return None
+    largest = int(np.bincount(parts.ravel())[1:].argmax())
+    rows, cols = ndimage.find_objects(parts)[largest]
+    edges = []
+    for span, low, high in ((cols, roi.x0, roi.x1), (rows, roi.y0, roi.y1)):
+        at = (np.array([span.start, span.stop]) / frame.size * 2 - 1) * frame.reach
+        edges.append((low + high) / 2 + at * (high - low) / 2)
+    (x0, x1), (y0, y1) = edges
+    if min(x1 - x0, y1 - y0) < _LEAST_PIXELS:
+        return None
+    return RoiBox(float(x0), float(y0), float(x1), float(y1)).grow(_PART_MARGIN, shape)
 
 
 def _taper(roi: RoiBox, window: Window, frame: Frame) -> Float32:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_graydet.core.boxes import GrayBox
-from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
@@ -20,7 +20,7 @@ from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_co
 from napari_graydet.models.refiner import Refiner
 from napari_graydet.models.refiner_choice import choose_refiner, compare_refiners
 from napari_graydet.models.refiner_model import RefinerModel, build
-from napari_graydet.models.refiner_patch import CHANNELS, VALID, Frame
+from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, part_in
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
@@ -107,10 +107,40 @@ def test_yes_fills_the_patch_and_no_empties_it() -> None:
     case = with_box(picture)
     roi = case.boxes[0].box.roi
     window = roi.grow(SMALL.frame.margin, picture.image.shape).slices(picture.image.shape)
-    full = Refiner(constant_model(4.0), device="cpu").masks(picture.image, case.boxes)["bone"]
+    full = Refiner(constant_model(4.0), device="cpu", looks=1).masks(picture.image, case.boxes)[
+        "bone"
+    ]
     assert full[window].all() and full.sum() == full[window].size
-    empty = Refiner(constant_model(-4.0), device="cpu").masks(picture.image, case.boxes)["bone"]
+    empty = Refiner(constant_model(-4.0), device="cpu", looks=1).masks(picture.image, case.boxes)[
+        "bone"
+    ]
     assert not empty.any()
+
+
+class Brightness(torch.nn.Module):
+    """Says yes where the gray is bright, whatever the class."""
+
+    multiple = 1
+
+    def forward(self, patches: torch.Tensor, class_ids: torch.Tensor) -> torch.Tensor:
+        return (patches[:, GRAY] > 0).float() * 8 - 4
+
+
+def test_a_part_that_a_misplaced_roi_cuts_off_is_seen_at_the_second_look() -> None:
+    pixels = np.zeros((100, 120), np.uint8)
+    pixels[20:70, 30:90] = 255
+    image, truth = GrayImage(pixels, GrayScale.of_bits(8)), pixels > 0
+    model = RefinerModel({"unet": Brightness()}, Frame(64), CLASSES)
+    misplaced = RoiBox(40, 30, 100, 80)
+    box = BoxProposal(GrayBox.flat(misplaced, GrayRange(200, 255)), "bone", 0.9)
+    once, twice = (
+        dice(Refiner(model, device="cpu", looks=n).masks(image, [box])["bone"], truth)
+        for n in (1, 2)
+    )
+    assert once < 0.97 < twice
+    part = part_in(torch.ones(1, 64, 64), misplaced, model.frame, image.shape)
+    assert part is not None and part.x0 < misplaced.x0 and part.x1 > misplaced.x1
+    assert part_in(-torch.ones(1, 64, 64), misplaced, model.frame, image.shape) is None
 
 
 def test_boxes_of_unknown_labels_are_left_alone() -> None:
@@ -155,7 +185,7 @@ def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
     assert next(iter(table)) == "none" and len(table) == 7
     both = models[0].joined(models[1])
     for name, model in {"points": models[1], "average + flips": both.with_flips(True)}.items():
-        refiner = Refiner(model, device="cpu")
+        refiner = Refiner(model, device="cpu", looks=1)
         scores = [dice(refiner.masks(c.image, c.boxes)[c.label], c.mask) for c in cases]
         assert table[name] == pytest.approx(np.mean(scores), abs=1e-4)
     chosen, _ = choose_refiner(models, cases)
