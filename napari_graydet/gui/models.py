@@ -22,13 +22,12 @@ LEAST_IMAGES = 5
 """Accepted images from which on the window offers training: with fewer, one would be held out to
 judge the result, and what is left is too little to learn from."""
 
-STEPS = {"roi": FAST_ROI_STEPS, "boxes": FAST_BOX_STEPS, "refiner": 2 * FAST_REFINER_STEPS}
+STEPS = {"roi": FAST_ROI_STEPS, "boxes": FAST_BOX_STEPS, "refiner": FAST_REFINER_STEPS}
 """Steps of each part in preset `fast` on few images."""
 
 STEP_SECONDS = {"roi": 0.67, "boxes": 0.29, "refiner": 0.13}
 """Of each part on a CPU, for a first training: 73 minutes for 6,585 steps and 48 for 10,000, as the
-shipped weights were made (docs/benchmarks.md); 150 s for the refiner, timed when the window got
-it and not again since."""
+shipped weights were made; 200 s of CPU for 1,500 steps of the refiner's U-Net."""
 
 SLOWER = 3.0
 """How much longer it may take on a busy machine: 777 s, where the steps alone come to 250

@@ -19,7 +19,8 @@ from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_samples import RefinerImage, RefinerSample, refiner_samples
 from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
-KINDS: tuple[Kind, ...] = ("unet", "points")
+SHARES: dict[Kind, float] = {"unet": 0.8, "points": 0.2}
+"""Share of the steps, or of the time, that each refiner gets: the U-Net gains most from more."""
 
 OnProgress = Callable[[Step], None]
 """Called after every step; may raise to stop."""
@@ -161,7 +162,7 @@ def make_refiner(
     Parameters
     ----------
     samples, classes, seed, trunk, training, minutes, device
-        As for `train_refiner`.
+        As for `train_refiner`; steps and minutes are those of both together, divided by `SHARES`.
     start
         Refiner whose networks are trained on; a kind that it does not have starts anew.
     on_progress, watch
@@ -191,16 +192,16 @@ def make_refiner(
             parts,
             classes,
             kind,
-            training,
-            None if minutes is None else minutes / len(KINDS),
+            replace(training, steps=max(1, round(training.steps * part))),
+            None if minutes is None else minutes * part,
             seed=seed,
             start=start if start is not None and kind in start.networks else None,
             trunk=trunk,
             validation=held_out,
             device=device,
-            watch=_part_of(_told(watch or Watch(), on_progress), number, kind),
+            watch=_part_of(_told(watch or Watch(), on_progress), kind),
         )
-        for number, kind in enumerate(KINDS)
+        for kind, part in SHARES.items()
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
@@ -216,15 +217,16 @@ def make_refiner(
     return table
 
 
-def _part_of(watch: Watch, number: int, kind: Kind) -> Watch:
+def _part_of(watch: Watch, kind: Kind) -> Watch:
     """Return the watch of one of the two trainings: shares of the whole, checkpoints of its own."""
+    before = sum(list(SHARES.values())[: list(SHARES).index(kind)])
 
     def step(at: Step) -> None:
-        watch.step(replace(at, share=(number + at.share) / len(KINDS)))
+        watch.step(replace(at, share=before + SHARES[kind] * at.share))
 
     def validated(step: int, share: float, scores: Scores, best: bool) -> None:
         named = {f"{kind} {name}": value for name, value in scores.items()}
-        watch.validated(step, (number + share) / len(KINDS), named, best)
+        watch.validated(step, before + SHARES[kind] * share, named, best)
 
     kept = watch.checkpoints
     if kept is not None:

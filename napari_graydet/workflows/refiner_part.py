@@ -63,11 +63,13 @@ def train_refiner_part(job: PartJob) -> PartResult:
 
 
 def _steps(job: PartJob, batch: int) -> int:
-    """Return the steps of each refiner; a budget in minutes goes before them."""
+    """Return the steps of both refiners; epochs are the U-Net's, minutes go before all."""
+    from napari_graydet.models.refiner_training import SHARES
+
     if job.epochs is None:
         return job.refiner_steps
     parts = sum(len(sample.rois) for sample in job.samples(job.train))
-    return math.ceil(job.epochs * parts / batch)
+    return math.ceil(job.epochs * parts / batch / SHARES["unet"])
 
 
 def _trunk(boxes: Path) -> BoxModel | None:

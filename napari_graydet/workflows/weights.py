@@ -32,7 +32,7 @@ HELD_OUT_PHANTOMS = 12
 ROI_EPOCHS = 60.0
 BOX_STEPS = 10_000
 
-REFINER_STEPS = 1500
+REFINER_STEPS = 4000
 CHOICE_PHANTOMS = 6
 
 Which = Literal["roi", "boxes", "all", "refiner"]
