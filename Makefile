@@ -25,8 +25,8 @@ endif
 
 test: $(READY) lint
 	$(PYTEST) -q -n 2 --dist loadfile -m "not long" --ignore tests/gui --ignore tests/e2e
-	QT_API=pyqt5 $(PYTEST) -q -m "not long" tests/gui tests/e2e
-	QT_API=pyqt6 $(PYTEST) -q -m "gui and not long" tests/gui
+	QT_API=pyqt5 $(PYTEST) -q -n 2 --dist loadfile -m "not long" tests/gui tests/e2e
+	QT_API=pyqt6 $(PYTEST) -q -n 2 --dist loadfile -m "gui and not long" tests/gui
 
 lint: $(READY)
 	$(BIN)/ruff check .

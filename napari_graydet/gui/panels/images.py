@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QListView,
     QProgressBar,
     QVBoxLayout,
@@ -22,7 +21,7 @@ from superqt import QElidingLabel
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -88,6 +87,10 @@ class ImagesPanel(Panel):
         self.open = button("Open folder …", "Open a folder of radiographs, or a project")
         self.open.clicked.connect(self._open)
         self.filter = QComboBox()
+        self.filter.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.filter.setMinimumContentsLength(5)
         self.filter.setToolTip("Show only images of one state")
         self.filter.addItem("All images", None)
         for state, (_, sign, name) in STATES.items():
@@ -96,9 +99,9 @@ class ImagesPanel(Panel):
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setFixedSize(90, 8)
-        self.progress = QLabel()
-        self.saved = dim()
-        self.name = QElidingLabel()
+        self.progress, self.saved, self.name = (QElidingLabel() for _ in range(3))
+        self.saved.setStyleSheet(DIM)
+        self.saved.setMinimumWidth(70)  # it must not vanish in a small window
         self.name.setElideMode(Qt.TextElideMode.ElideMiddle)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         self.name.setAlignment(right)  # type: ignore[arg-type]  # PyQt5's stubs say int
