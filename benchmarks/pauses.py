@@ -3,8 +3,9 @@
     xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" python -m benchmarks.pauses
 
 Opens a copy of the sample radiographs in the real window, goes from image to image, detects some,
-then all of them, and prints for each step the longest pauses between two ticks of a 2 ms timer;
-writes benchmarks/results/pauses.json. The window promises pauses of at most 100 ms once it is
+chooses each tool and page, undoes, accepts, then detects all of them, and prints for each step the
+longest pauses between two ticks of a 2 ms timer, the action itself included; writes
+benchmarks/results/pauses.json. The window promises pauses of at most 100 ms once it is
 there; how long it takes to build and draw before, stands in a row of its own.
 """
 
@@ -18,18 +19,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from napari.viewer import Viewer
 from qtpy import API_NAME
 from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_graydet.gui import open_window
 from napari_graydet.gui.desk import desk_of
+from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.session import Session
+from napari_graydet.gui.workplace import WORKPLACE
 
 SAMPLES = Path(__file__).parents[1] / "sample_data" / "images"
 RESULTS = Path(__file__).parent / "results" / "pauses.json"
 TIMEOUT = 120.0
+TOOLS = Tool.DRAW, Tool.PAINT, Tool.ERASE, Tool.SELECT
 
 
 class Pulse:
@@ -48,10 +55,20 @@ class Pulse:
         self.pauses.append(now - self._last)
         self._last = now
 
-    def watch(self, step: str, done: Callable[[], bool], settle: float = 1.5) -> dict[str, object]:
-        """Run the event loop until a step is done, and on until it is drawn; print its pauses."""
+    def watch(
+        self,
+        step: str,
+        act: Callable[[], object],
+        done: Callable[[], bool],
+        settle: float = 1.5,
+    ) -> dict[str, object]:
+        """Act, run the event loop until that is done, and on until it is drawn; print its pauses.
+
+        The action itself counts, as it would in the handler of a click.
+        """
         self.pauses.clear()
         begun = self._last = time.perf_counter()
+        act()
         ended: float | None = None
         while ended is None or time.perf_counter() - ended < settle:
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.AllEvents, 20)
@@ -75,6 +92,31 @@ def start_up(seconds: float) -> dict[str, object]:
     }
 
 
+def by_hand(viewer: Viewer, pulse: Pulse) -> list[dict[str, object]]:
+    """Choose each tool and each page for the first time, undo, redo, and accept."""
+    desk, rows = desk_of(viewer), []
+    controller, session = desk.controller, desk.session
+    pages = viewer.window.dock_widgets[WORKPLACE].tabs
+    steps: dict[str, Callable[[], object]] = {
+        **{f"tool {tool.value}": partial(desk.layers.use, tool) for tool in TOOLS},
+        **{f"page {pages.tabText(i)}": partial(pages.setCurrentIndex, i) for i in (1, 2, 3, 0)},
+        "undo": controller.undo,
+        "redo": controller.redo,
+    }
+    rows += [pulse.watch(step, act, lambda: True, settle=1.0) for step, act in steps.items()]
+    return [*rows, pulse.watch("accept, next", controller.accept, moved_on(session))]
+
+
+def moved_on(session: Session) -> Callable[[], bool]:
+    """Return what tells that another image is shown than now."""
+    before = session.position
+    return lambda: session.position != before
+
+
+def nothing() -> None:
+    """Wait for what has begun."""
+
+
 def main() -> None:
     """Print a Markdown table, and write it."""
     rows = []
@@ -88,15 +130,14 @@ def main() -> None:
         pulse = Pulse()
         print("| step | longest pause | 2nd | 3rd | 4th |\n|---|---|---|---|---|")
         rows.append(start_up(built))
-        rows.append(pulse.watch("open the folder", lambda: session.image is not None))
+        rows.append(pulse.watch("open the folder", nothing, lambda: session.image is not None))
+        detect, detected = controller.detection, lambda: session.job is None and bool(session.roi)
         for step in ("first detect", "detect", "detect again"):
-            controller.detection.image()
-            rows.append(pulse.watch(step, lambda: session.job is None and session.roi is not None))
-            before = session.position
-            controller.next()
-            rows.append(pulse.watch("next image", lambda was=before: session.position != was))
-        controller.detection.all()
-        rows.append(pulse.watch("detect all", lambda: session.job is None, settle=3.0))
+            rows.append(pulse.watch(step, detect.image, detected))
+            rows.append(pulse.watch("next image", controller.next, moved_on(session)))
+        rows.append(pulse.watch("previous image", controller.previous, moved_on(session)))
+        rows += by_hand(viewer, pulse)
+        rows.append(pulse.watch("detect all", detect.all, lambda: session.job is None, settle=3.0))
         viewer.close()
     document = {
         "qt": API_NAME,

@@ -145,8 +145,10 @@ class ImagesPanel(Panel):
         session = self.session
         count = len(session.entries)
         entry = session.entry
+        self._bar.setUpdatesEnabled(False)  # or it would draw the whole window for itself alone
         self._bar.setRange(0, max(count, 1))
         self._bar.setValue(session.accepted)
+        self._bar.setUpdatesEnabled(True)
         self._bar.setVisible(count > 0)
         self.progress.setText(f"{session.accepted} of {count} accepted" if count else "")
         position = session.position

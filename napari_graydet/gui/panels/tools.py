@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graydet.gui import keys
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.layers import Tool
@@ -29,6 +30,9 @@ TOOLS = (
     (Tool.PAINT, "Paint", "Add pixels that no gray range reaches", keys.PAINT),
     (Tool.ERASE, "Erase", "Take pixels out of the mask", keys.ERASE),
 )
+
+BRUSH_PAUSE = 40
+"""Milliseconds from the choice of a tool until the brush's size appears."""
 
 
 class ToolsBar(Panel):
@@ -42,6 +46,9 @@ class ToolsBar(Panel):
         layout.addWidget(self._job_rows())
         layout.addLayout(self._tool_row())
         layout.addWidget(self._brush_row())
+        self._brush.hide()
+        # It moves the panels beneath it: a frame of its own, after the tool's.
+        self._show_brush = Deferred(self._brush.setVisible, BRUSH_PAUSE)
         session = self.session
         for signal in (session.job_changed, session.image_changed, session.entries_changed):
             self.links.add(signal, self._show_job)
@@ -51,6 +58,11 @@ class ToolsBar(Panel):
         self._show_job()
         self._show_history()
         self._show_tool()
+
+    def shutdown(self) -> None:
+        """Stop following."""
+        super().shutdown()
+        self._show_brush.drop()
 
     def _job_rows(self) -> QWidget:
         """Return one row for two: while something runs, there is nothing to start."""
@@ -151,7 +163,7 @@ class ToolsBar(Panel):
             made.setChecked(known is tool)
         self._group.setExclusive(True)
         painting = tool in (Tool.PAINT, Tool.ERASE)
-        self._brush.setVisible(painting)
+        self._show_brush(painting)
         if painting:
             self._set_brush(self._brush_size.value())
 
