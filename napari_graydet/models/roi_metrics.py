@@ -71,27 +71,39 @@ def roi_metrics(detector: RoiDetector, samples: Iterable[RoiSample]) -> dict[str
     return metrics | {f"roi_extra_{k}": round(float(np.mean(v)), 3) for k, v in extra.items()}
 
 
+def roi_quality(cases: Iterable[tuple[Sequence[RoiBox], Sequence[RoiBox]]]) -> float:
+    """Return the sum of matched IoUs over the number of true and of extra ROIs, 0..1.
+
+    Parameters
+    ----------
+    cases
+        True and found ROIs of each image.
+    """
+    total, count = 0.0, 0
+    for truth, found in cases:
+        total += float(matched_ious(truth, found).sum())
+        count += max(len(truth), len(found))
+    return total / max(count, 1)
+
+
 def roi_scores(detector: RoiDetector, samples: Iterable[RoiSample]) -> dict[str, float]:
     """Return the figures by which weights are chosen.
 
     Returns
     -------
     dict
-        ``ROI quality``: sum of matched IoUs over the number of true and of extra ROIs, 0..1;
+        ``ROI quality``: see `roi_quality`;
         ``ROI IoU``: their mean over true ROIs; ``missed ROIs``: share of true ones found with an
         IoU below `FOUND`; ``extra ROIs``: number per image.
     """
-    ious: list[float] = []
-    extra, pictures = 0, 0
-    for sample in samples:
-        found = [p.roi for p in detector.detect(sample.image) if p.label == sample.label]
-        ious.extend(matched_ious(sample.rois, found))
-        extra += max(0, len(found) - len(sample.rois))
-        pictures += 1
-    true = np.array(ious) if ious else np.zeros(0)
+    cases = [
+        (s.rois, [p.roi for p in detector.detect(s.image) if p.label == s.label]) for s in samples
+    ]
+    true = np.concatenate([np.zeros(0), *(matched_ious(*case) for case in cases)])
+    extra = sum(max(0, len(found) - len(truth)) for truth, found in cases)
     return {
-        "ROI quality": float(true.sum() / max(true.size + extra, 1)),
+        "ROI quality": roi_quality(cases),
         "ROI IoU": float(true.mean()) if true.size else 0.0,
         "missed ROIs": float((true < FOUND).mean()) if true.size else 0.0,
-        "extra ROIs": extra / max(pictures, 1),
+        "extra ROIs": extra / max(len(cases), 1),
     }

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.models.roi_detector import RoiDetector
-from napari_graydet.models.roi_metrics import RoiSample, matched_ious
+from napari_graydet.models.roi_metrics import RoiSample, roi_quality
 
 LOWEST, HIGHEST = 0.05, 0.5
 """Where a threshold may lie; a missed part costs a person more than an ROI too many."""
@@ -50,20 +50,16 @@ def choose_min_score(detector: RoiDetector, samples: Iterable[RoiSample]) -> flo
         cases.append((sample.rois, [(s, roi) for s, roi in found if s is not None]))
     if not any(truth for truth, _ in cases):
         return None
-    quality = np.array([_quality(cases, threshold) for threshold in THRESHOLDS])
+    quality = np.array(
+        [roi_quality((truth, _kept(of, least)) for truth, of in cases) for least in THRESHOLDS]
+    )
     first, last = _plateau(quality)
     low, high = THRESHOLDS[first], THRESHOLDS[last]
     return float(min(round(low + UPWARDS * (high - low), 3), HIGHEST))
 
 
-def _quality(cases: Sequence[tuple[Sequence[RoiBox], Scored]], threshold: float) -> float:
-    """Return the sum of matched IoUs over the number of true and of extra ROIs."""
-    total, count = 0.0, 0
-    for truth, scored in cases:
-        found = [roi for score, roi in scored if score >= threshold]
-        total += float(matched_ious(truth, found).sum())
-        count += max(len(truth), len(found))
-    return total / max(count, 1)
+def _kept(scored: Scored, threshold: float) -> list[RoiBox]:
+    return [roi for score, roi in scored if score >= threshold]
 
 
 def _plateau(quality: npt.NDArray[np.float64]) -> tuple[int, int]:

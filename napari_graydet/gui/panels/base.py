@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QAbstractButton, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.links import Links
@@ -81,6 +81,17 @@ def describe(made: QAbstractButton, tip: str, key: str = "") -> None:
     """Give a button its tool tip, and keep the letter keys for the window."""
     made.setToolTip(f"{tip}  ({key})" if key else tip)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+
+
+def set_value(bar: QProgressBar, value: int, most: int = 100) -> None:
+    """Set a progress bar to a value of 0 to `most`, and let it be drawn with the next frame.
+
+    By itself it would be drawn at once, and the whole window with it.
+    """
+    bar.setUpdatesEnabled(False)
+    bar.setRange(0, most)
+    bar.setValue(value)
+    bar.setUpdatesEnabled(True)
 
 
 def dim(text: str = "") -> QLabel:

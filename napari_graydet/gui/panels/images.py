@@ -21,7 +21,7 @@ from superqt import QElidingLabel
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click
+from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -145,10 +145,7 @@ class ImagesPanel(Panel):
         session = self.session
         count = len(session.entries)
         entry = session.entry
-        self._bar.setUpdatesEnabled(False)  # or it would draw the whole window for itself alone
-        self._bar.setRange(0, max(count, 1))
-        self._bar.setValue(session.accepted)
-        self._bar.setUpdatesEnabled(True)
+        set_value(self._bar, session.accepted, max(count, 1))
         self._bar.setVisible(count > 0)
         self.progress.setText(f"{session.accepted} of {count} accepted" if count else "")
         position = session.position

@@ -22,7 +22,16 @@ from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
+from napari_graydet.gui.panels.base import (
+    GAP,
+    TOOL,
+    Panel,
+    button,
+    describe,
+    dim,
+    on_click,
+    set_value,
+)
 
 TOOLS = (
     (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
@@ -178,9 +187,7 @@ class ToolsBar(Panel):
         if job is not None:
             self._job_text.setText(job.detail or f"{job.name} …")
             self._bar.setVisible(job.done is not None)
-            self._bar.setUpdatesEnabled(False)  # or it would draw the whole window for itself alone
-            self._bar.setValue(round(100 * (job.done or 0)))
-            self._bar.setUpdatesEnabled(True)
+            set_value(self._bar, round(100 * (job.done or 0)))
             self.cancel.setVisible(job.can_cancel)
 
     def _show_history(self) -> None:
