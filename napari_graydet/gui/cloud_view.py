@@ -85,7 +85,7 @@ class CloudView(QWidget):
         self._closed = False
         self._warm = 0
         self._warm_later = Deferred(self._warm_next, WARM_UP_PAUSE)
-        self.setMinimumSize(200, 180)
+        self.setMinimumSize(200, 150)
         self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
         self.setToolTip(
             "Drag a handle to move a threshold. Drag beside it to turn, with Shift to shift; "

@@ -43,7 +43,7 @@ class ImageCache:
         done: Callable[[GrayImage], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Hand an image to `done`: at once if it is known, else when it has been read.
+        """Hand an image to `done`: in the next turn if it is known, else when it has been read.
 
         Only the last request is answered: whoever asks for another image has gone on.
         """
@@ -51,7 +51,7 @@ class ImageCache:
         known = self._images.get(entry.id)
         if known is not None:
             self._images.move_to_end(entry.id)
-            done(known)
+            self._jobs.soon(lambda: done(known))
             return
         self._waiting[entry.id] = (done, failed)
         self._read(entry)

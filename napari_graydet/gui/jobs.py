@@ -13,6 +13,7 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals
 from qtpy.QtCore import QThreadPool, Signal  # type: ignore[attr-defined]
 
 from napari_graydet.errors import CancelledError
+from napari_graydet.gui.defer import Turns
 from napari_graydet.gui.work import Work
 from napari_graydet.workflows.events import OnProgress, Progress
 
@@ -101,6 +102,7 @@ class QtJobs:
 
     def __init__(self) -> None:
         self._running: set[_Worker] = set()
+        self._turns = Turns()
         self._closed = False
 
     def run(
@@ -127,12 +129,18 @@ class QtJobs:
         worker.start()
         return worker
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call something in a turn of the event loop of its own."""
+        if not self._closed:
+            self._turns(call)
+
     def close(self) -> None:
         """Ask all work to stop and wait a moment, so that no thread outlives its window.
 
         No events are handled meanwhile: the window is in the middle of closing.
         """
         self._closed = True
+        self._turns.drop()
         for worker in self._running:
             worker.cancel()
         deadline = time.monotonic() + CLOSE_SECONDS
@@ -141,13 +149,9 @@ class QtJobs:
         self._running.clear()
 
     def _unless_closed(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-        def call(value: Any) -> None:
-            if not self._closed:
-                callback(value)
-
-        return call
+        return lambda value: self.soon(lambda: callback(value))
 
     def _ended(self, worker: _Worker, finished: Callable[[], None] | None) -> None:
         self._running.discard(worker)
-        if finished is not None and not self._closed:
-            finished()
+        if finished is not None:
+            self.soon(finished)

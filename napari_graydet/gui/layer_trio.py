@@ -121,8 +121,10 @@ class LayerTrio:
         assert self.mask is not None and self.rois is not None
         self.unhide()
         self._viewer.layers.selection.active = self.mask
-        self.mask.mode = "paint"  # with the brush
+        over, self._viewer.mouse_over_canvas = self._viewer.mouse_over_canvas, True
+        self.mask.mode = "paint"  # with the brush, which is drawn under the mouse only
         yield
+        self._viewer.mouse_over_canvas = over
         all_letters = features(["example"], [LETTERS], ["white"])
         rectangles.put(self.rois, [RoiBox(1, 1, 2, 2)], 0.1, all_letters)
         self._viewer.layers.selection.active = self.rois  # or what is selected gets no handles

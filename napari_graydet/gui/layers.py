@@ -70,6 +70,7 @@ class Layers:
         self._show_later = Deferred(self._show_image)
         self._read_rois = Deferred(self._rois_edited)
         self._read_mask = Deferred(self._mask_painted)
+        self._set_mode_next = Deferred(self._set_mode)
         session, self._links = self._session, Links()
         self._links.add(session.image_changed, self._show_image)
         self._links.add(session.record_changed, self._show_rois)
@@ -82,7 +83,8 @@ class Layers:
         """Stop following; the layers stay as they are."""
         self._links.close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        for pending in (self._restore, self._show_later, self._read_rois, self._read_mask):
+        for pending in (self._restore, self._show_later, self._read_rois, self._read_mask,
+                        self._set_mode_next):  # fmt: skip
             pending.drop()
 
     def use(self, tool: Tool) -> None:
@@ -91,15 +93,24 @@ class Layers:
             return
         self.tool = tool
         layer: Layer = self.mask if tool in (Tool.PAINT, Tool.ERASE) else self.rois
+        if self.viewer.layers.selection.active is layer:
+            self._set_mode()
+        else:  # each of the two costs a frame
+            self.viewer.layers.selection.active = layer
+            self._set_mode_next()
+        self._on_tool(tool)
+
+    def _set_mode(self) -> None:
+        """Give the layer that the tool works on the tool's mode."""
+        layer = self.viewer.layers.selection.active
         modes = {Tool.SELECT: "select", Tool.DRAW: "add_rectangle", Tool.PAINT: "paint",
                  Tool.ERASE: "erase", Tool.PAN: "pan_zoom"}  # fmt: skip
-        self.viewer.layers.selection.active = layer
-        layer.mode = modes[tool]
-        self._on_tool(tool)
+        if layer is not None and layer in (self.mask, self.rois):
+            layer.mode = modes[self.tool]
 
     def set_brush(self, size: int) -> None:
         """Set the diameter of the brush, pixels."""
-        if self.mask is not None:
+        if self.mask is not None and self.mask.brush_size != size:
             self.mask.brush_size = size
 
     # Making and restoring -----------------------------------------------------------------------

@@ -37,5 +37,8 @@ class Jobs(Protocol):
         Work that `waits` for another process for long leaves its place to other work meanwhile.
         """
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call something on the main thread in a turn of the event loop of its own."""
+
     def close(self) -> None:
         """Cancel everything; nothing is called back any more."""

@@ -107,6 +107,9 @@ class InlineJobs:
             go()
         return Handle()
 
+    def soon(self, call: Callable[[], None]) -> None:
+        call()
+
     def release(self) -> None:
         self.hold = False
         while self.held:

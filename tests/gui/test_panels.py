@@ -212,12 +212,12 @@ def test_tools_follow_napari_and_lead_it(window: Window) -> None:
     tools = window.workplace.tools
     tools.tools[Tool.PAINT].click()
     layers = window.desk.layers
-    assert str(layers.mask.mode) == "paint"
+    window.wait(lambda: str(layers.mask.mode) == "paint")
     assert window.viewer.layers.selection.active is layers.mask
     layers.mask.mode = "erase"
     assert window.desk.tool is Tool.ERASE and tools.tools[Tool.ERASE].isChecked()
     tools.tools[Tool.DRAW].click()
-    assert str(layers.rois.mode) == "add_rectangle"
+    window.wait(lambda: str(layers.rois.mode) == "add_rectangle")
 
 
 def test_a_press_on_the_cloud_finds_the_newest_box(window: Window) -> None:

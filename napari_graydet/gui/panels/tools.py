@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_graydet.gui import keys
-from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.layers import Tool
@@ -40,9 +39,6 @@ TOOLS = (
     (Tool.ERASE, "Erase", "Take pixels out of the mask", keys.ERASE),
 )
 
-BRUSH_PAUSE = 40
-"""Milliseconds from the choice of a tool until the brush's size appears."""
-
 
 class ToolsBar(Panel):
     """Detect, Detect all with progress, tools, brush size, undo and redo."""
@@ -55,9 +51,6 @@ class ToolsBar(Panel):
         layout.addWidget(self._job_rows())
         layout.addLayout(self._tool_row())
         layout.addWidget(self._brush_row())
-        self._brush.hide()
-        # It moves the panels beneath it: a frame of its own, after the tool's.
-        self._show_brush = Deferred(self._brush.setVisible, BRUSH_PAUSE)
         session = self.session
         for signal in (session.job_changed, session.image_changed, session.entries_changed):
             self.links.add(signal, self._show_job)
@@ -67,11 +60,6 @@ class ToolsBar(Panel):
         self._show_job()
         self._show_history()
         self._show_tool()
-
-    def shutdown(self) -> None:
-        """Stop following."""
-        super().shutdown()
-        self._show_brush.drop()
 
     def _job_rows(self) -> QWidget:
         """Return one row for two: while something runs, there is nothing to start."""
@@ -144,6 +132,7 @@ class ToolsBar(Panel):
         return made
 
     def _brush_row(self) -> QWidget:
+        """Return a row that is always there: one that came and went would move all beneath it."""
         self._brush = QWidget()
         self._brush_size = QSlider(Qt.Orientation.Horizontal)
         self._brush_size.setRange(1, 80)
@@ -172,7 +161,7 @@ class ToolsBar(Panel):
             made.setChecked(known is tool)
         self._group.setExclusive(True)
         painting = tool in (Tool.PAINT, Tool.ERASE)
-        self._show_brush(painting)
+        self._brush.setEnabled(painting)
         if painting:
             self._set_brush(self._brush_size.value())
 
