@@ -43,7 +43,7 @@ from napari_graydet.models.box_samples import jitter_roi
 from napari_graydet.models.refiner import RefinerModel
 from napari_graydet.models.refiner_choice import HeldOut, choose_refiner, compare_refiners
 from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_training import KINDS, train_refiner
+from napari_graydet.models.refiner_training import SHARES, train_refiner
 from napari_graydet.models.registry import load_box_detector, load_roi_detector, shipped
 from napari_graydet.workflows import training_data as td
 
@@ -143,7 +143,7 @@ class Bench:
                 training=RefinerTraining(steps=o.steps),
                 device="cpu",
             )
-            for kind in KINDS
+            for kind in SHARES
         ]
         validation = [self.case(load(o.data, o.train, stem)) for stem in chosen[n:]]
         _, choice = choose_refiner(models, validation)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage
-from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Residual, box_mask
 from napari_graydet.errors import ModelError
@@ -26,10 +26,12 @@ from napari_graydet.models.device import Notice, choose_device, run_with_fallbac
 from napari_graydet.models.refiner_model import RefinerModel, average_logits, looks_of
 from napari_graydet.models.refiner_patch import (
     Float32,
+    Frame,
     Mask,
     on_pixels,
     painted,
     part_in,
+    parts_beyond,
     patch_of,
 )
 
@@ -118,14 +120,15 @@ class Refiner:
         ModelError
             If the label is unknown.
         """
-        rows, cols = roi.clip(image.shape).slices(image.shape)
-        patch = self._logits(image, roi, label, box)
-        (top, left), logits = on_pixels(patch, roi.clip(image.shape), self.model.frame, image.shape)
-        inner = logits[
-            rows.start - top.start : rows.stop - top.start,
-            cols.start - left.start : cols.stop - left.start,
-        ]
-        return _sigmoid(inner)
+        roi, frame = roi.clip(image.shape), self.model.frame
+        window = roi.slices(image.shape)
+        voices, patches = [], self._on_patch(image, roi, label, box)
+        if patches is not None:
+            voices.append(on_pixels(patches, roi, frame, window))
+        scene = self._on_scene(image, label)
+        if scene is not None:
+            voices.append(on_pixels(scene, RoiBox.of_image(image.shape), frame.scene, window))
+        return _sigmoid(np.mean(voices, axis=0))
 
     def masks(self, image: GrayImage, boxes: Sequence[BoxProposal]) -> dict[str, Mask]:
         """Return the refined (H, W) mask of every label that it knows and that has a box.
@@ -137,8 +140,37 @@ class Refiner:
         for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
             own = [b.box for b in boxes if b.label == label]
             pieces = [self._seen(image, label, box) for box in own]
-            refined[label] = painted(pieces, self.model.frame, image.shape)
+            scene = self._on_scene(image, label)
+            refined[label] = painted(pieces, self.model.frame, image.shape, scene)
         return refined
+
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+        """Return ROIs of parts that are seen in the image as a whole, but by no ROI detector.
+
+        Parameters
+        ----------
+        image
+            The image.
+        rois
+            What was detected. Only labels among them are looked for; where nothing was detected,
+            the one label that is known, if it is one.
+
+        Returns
+        -------
+        ROIs with the mean probability of the part as score; none if no network sees the whole
+        image.
+        """
+        labels = {roi.label for roi in rois} or (set(self.labels) if len(self.labels) == 1 else ())
+        found = []
+        for label in (known for known in self.labels if known in labels):
+            scene = self._on_scene(image, label)
+            if scene is not None:
+                own = [roi.roi for roi in rois if roi.label == label]
+                found += [
+                    RoiProposal(roi, label, sure)
+                    for roi, sure in parts_beyond(scene, own, image.shape)
+                ]
+        return found
 
     def refine(
         self,
@@ -165,32 +197,56 @@ class Refiner:
             residuals[label] = Residual.between(base, mask)
         return residuals
 
-    def _seen(self, image: GrayImage, label: str, box: GrayBox) -> tuple[RoiBox, Tensor]:
+    def _seen(self, image: GrayImage, label: str, box: GrayBox) -> tuple[RoiBox, Tensor | None]:
         """Return the ROI that was looked at last, and the logits of its patch."""
         roi = box.roi.clip(image.shape)
-        logits = self._logits(image, roi, label, box)
+        logits = self._on_patch(image, roi, label, box)
         for _ in range(self._looks - 1):
+            if logits is None:
+                break
             part = part_in(logits, roi, self.model.frame, image.shape)
             if part is None or part.iou(roi) > _WELL_PLACED:
                 break
-            roi, logits = part, self._logits(image, part, label, box)
+            roi, logits = part, self._on_patch(image, part, label, box)
         return roi, logits
 
-    def _logits(self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None) -> Tensor:
-        """Return the (1, S, S) logits of the patch."""
+    def _on_patch(
+        self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None
+    ) -> Tensor | None:
+        """Return the (1, S, S) logits of an ROI's patch; None if no network looks at patches."""
+        model = self.model.on_patches
+        return None if model is None else self._logits(model, image, roi, label, box, model.frame)
+
+    def _on_scene(self, image: GrayImage, label: str) -> Tensor | None:
+        """Return the (1, S, S) logits of the whole image; None if no network looks at it."""
+        model, roi = self.model.on_scene, RoiBox.of_image(image.shape)
+        if model is None:
+            return None
+        return self._logits(model, image, roi, label, None, model.frame.scene)
+
+    def _logits(
+        self,
+        model: RefinerModel,
+        image: GrayImage,
+        roi: RoiBox,
+        label: str,
+        box: GrayBox | None,
+        frame: Frame,
+    ) -> Tensor:
+        """Return the (1, S, S) logits of a patch, the average of the networks' looks."""
         if label not in self.labels:
             raise ModelError(
                 f"The refiner {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
                 "train it on this class."
             )
-        patch = torch.from_numpy(patch_of(image, roi, box, self.model.frame))[None]
+        patch = torch.from_numpy(patch_of(image, roi, box, frame))[None]
         class_ids = torch.tensor([self.labels.index(label)])
 
         def run(device: torch.device) -> Tensor:
             with self._lock, torch.inference_mode():
-                for network in self.model.networks.values():
+                for network in model.networks.values():
                     network.to(device)
-                looks = looks_of(self.model, patch.to(device), class_ids.to(device))
+                looks = looks_of(model, patch.to(device), class_ids.to(device))
                 return average_logits(list(looks.values())).cpu()
 
         logits, self._device = run_with_fallback(run, self._device, self._notice)

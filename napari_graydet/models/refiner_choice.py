@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import ModelError
-from napari_graydet.models.refiner_model import Kind, RefinerModel, average_logits, looks_of
+from napari_graydet.models.refiner_model import (
+    SCENE,
+    Kind,
+    RefinerModel,
+    average_logits,
+    looks_of,
+)
 from napari_graydet.models.refiner_patch import Mask, painted, patch_of
 
-NONE, AVERAGE, FLIPS = "none", "average", " + flips"
+NONE, FLIPS = "none", " + flips"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +51,7 @@ class HeldOut:
 def choose_refiner(
     models: Sequence[RefinerModel], held_out: Sequence[HeldOut]
 ) -> tuple[RefinerModel | None, dict[str, float]]:
-    """Choose among no refiner, each model and their average, by mean DSC on held-out images.
+    """Choose among no refiner, each model and averages of them, by mean DSC on held-out images.
 
     Each is tried without and with mirror images, and looks at every ROI once. Of equals the
     simplest is taken.
@@ -58,7 +68,8 @@ def choose_refiner(
     chosen
         None if no refiner beats the boxes.
     table
-        Mean DSC by candidate: "none", the kinds, "average", and each with " + flips".
+        Mean DSC by candidate: "none", the kinds, averages like "unet+scene", and each with
+        " + flips".
 
     Raises
     ------
@@ -78,7 +89,7 @@ def choose_refiner(
 def compare_refiners(
     models: Sequence[RefinerModel], held_out: Sequence[HeldOut]
 ) -> dict[str, float]:
-    """Return the mean DSC of every candidate of `choose_refiner`, the simplest first.
+    """Return the mean DSC of every candidate of `choose_refiner`, those of few networks first.
 
     Raises
     ------
@@ -101,11 +112,13 @@ def _joined(models: Sequence[RefinerModel]) -> RefinerModel:
 
 def _candidates(model: RefinerModel) -> dict[str, tuple[tuple[Kind, ...], bool]]:
     """Return kinds and use of mirror images by the candidate's name."""
-    sets: dict[str, tuple[Kind, ...]] = {kind: (kind,) for kind in model.networks}
-    if len(model.networks) > 1:
-        sets[AVERAGE] = tuple(model.networks)
-    plain = {name: (kinds, False) for name, kinds in sets.items()}
-    return plain | {name + FLIPS: (kinds, True) for name, kinds in sets.items()}
+    sets: list[tuple[Kind, ...]] = [
+        kinds
+        for count in range(1, len(model.networks) + 1)
+        for kinds in combinations(model.networks, count)
+    ]
+    plain = {"+".join(kinds): (kinds, False) for kinds in sets}
+    return plain | {name + FLIPS: (kinds, True) for name, (kinds, _) in plain.items()}
 
 
 def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
@@ -115,13 +128,31 @@ def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
     scores = {NONE: dice(base, case.mask)}
     if case.label not in model.classes or not boxes:
         return scores | dict.fromkeys(_candidates(model), scores[NONE])
-    patches = np.stack([patch_of(image, box.roi, box, model.frame) for box in boxes])
-    class_ids = torch.full((len(boxes),), model.classes.index(case.label))
-    with torch.inference_mode():
-        looks = looks_of(model, torch.from_numpy(patches), class_ids)
+    class_id, rois = model.classes.index(case.label), [box.roi for box in boxes]
+    looks: dict[tuple[Kind, bool], Tensor] = {}
+    if model.on_patches is not None:
+        patches = np.stack([patch_of(image, box.roi, box, model.frame) for box in boxes])
+        looks |= _looks(model.on_patches, patches, class_id)
+    if model.on_scene is not None:
+        seen = patch_of(image, RoiBox.of_image(image.shape), None, model.frame.scene)
+        looks |= _looks(model.on_scene, seen[None], class_id)
     for name, (kinds, flips) in _candidates(model).items():
-        used = [v for (kind, flip), v in looks.items() if kind in kinds and flip <= flips]
-        logits = average_logits(used)
-        pieces = [(box.roi, logits[i : i + 1]) for i, box in enumerate(boxes)]
-        scores[name] = dice(painted(pieces, model.frame, image.shape), case.mask)
+        used = {key: v for key, v in looks.items() if key[0] in kinds and key[1] <= flips}
+        patch = [v for (kind, _), v in used.items() if kind != SCENE]
+        scene = [v for (kind, _), v in used.items() if kind == SCENE]
+        logits = average_logits(patch)[:, None] if patch else [None] * len(rois)
+        mask = painted(
+            zip(rois, logits, strict=True),
+            model.frame,
+            image.shape,
+            average_logits(scene) if scene else None,
+        )
+        scores[name] = dice(mask, case.mask)
     return scores
+
+
+def _looks(
+    model: RefinerModel, patches: npt.NDArray[np.float32], class_id: int
+) -> dict[tuple[Kind, bool], Tensor]:
+    with torch.inference_mode():
+        return looks_of(model, torch.from_numpy(patches), torch.full((len(patches),), class_id))

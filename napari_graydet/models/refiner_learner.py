@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from napari_graydet.models.device import choose_device, has_bfloat16
 from napari_graydet.models.losses import dice_by_image
 from napari_graydet.models.point_head import PointHead
 from napari_graydet.models.refiner_choice import HeldOut, compare_refiners
-from napari_graydet.models.refiner_model import Kind, RefinerModel, build, check_frame
+from napari_graydet.models.refiner_model import SCENE, Kind, RefinerModel, build, check_frame
 from napari_graydet.models.refiner_patch import Frame
 from napari_graydet.models.refiner_samples import (
     Augmentation,
@@ -116,6 +116,10 @@ class RefinerLearner(Learner):
     ) -> None:
         check_frame(training.frame, network)
         self._deck, self._training = Deck(samples), training
+        self._frame, self._augmentation = training.frame, training.augmentation
+        if kind == SCENE:  # it is to say what the boxes do not
+            self._frame = training.frame.scene
+            self._augmentation = replace(training.augmentation, no_box=1.0)
         self.kind, self.classes = kind, tuple(classes)
         self.batch, self.rng = training.batch, np.random.default_rng(seed)
         self._held_out = held_out
@@ -138,7 +142,7 @@ class RefinerLearner(Learner):
     def loss(self) -> Tensor:
         """Draw a batch and return its loss."""
         drawn = [
-            draw(sample, self._training.frame, self._training.augmentation, self.rng)
+            draw(sample, self._frame, self._augmentation, self.rng)
             for sample in self._deck.draw(self.batch, self.rng)
         ]
         patches = torch.from_numpy(np.stack([d.channels for d in drawn])).to(

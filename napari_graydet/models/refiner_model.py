@@ -1,7 +1,9 @@
 """The networks of a refiner and their weights file.
 
-Two networks can refine, a U-Net (roi_unet.py) and PointNet's segmentation head (point_head.py), or
-their average; which one is used was chosen on held-out images and stands in the card.
+Three networks can refine: a U-Net on the patch of an ROI (roi_unet.py), PointNet's segmentation
+head on the same patch (point_head.py), and the same U-Net on the whole image, the scene, which sees
+less of the edges, but where in the body an ROI lies. Any of them can be averaged; which ones are
+used was chosen on held-out images and stands in the card.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from napari_graydet.models.point_head import PointHead, PointHeadConfig
 from napari_graydet.models.refiner_patch import Frame, X
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
 
-Kind = Literal["unet", "points"]
+Kind = Literal["unet", "points", "scene"]
+
+SCENE: Kind = "scene"
 
 ARCHITECTURE = "refiner-1"
 """Changes whenever older weights no longer fit."""
@@ -37,7 +41,8 @@ class RefinerModel:
     Parameters
     ----------
     networks
-        One or two networks by kind, in inference mode; their probabilities are averaged.
+        Networks by kind, in inference mode. The probabilities of those that look at patches are
+        averaged, and their logits with the scene's.
     frame
         The grid of their patches.
     classes
@@ -53,8 +58,22 @@ class RefinerModel:
 
     @property
     def kind(self) -> str:
-        """Name of what is used: "unet", "points" or "average"."""
-        return "average" if len(self.networks) > 1 else next(iter(self.networks))
+        """Name of what is used: "unet", "unet+scene" and so on."""
+        return "+".join(self.networks)
+
+    @property
+    def on_patches(self) -> RefinerModel | None:
+        """The networks that look at patches; None if there is none."""
+        return self.only(*(kind for kind in self.networks if kind != SCENE))
+
+    @property
+    def on_scene(self) -> RefinerModel | None:
+        """The network that looks at the whole image; None if there is none."""
+        return self.only(*(kind for kind in self.networks if kind == SCENE))
+
+    def only(self, *kinds: Kind) -> RefinerModel | None:
+        """Return the model with some of its networks; None without any."""
+        return replace(self, networks={k: self.networks[k] for k in kinds}) if kinds else None
 
     def with_flips(self, flips: bool) -> RefinerModel:
         """Return the same networks, with or without the mirror image."""
@@ -142,13 +161,13 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
     given = {**(sizes or {}), "n_classes": n_classes}
     if sizes is not None and sizes.get("n_classes", n_classes) != n_classes:
         raise ModelError(f"{n_classes} classes, but a network of {sizes['n_classes']}")
-    if kind == "unet":
+    if kind in ("unet", SCENE):
         if "widths" in given:
             given["widths"] = tuple(given["widths"])
         return RoiUNet(RoiUNetConfig(**given))
     if kind == "points":
         return PointHead(PointHeadConfig(**given))
-    raise ModelError(f"Expected a refiner of kind 'unet' or 'points', got {kind!r}.")
+    raise ModelError(f"Expected a refiner of kind 'unet', 'points' or 'scene', got {kind!r}.")
 
 
 def check_frame(frame: Frame, network: nn.Module) -> None:

@@ -45,6 +45,10 @@ _PART_MARGIN, _LEAST_PIXELS = 0.03, 2.0
 """An ROI around a part that was found: grown by as much as the true ROIs of training, and its
 smallest side."""
 
+_LEAST_SHARE, _LEAST_SURE, _LEAST_FREE = 0.01, 0.8, 0.4
+"""Share of the image, mean probability, and share outside of all ROIs from which a part that they
+missed is believed: a rim that an ROI cut off is none."""
+
 _SURE = 8.0
 """Logits beyond this count as this, where patches overlap."""
 
@@ -63,6 +67,11 @@ class Frame:
 
     size: int = 128
     margin: float = 0.15
+
+    @property
+    def scene(self) -> Frame:
+        """The grid of a whole image: as many pixels, and nothing around it."""
+        return Frame(self.size, 0.0)
 
     @property
     def reach(self) -> float:
@@ -224,32 +233,50 @@ def patch_of(image: GrayImage, roi: RoiBox, box: GrayBox | None, frame: Frame) -
     return channels(gray, valid, edges, grid)
 
 
-def painted(pieces: Iterable[tuple[RoiBox, Tensor]], frame: Frame, shape: tuple[int, int]) -> Mask:
-    """Return the (H, W) mask of ROIs and the (1, S, S) logits of their patches.
+def painted(
+    pieces: Iterable[tuple[RoiBox, Tensor | None]],
+    frame: Frame,
+    shape: tuple[int, int],
+    scene: Tensor | None = None,
+) -> Mask:
+    """Return the (H, W) mask of ROIs and the logits of their patches, nothing beyond the patches.
 
     Where patches overlap, each counts by how far inside of it the pixel lies.
+
+    Parameters
+    ----------
+    pieces
+        ROIs, and the (1, S, S) logits of their patches; None where only the scene has a say.
+    frame
+        The patches' grid.
+    shape
+        Of the image.
+    scene
+        (1, S, S) logits of the whole image on the grid ``frame.scene``, which count as much as a
+        patch's.
     """
     total, weight = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for roi, patch in pieces:
         inside = roi.clip(shape)
-        window, logits = on_pixels(patch, inside, frame, shape)
+        window = inside.grow(frame.margin, shape).slices(shape)
+        voices = [] if patch is None else [on_pixels(patch, inside, frame, window)]
+        if scene is not None:
+            voices.append(on_pixels(scene, RoiBox.of_image(shape), frame.scene, window))
+        logits = np.mean([np.clip(voice, -_SURE, _SURE) for voice in voices], axis=0)
         taper = _taper(inside, window, frame)
-        total[window] += taper * np.clip(logits, -_SURE, _SURE)
+        total[window] += taper * logits
         weight[window] += taper
     return np.asarray((weight > 0) & (total > 0))
 
 
-def on_pixels(
-    logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]
-) -> tuple[Window, Float32]:
-    """Read (1, S, S) logits at the centres of the image's pixels under the patch."""
-    rows, cols = roi.grow(frame.margin, shape).slices(shape)
+def on_pixels(logits: Tensor, roi: RoiBox, frame: Frame, window: Window) -> Float32:
+    """Read the (1, S, S) logits of an ROI's patch at the centres of a window's pixels."""
+    rows, cols = window
     x = ((np.arange(cols.start, cols.stop) + 0.5 - roi.x0) / roi.width * 2 - 1) / frame.reach
     y = ((np.arange(rows.start, rows.stop) + 0.5 - roi.y0) / roi.height * 2 - 1) / frame.reach
     knots = max(frame.size - 1, 1)  # the patch's pixel centres are a net's knots
     v, u = (((at + 1) / 2 * frame.size - 0.5) / knots for at in (y, x))
-    read = bilinear(logits[0].numpy().astype(np.float64), v, u)
-    return (rows, cols), read.astype(np.float32)
+    return bilinear(logits[0].numpy().astype(np.float64), v, u).astype(np.float32)
 
 
 def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -> RoiBox | None:
@@ -270,6 +297,36 @@ def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -
     if min(x1 - x0, y1 - y0) < _LEAST_PIXELS:
         return None
     return RoiBox(float(x0), float(y0), float(x1), float(y1)).grow(_PART_MARGIN, shape)
+
+
+def parts_beyond(
+    logits: Tensor, rois: Iterable[RoiBox], shape: tuple[int, int]
+) -> list[tuple[RoiBox, float]]:
+    """Return the parts in the (1, S, S) logits of a whole image that no ROI has to do with.
+
+    Returns
+    -------
+    ROIs around them in image coordinates, each with the mean probability of its pixels.
+    """
+    seen, (height, width) = logits[0].sigmoid().numpy(), shape
+    size = len(seen)
+    free = seen > 0.5
+    whole_parts, _ = ndimage.label(free)
+    sizes = np.bincount(whole_parts.ravel())
+    for roi in rois:
+        x0, y0, x1, y1 = np.array(roi.xyxy) / (width, height, width, height) * size
+        free[max(0, int(y0)) : round(y1 + 0.5), max(0, int(x0)) : round(x1 + 0.5)] = False
+    parts, _ = ndimage.label(free)
+    found = []
+    for number, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
+        own = parts == number
+        sure, area = float(seen[own].mean()), int(own.sum())
+        is_part = area >= max(_LEAST_SHARE * size**2, _LEAST_FREE * sizes[whole_parts[own][0]])
+        if is_part and sure >= _LEAST_SURE:
+            x0, x1 = cols.start / size * width, cols.stop / size * width
+            y0, y1 = rows.start / size * height, rows.stop / size * height
+            found.append((RoiBox(x0, y0, x1, y1).grow(_PART_MARGIN, shape), sure))
+    return found
 
 
 def _taper(roi: RoiBox, window: Window, frame: Frame) -> Float32:

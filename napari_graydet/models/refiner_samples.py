@@ -19,6 +19,7 @@ from napari_graydet.core.grayscale import LEVELS, GrayImage
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_samples import Disturbance, jitter_roi, levels_of, tone_curve
+from napari_graydet.models.refiner_model import SCENE, Kind
 from napari_graydet.models.refiner_patch import (
     Cut,
     Float32,
@@ -94,9 +95,21 @@ class RefinerSample:
     group: str
 
 
+@dataclass(frozen=True, eq=False)
+class RefinerSamples:
+    """What refiners learn from: parts of images, and whole ones for who looks at the scene."""
+
+    parts: list[RefinerSample]
+    scenes: list[RefinerSample]
+
+    def of(self, kind: Kind) -> list[RefinerSample]:
+        """Return those for a kind of network."""
+        return self.scenes if kind == SCENE else self.parts
+
+
 def refiner_samples(
     images: Iterable[RefinerImage], classes: Sequence[str], frame: Frame
-) -> list[RefinerSample]:
+) -> RefinerSamples:
     """Cut the parts of images out; parts without a pixel of the mask are left out.
 
     Some ROIs at other places are added (see `_ELSEWHERE`), always the same ones. Images are looked
@@ -107,7 +120,7 @@ def refiner_samples(
     ModelError
         If a label is not among the classes.
     """
-    samples: list[RefinerSample] = []
+    samples = RefinerSamples([], [])
     rng, true = np.random.default_rng(0), 0
     for source in images:
         if source.label not in classes:
@@ -123,10 +136,18 @@ def refiner_samples(
         found += [(roi, _any_edges(source.image, roi, rng)) for roi in others]
         for roi, edges in found:
             if edges is not None:
-                cut = cut_out(source.image, roi, frame, _SURROUND, mask)
-                small = Cut(cut.layers.half(), cut.origin, cut.step)
-                samples.append(RefinerSample(small, roi, edges, class_id, source.kind))
+                cut = _small(cut_out(source.image, roi, frame, _SURROUND, mask))
+                samples.parts.append(RefinerSample(cut, roi, edges, class_id, source.kind))
+        if mask.any():
+            roi = RoiBox.of_image(source.image.shape)
+            cut = _small(cut_out(source.image, roi, frame.scene, 0.0, mask))
+            samples.scenes.append(RefinerSample(cut, roi, (0.0, 1.0), class_id, source.kind))
     return samples
+
+
+def _small(cut: Cut) -> Cut:
+    """Return a cut in half precision: training keeps all of them in memory."""
+    return Cut(cut.layers.half(), cut.origin, cut.step)
 
 
 def elsewhere(

@@ -1,4 +1,4 @@
-"""Whole trainings of refiners: one network, or both and the choice between them."""
+"""Whole trainings of refiners: one network, or all of them and the choice among them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.refiner_choice import HeldOut, choose_refiner
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_samples import RefinerImage, RefinerSample, refiner_samples
+from napari_graydet.models.refiner_samples import RefinerImage, RefinerSamples, refiner_samples
 from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
-SHARES: dict[Kind, float] = {"unet": 0.8, "points": 0.2}
-"""Share of the steps, or of the time, that each refiner gets: the U-Net gains most from more."""
+SHARES: dict[Kind, float] = {"unet": 0.5, "points": 0.15, "scene": 0.35}
+"""Share of the steps, or of the time, that each refiner gets: the U-Nets gain most from more."""
 
 OnProgress = Callable[[Step], None]
 """Called after every step; may raise to stop."""
@@ -55,7 +55,7 @@ def train_refiner(
     steps, minutes
         Budget: at most one of the two; neither takes the settings' steps.
     kind
-        "unet" or "points".
+        "unet", "points" or "scene".
     start
         Trained refiner to go on from.
     trunk
@@ -99,7 +99,7 @@ def _settings(start: RefinerModel | None) -> RefinerTraining:
 
 
 def _trained(
-    parts: Sequence[RefinerSample],
+    samples: RefinerSamples,
     classes: Sequence[str],
     kind: Kind,
     training: RefinerTraining,
@@ -121,7 +121,7 @@ def _trained(
     torch.manual_seed(seed)
     network = new_network(kind, classes, training, start, trunk)
     learner = RefinerLearner(
-        network, kind, classes, parts, training, seed, held_out=validation, device=device
+        network, kind, classes, samples.of(kind), training, seed, held_out=validation, device=device
     )
     fit(learner, budget, watch)
     return learner.model()
@@ -154,7 +154,7 @@ def make_refiner(
     on_progress: OnProgress | None = None,
     watch: Watch | None = None,
 ) -> dict[str, float]:
-    """Train both refiners, choose on held-out images, save the choice with its table.
+    """Train all refiners, choose on held-out images, save the choice with its table.
 
     The weights are written also where the boxes alone are better; the card's metric "chosen" says
     "none" then, and the better refiner is kept for a later start.
@@ -162,11 +162,11 @@ def make_refiner(
     Parameters
     ----------
     samples, classes, seed, trunk, training, minutes, device
-        As for `train_refiner`; steps and minutes are those of both together, divided by `SHARES`.
+        As for `train_refiner`; steps and minutes are those of all together, divided by `SHARES`.
     start
         Refiner whose networks are trained on; a kind that it does not have starts anew.
     on_progress, watch
-        As for `train_refiner`; steps and shares are those of both trainings together.
+        As for `train_refiner`; steps and shares are those of all trainings together.
     out
         The safetensors file to write.
     held_out
@@ -186,10 +186,10 @@ def make_refiner(
     if not held_out:
         raise ModelError("Expected held-out images to choose a refiner on, got none.")
     training = training or _settings(start)
-    parts = refiner_samples(samples, classes, training.frame)
+    cuts = refiner_samples(samples, classes, training.frame)
     models = [
         _trained(
-            parts,
+            cuts,
             classes,
             kind,
             replace(training, steps=max(1, round(training.steps * part))),
@@ -218,7 +218,7 @@ def make_refiner(
 
 
 def _part_of(watch: Watch, kind: Kind) -> Watch:
-    """Return the watch of one of the two trainings: shares of the whole, checkpoints of its own."""
+    """Return the watch of one of the trainings: shares of the whole, checkpoints of its own."""
     before = sum(list(SHARES.values())[: list(SHARES).index(kind)])
 
     def step(at: Step) -> None:

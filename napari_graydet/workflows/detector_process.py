@@ -33,6 +33,7 @@ from napari_graydet.workflows.detector_messages import (
     message_bytes,
     read_message,
     residual_of,
+    roi_message,
     roi_of,
 )
 from napari_graydet.workflows.events import ShouldCancel, never_cancel
@@ -304,6 +305,11 @@ class _RemoteRefiner(_Remote):
             label: Residual.between(bases[label], residual.apply(_plain(image, boxes, label)))
             for label, residual in found.items()
         }
+
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+        """Return ROIs of parts that it sees, but that are in none of those detected."""
+        answer = self._ask({"ask": "missed", "rois": [roi_message(r) for r in rois]}, image)
+        return [roi_of(found) for found in answer["found"]]
 
 
 def _plain(image: GrayImage, boxes: Sequence[BoxProposal], label: str) -> Mask:

@@ -27,6 +27,7 @@ from napari_graydet.workflows.detector_messages import (
     read_message,
     residual_message,
     roi_message,
+    roi_of,
 )
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.refine import Refines
@@ -94,6 +95,9 @@ class _Server:
         if message["ask"] == "rois":
             rois = self._predictor.rois(self.image, min_score=message["min_score"])
             return {"found": [roi_message(roi) for roi in rois]}
+        if message["ask"] == "missed":
+            missed = self._refiner.missed(self.image, [roi_of(roi) for roi in message["rois"]])
+            return {"found": [roi_message(roi) for roi in missed]}
         if message["ask"] == "refine":
             return {"found": self._refine(self.image, message)}
         boxes = self._predictor.boxes(

@@ -114,7 +114,7 @@ class GraydetMethod:
 
     def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
         """Segment an image; `rois` are taken in the place of detected ones."""
-        found = self.predictor.rois(image, min_score=self._min_score) if rois is None else rois
+        found = self._found(image) if rois is None else rois
         annotation = self.annotate(image, found)
         labels = dict.fromkeys((*annotation.labels, *(roi.label for roi in annotation.rois)))
         masks = {label: annotation.mask(image.pixels, label) for label in labels}
@@ -127,6 +127,11 @@ class GraydetMethod:
                 for label, mask in masks.items()
             },
         )
+
+    def _found(self, image: GrayImage) -> list[RoiProposal]:
+        """Return the ROIs of the detector, and those that it missed and the refiner sees."""
+        found = self.predictor.rois(image, min_score=self._min_score)
+        return found if self.refiner is None else [*found, *self.refiner.missed(image, found)]
 
     def candidates(self, image: GrayImage) -> list[RoiProposal]:
         """Return the ROIs down to `CANDIDATE_SCORE`, best first."""

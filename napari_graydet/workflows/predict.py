@@ -185,12 +185,22 @@ class Predictor:
 
     def predict(self, image: GrayImage, *, min_score: float | None = None) -> Prediction:
         """Return the proposal for an image with its notices."""
-        model = plain_name(self.roi_detector.name)
-        rois = [
-            roi_record(p.roi, p.label, score=p.score, source="model", model=model)
-            for p in self.rois(image, min_score=min_score)
-        ]
+        rois = self.roi_records(image, min_score=min_score)
         return self.refined(image, self.propose_boxes(image, rois))
+
+    def roi_records(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiRecord]:
+        """Return the records of detected ROIs, and of those that only the refiner sees."""
+        found = self.rois(image, min_score=min_score)
+        records = [_from_model(roi, self.roi_detector.name) for roi in found]
+        if self.refiner is None:
+            return records
+        try:
+            missed = self.refiner.missed(image, found)
+            return records + [_from_model(roi, self.refiner.name) for roi in missed]
+        except CancelledError:
+            raise
+        except GraydetError:  # `refined` will say why
+            return records
 
     def refined(self, image: GrayImage, prediction: Prediction) -> Prediction:
         """Return the proposal with the refiner's residuals, as it is without a refiner.
@@ -261,6 +271,11 @@ class _Found:
 def plain_name(name: str) -> str:
     """Return a model's name without folders: records and exports hold no machine paths."""
     return PurePath(name.replace("\\", "/")).name or name
+
+
+def _from_model(roi: RoiProposal, name: str) -> RoiRecord:
+    model = plain_name(name)
+    return roi_record(roi.roi, roi.label, score=roi.score, source="model", model=model)
 
 
 def roi_record(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_graydet.core.grayscale import GrayImage
-from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import Residual
 from napari_graydet.project.schema import Annotation, ResidualRecord
 
@@ -37,6 +37,9 @@ class Refines(Protocol):
 
         Labels that it does not know are left out.
         """
+
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Sequence[RoiProposal]:
+        """Return ROIs of parts that it sees, but that are in none of those detected."""
 
 
 def refined(

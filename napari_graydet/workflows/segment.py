@@ -248,17 +248,17 @@ def _rois(
         return [roi_record(whole, name)], ()
     if roi is not None:
         return [roi_record(box.clip(image.shape), name) for box in _given(roi)], ()
-    model = plain_name(predictor.roi_detector.name)
     found = [
-        roi_record(p.roi, p.label, score=p.score, source="model", model=model)
-        for p in predictor.rois(image, min_score=min_score)
-        if label in (None, p.label)
+        record
+        for record in predictor.roi_records(image, min_score=min_score)
+        if label in (None, record.label)
     ]
     if found:
         return found, ()
     missing = "no ROI found" if label is None else f"no ROI of class {label} found"
     if if_none == "empty":
         return [], (f"{missing}; the mask is empty.",)
+    model = plain_name(predictor.roi_detector.name)
     record = roi_record(whole, name, score=0.0, source="model", model=model)
     return [record], (f"{missing}; the whole image was taken. Give one with --roi.",)
 

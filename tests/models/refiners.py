@@ -25,6 +25,7 @@ SMALL = RefinerTraining(
     sizes={
         "unet": {"widths": (8, 16)},
         "points": {"global_width": 32, "tnet_width": 16, "width": 16},
+        "scene": {"widths": (8, 16)},
     },
 )
 

@@ -11,7 +11,7 @@ import torch
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.metrics import dice
-from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
@@ -43,14 +43,15 @@ def constant_model(logit: float) -> RefinerModel:
     return model
 
 
-@pytest.mark.parametrize("kinds", [("unet",), ("points",), ("unet", "points")])
+@pytest.mark.parametrize("kinds", [("unet",), ("points",), ("scene",), ("unet", "points", "scene")])
 def test_weights_come_back_as_they_were(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     model = random_model(kinds[0])
     for kind in kinds[1:]:
         model = model.joined(random_model(kind))
     model.with_flips(True).save(tmp_path / "r.safetensors", data=["discs: 3 images"], seed=3)
     refiner = Refiner.load(tmp_path / "r.safetensors", device="cpu")
-    assert refiner.labels == CLASSES and refiner.model.flips and refiner.model.kind == model.kind
+    assert refiner.labels == CLASSES and refiner.model.flips
+    assert refiner.model.kind == model.kind == "+".join(kinds)
     assert read_card(tmp_path / "r.safetensors").sha256[:8] in refiner.name
     image = disc(0).image
     before = Refiner(model.with_flips(True), device="cpu").probability(image, ROI, "lung")
@@ -180,11 +181,18 @@ def test_no_refiner_is_chosen_where_none_beats_the_boxes() -> None:
 
 def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
     cases = [with_box(disc(seed)) for seed in range(3)]
-    models = [random_model("unet", 1), random_model("points", 1)]
+    models = [random_model(kind, 1) for kind in ("unet", "points", "scene")]
     table = compare_refiners(models, cases)
-    assert next(iter(table)) == "none" and len(table) == 7
-    both = models[0].joined(models[1])
-    for name, model in {"points": models[1], "average + flips": both.with_flips(True)}.items():
+    assert next(iter(table)) == "none" and len(table) == 1 + 2 * 7
+    unet, points, scene = models
+    candidates = {
+        "points": points,
+        "scene": scene,
+        "unet+points + flips": unet.joined(points).with_flips(True),
+        "points+scene": points.joined(scene),
+        "unet+points+scene + flips": unet.joined(points).joined(scene).with_flips(True),
+    }
+    for name, model in candidates.items():
         refiner = Refiner(model, device="cpu", looks=1)
         scores = [dice(refiner.masks(c.image, c.boxes)[c.label], c.mask) for c in cases]
         assert table[name] == pytest.approx(np.mean(scores), abs=1e-4)
@@ -224,3 +232,18 @@ def test_gray_context_ignores_what_lies_outside_of_the_image() -> None:
     patch[:, :2, :, 16:] = 0.5  # outside, gray is 0
     smooth = gray_context(patch)[:, :-1, :, 16:]
     assert torch.allclose(smooth, torch.full_like(smooth, 0.5), atol=1e-4)
+
+
+def test_what_only_the_scene_shows_becomes_an_roi() -> None:
+    model = RefinerModel({"scene": Brightness()}, Frame(64), CLASSES)
+    refiner = Refiner(model, device="cpu")
+    pixels = np.zeros((100, 100), dtype=np.uint8)
+    pixels[20:80, 10:40] = pixels[20:80, 60:90] = 255
+    image = GrayImage(pixels, GrayScale.of_bits(8))
+    left = RoiProposal(RoiBox(10, 20, 40, 80), "lung", 0.9)
+    (found,) = refiner.missed(image, [left])
+    assert found.label == "lung" and found.roi.iou(RoiBox(60, 20, 90, 80)) > 0.8
+    assert 0.8 < found.score <= 1
+    assert refiner.missed(image, [left, found]) == []
+    assert refiner.missed(image, []) == [], "which of two classes it is, nobody has said"
+    assert Refiner(random_model("unet"), device="cpu").missed(image, [left]) == []

@@ -56,7 +56,8 @@ def test_logits_come_back_to_the_pixels_they_were_made_for(roi: RoiBox) -> None:
     roi = roi.clip((80, 80))
     x, y = FRAME.grid()
     logits = torch.from_numpy(3 * x - y)[None]  # linear, so bilinear reading is exact
-    (rows, cols), found = rp.on_pixels(logits, roi, FRAME, (80, 80))
+    rows, cols = roi.grow(FRAME.margin, (80, 80)).slices((80, 80))
+    found = rp.on_pixels(logits, roi, FRAME, (rows, cols))
     c, r = np.meshgrid(np.arange(cols.start, cols.stop), np.arange(rows.start, rows.stop))
     u = (c + 0.5 - roi.x0) / roi.width * 2 - 1
     v = (r + 0.5 - roi.y0) / roi.height * 2 - 1
@@ -126,3 +127,34 @@ def test_nothing_is_painted_beyond_the_patches() -> None:
     mask = rp.painted([(RoiBox(10, 10, 20, 20), yes)], rp.Frame(8, 0.1), (40, 40))
     rows, cols = np.nonzero(mask)
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (9, 20, 9, 20)
+
+
+def test_a_scene_counts_as_much_as_a_patch_and_only_there() -> None:
+    roi, frame, shape = RoiBox(0, 0, 40, 40), rp.Frame(8, 0.0), (40, 80)
+    yes, no = torch.full((1, 8, 8), 3.0), torch.full((1, 8, 8), -2.0)
+    both = rp.painted([(roi, no)], frame, shape, yes)
+    assert both[:, :40].all() and not both[:, 40:].any()
+    assert not rp.painted([(roi, yes)], frame, shape, 2 * no).any()
+    alone = rp.painted([(roi, None)], frame, shape, yes)
+    assert np.array_equal(alone, both)
+
+
+def test_parts_that_no_roi_covers_are_found() -> None:
+    logits = torch.full((1, 64, 64), -5.0)
+    logits[:, 10:50, 5:25] = 5.0  # covered by an ROI
+    logits[:, 10:50, 40:60] = 4.0  # missed
+    logits[:, 60:62, 0:2] = 5.0  # too small
+    logits[:, 52:60, 2:22] = 0.5  # not sure
+    seen = RoiBox(10, 20, 50, 100)
+    ((roi, sure),) = rp.parts_beyond(logits, [seen], (128, 128))
+    assert roi.iou(RoiBox(80, 20, 120, 100)) > 0.85
+    assert sure == pytest.approx(1 / (1 + np.exp(-4.0)), abs=1e-4)
+    assert len(rp.parts_beyond(logits, [], (128, 128))) == 2
+
+
+def test_a_rim_that_an_roi_cuts_off_is_no_part_of_its_own() -> None:
+    logits = torch.full((1, 64, 64), -5.0)
+    logits[:, 10:50, 10:50] = 5.0
+    most, half = RoiBox(20, 20, 80, 100), RoiBox(20, 20, 60, 100)
+    assert rp.parts_beyond(logits, [most], (128, 128)) == []
+    assert len(rp.parts_beyond(logits, [half], (128, 128))) == 1

@@ -29,7 +29,7 @@ from napari_graydet.models.refiner_training import make_refiner, train_refiner
 from napari_graydet.models.training import Step, Watch
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
-KINDS: tuple[Kind, ...] = ("unet", "points")
+KINDS: tuple[Kind, ...] = ("unet", "points", "scene")
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ STILL = Augmentation(
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=10)
 def test_box_follows_exposure_and_inversion_exactly(seed: int, invert: bool) -> None:
-    (sample,) = refiner_samples([disc(3)], CLASSES, Frame(64))
+    (sample,) = refiner_samples([disc(3)], CLASSES, Frame(64)).parts
     exposed = replace(STILL, gray=replace(Augmentation().gray, jitter=0, noise=0), invert=invert)
     plain = draw(sample, Frame(64), STILL, np.random.default_rng(seed))
     other = draw(sample, Frame(64), exposed, np.random.default_rng(seed))
@@ -189,7 +189,7 @@ def test_truth_moves_with_the_gray(seed: int) -> None:
         picture,
         image=replace(picture.image, pixels=(picture.mask * 200).astype(np.uint8)),
     )
-    (sample,) = refiner_samples([bright], CLASSES, Frame(64))
+    (sample,) = refiner_samples([bright], CLASSES, Frame(64)).parts
     moved = replace(Augmentation(), gray=STILL.gray, invert=0)
     drawn = draw(sample, Frame(64), moved, np.random.default_rng(seed))
     gray = (drawn.channels[GRAY] + 1) / 2 * 255 / 200
@@ -199,7 +199,7 @@ def test_truth_moves_with_the_gray(seed: int) -> None:
 
 def test_classes_and_groups_are_drawn_evenly() -> None:
     pictures = [disc(0)] * 9 + [replace(disc(1), kind="rare")] + [disc(2, "lung")] * 2
-    samples = refiner_samples(pictures, CLASSES, SMALL.frame)
+    samples = refiner_samples(pictures, CLASSES, SMALL.frame).parts
     drawn = Deck(samples).draw(4000, np.random.default_rng(0))
     lungs = sum(s.class_id == 1 for s in drawn) / len(drawn)
     rare = sum(s.group == "rare" for s in drawn) / len(drawn)
@@ -209,4 +209,16 @@ def test_classes_and_groups_are_drawn_evenly() -> None:
 
 def test_parts_without_a_true_pixel_are_left_out() -> None:
     empty = replace(disc(0), mask=np.zeros((64, 64), dtype=bool))
-    assert refiner_samples([empty], CLASSES, SMALL.frame) == []
+    samples = refiner_samples([empty], CLASSES, SMALL.frame)
+    assert samples.parts == [] and samples.scenes == []
+
+
+def test_a_scene_is_the_whole_image_without_a_box() -> None:
+    picture = disc(3)
+    samples = refiner_samples([picture], CLASSES, Frame(64))
+    assert samples.of("scene") is samples.scenes and samples.of("unet") is samples.parts
+    (scene,) = samples.scenes
+    still = replace(STILL, no_box=1.0, gray=replace(STILL.gray, jitter=0))
+    drawn = draw(scene, Frame(64).scene, still, np.random.default_rng(0))
+    assert np.array_equal(drawn.target > 0.5, picture.mask)  # a patch of 64 pixels: one to one
+    assert drawn.channels[VALID].all() and not drawn.channels[INSIDE].any()

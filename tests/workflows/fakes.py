@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class Shifts:
 
     name: str = "shifts"
     label: str = "bone"
+
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+        return [replace(roi, score=roi.score / 2) for roi in rois if roi.label == self.label]
 
     def refine(
         self,

@@ -109,6 +109,15 @@ def test_the_process_refines_as_the_same_refiner_does_here(
     assert notices[1:] == ("lung: not refined, shifts does not know it",)
 
 
+def test_the_process_sees_the_rois_that_the_same_refiner_sees_here(
+    refining: ProcessPredictor,
+) -> None:
+    here = Predictor(roi_detector=FakeRois(FOUND), box_detector=BrightHalf(), refiner=Shifts())
+    image, found = image_of(), here.predict(image_of())
+    assert plain(refining.predict(image)) == plain(found)
+    assert "shifts" in [roi.model for roi in found.annotation.rois]
+
+
 def test_what_a_person_painted_stays_in_the_process_too(refining: ProcessPredictor) -> None:
     found = refining.predict(image_of())
     painted = {"bone": ResidualRecord(added=((0, 5),), source="human")}

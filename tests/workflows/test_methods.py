@@ -34,6 +34,9 @@ class Painter:
     labels: tuple[str, ...] = ("bone",)
     seen: list[Sequence[BoxProposal]] = field(default_factory=list)
 
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+        return []
+
     def refine(
         self,
         image: GrayImage,

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
-from napari_graydet.core.proposals import BoxProposal
+from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.project.schema import ResidualRecord
+from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.predict_project import predict_project
 from napari_graydet.workflows.project_images import read_entry
@@ -39,6 +40,12 @@ class Knows:
     label: str = "bone"
     broken: bool = False
     name: str = "knows 1234"
+    sees: tuple[RoiProposal, ...] = ()
+
+    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+        if self.broken:
+            raise ModelError("The refiner broke.")
+        return [roi for roi in self.sees if roi not in rois]
 
     def refine(
         self,
@@ -94,6 +101,21 @@ def test_broken_refiner_leaves_the_boxes_and_says_so() -> None:
     assert found.annotation.residual == {}
     assert "not refined: The refiner broke." in found.notices
     assert len(found.boxes) == 2
+
+
+def test_what_only_the_refiner_sees_gets_an_roi_and_a_box() -> None:
+    other = proposal(2, 32, 20, 39)
+    helper = predictor(Knows(sees=(BONE, other)))
+    found = segment(IMAGE, predictor=helper).annotation
+    assert found == helper.predict(IMAGE).annotation.model_copy(
+        update={"rois": found.rois, "boxes": found.boxes}
+    )
+    assert [roi.model for roi in found.rois] == ["fake-roi", "fake-roi", "knows 1234"]
+    assert found.rois[-1].roi_box == other.roi and found.boxes[-1].roi_id == found.rois[-1].id
+    assert len(segment(IMAGE, label="lung", predictor=helper).annotation.rois) == 1
+    method = GraydetMethod(predictor(None), Knows(sees=(other,)))
+    assert len(method.segment(IMAGE).rois) == 3
+    assert len(method.segment(IMAGE, [BONE]).rois) == 1, "ROIs that are given are all there are"
 
 
 def test_record_of_a_refined_mask_renders_it_again(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_stopped_in_the_second_network_and_resumed_to_the_same_weights(
 def test_where_the_boxes_alone_do_better_none_is_used_and_the_entry_says_so(
     tmp_path: Path, request_: TrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = {"none": 0.9, "unet": 0.5, "points": 0.6, "average": 0.7}
+    table = {"none": 0.9, "unet": 0.5, "points": 0.6, "scene": 0.4, "unet+points": 0.7}
     monkeypatch.setattr(refiner_training, "choose_refiner", lambda *_: (None, table))
     events: list[dict[str, Any]] = []
     entry = train(request_, tmp_path, use=True, on_event=events.append)
