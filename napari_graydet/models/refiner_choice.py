@@ -66,7 +66,7 @@ def choose_refiner(
     Returns
     -------
     chosen
-        None if no refiner beats the boxes.
+        All networks, and which of them to use; None if no refiner beats the boxes.
     table
         Mean DSC by candidate: "none", the kinds, averages like "unet+scene", and each with
         " + flips".
@@ -80,10 +80,9 @@ def choose_refiner(
     best = max(table, key=lambda name: table[name])
     if best == NONE:
         return None, table
-    kinds, flips = _candidates(_joined(models))[best]
-    whole = _joined(models)
-    chosen = replace(whole, networks={k: whole.networks[k] for k in kinds}, flips=flips)
-    return chosen, table
+    joined = all_of(models)
+    kinds, flips = _candidates(joined)[best]
+    return replace(joined, chosen=kinds, flips=flips), table
 
 
 def compare_refiners(
@@ -98,16 +97,22 @@ def compare_refiners(
     """
     if not held_out:
         raise ModelError("Expected held-out images to choose a refiner on, got none.")
-    model = _joined(models)
+    model = all_of(models)
     scores = [_scores(model, case) for case in held_out]
     return {name: round(float(np.mean([s[name] for s in scores])), 4) for name in scores[0]}
 
 
-def _joined(models: Sequence[RefinerModel]) -> RefinerModel:
-    """Return all networks as one model that looks at mirror images too."""
+def all_of(models: Sequence[RefinerModel]) -> RefinerModel:
+    """Return all networks as one model that looks at mirror images too.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or they do not go together.
+    """
     if not models:
         raise ModelError("Expected at least one trained refiner, got none.")
-    return replace(reduce(lambda a, b: a.joined(b), models), flips=True)
+    return replace(reduce(lambda a, b: a.joined(b), models), flips=True, chosen=None)
 
 
 def _candidates(model: RefinerModel) -> dict[str, tuple[tuple[Kind, ...], bool]]:

@@ -41,46 +41,55 @@ class RefinerModel:
     Parameters
     ----------
     networks
-        Networks by kind, in inference mode. The probabilities of those that look at patches are
-        averaged, and their logits with the scene's.
+        Networks by kind, in inference mode.
     frame
         The grid of their patches.
     classes
         Class names by id.
     flips
         Whether the mirror image is looked at as well, and the two are averaged.
+    chosen
+        Kinds of the networks that are used; None for all. The others are kept as starts of later
+        trainings. The probabilities of those that look at patches are averaged, and their logits
+        with the scene's.
     """
 
     networks: Mapping[Kind, nn.Module]
     frame: Frame
     classes: tuple[str, ...]
     flips: bool = False
+    chosen: tuple[Kind, ...] | None = None
+
+    @property
+    def used(self) -> tuple[Kind, ...]:
+        """Kinds of the networks that are used."""
+        return tuple(self.networks) if self.chosen is None else self.chosen
 
     @property
     def kind(self) -> str:
         """Name of what is used: "unet", "unet+scene" and so on."""
-        return "+".join(self.networks)
+        return "+".join(self.used)
 
     @property
     def on_patches(self) -> RefinerModel | None:
         """The networks that look at patches; None if there is none."""
-        return self.only(*(kind for kind in self.networks if kind != SCENE))
+        return self._only(*(kind for kind in self.used if kind != SCENE))
 
     @property
     def on_scene(self) -> RefinerModel | None:
         """The network that looks at the whole image; None if there is none."""
-        return self.only(*(kind for kind in self.networks if kind == SCENE))
+        return self._only(*(kind for kind in self.used if kind == SCENE))
 
-    def only(self, *kinds: Kind) -> RefinerModel | None:
-        """Return the model with some of its networks; None without any."""
-        return replace(self, networks={k: self.networks[k] for k in kinds}) if kinds else None
+    def _only(self, *kinds: Kind) -> RefinerModel | None:
+        networks = {kind: self.networks[kind] for kind in kinds}
+        return replace(self, networks=networks, chosen=None) if kinds else None
 
     def with_flips(self, flips: bool) -> RefinerModel:
         """Return the same networks, with or without the mirror image."""
         return replace(self, flips=flips)
 
     def joined(self, other: RefinerModel) -> RefinerModel:
-        """Return the average of this model and another one of the same frame and classes.
+        """Return the average of this model's networks and those of another one like it.
 
         Raises
         ------
@@ -89,7 +98,7 @@ class RefinerModel:
         """
         if self.frame != other.frame or self.classes != other.classes:
             raise ModelError("Two refiners can be averaged if they share patches and classes.")
-        return replace(self, networks={**self.networks, **other.networks})
+        return replace(self, networks={**self.networks, **other.networks}, chosen=None)
 
     def save(self, path: Path, **card: Any) -> None:
         """Write weights (half precision) and card; `card` holds data, metrics, seed, versions.
@@ -108,6 +117,7 @@ class RefinerModel:
             "networks": {k: asdict(_config(network)) for k, network in self.networks.items()},
             "frame": asdict(self.frame),
             "flips": self.flips,
+            "chosen": self.used,
         }
         full = WeightsCard(
             kind="refiner",
@@ -147,7 +157,10 @@ class RefinerModel:
             networks[kind] = network.eval()
         if not networks:
             raise ValueError("no network")
-        return cls(networks, frame, tuple(card.classes), bool(configuration["flips"]))
+        chosen = tuple(configuration.get("chosen", networks))
+        if not chosen or not set(chosen) <= set(networks):
+            raise ValueError(f"networks {', '.join(networks)}, but {', '.join(chosen)} chosen")
+        return cls(networks, frame, tuple(card.classes), bool(configuration["flips"]), chosen)
 
 
 def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.refiner_choice import HeldOut, choose_refiner
+from napari_graydet.models.refiner_choice import HeldOut, all_of, choose_refiner
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_samples import RefinerImage, RefinerSamples, refiner_samples
@@ -156,8 +156,8 @@ def make_refiner(
 ) -> dict[str, float]:
     """Train all refiners, choose on held-out images, save the choice with its table.
 
-    The weights are written also where the boxes alone are better; the card's metric "chosen" says
-    "none" then, and the better refiner is kept for a later start.
+    All networks are written, so that a later training can start from each of them, also where the
+    boxes alone are better; the card's metric "chosen" says "none" then.
 
     Parameters
     ----------
@@ -206,7 +206,8 @@ def make_refiner(
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
     best = max(table, key=lambda name: table[name])
-    kept = chosen or max(models, key=lambda model: table[model.kind])
+    single = max(SHARES, key=lambda kind: table[kind])
+    kept = chosen or replace(all_of(models), chosen=(single,), flips=False)
     kept.save(
         out,
         data=list(data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,21 @@ def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
     chosen, _ = choose_refiner(models, cases)
     best = max(table, key=lambda name: table[name])
     assert (chosen is None) == (best == "none")
+
+
+def test_what_is_not_used_is_kept_for_later_trainings(tmp_path: Path) -> None:
+    parts = [random_model(kind, 1) for kind in ("unet", "points", "scene")]
+    model = replace(parts[0].joined(parts[1]).joined(parts[2]), chosen=("unet",))
+    model.save(tmp_path / "r.safetensors", data=["discs: 3 images"], seed=3)
+    again = RefinerModel.load(tmp_path / "r.safetensors")
+    assert tuple(again.networks) == ("unet", "points", "scene")
+    assert again.used == ("unet",) and again.kind == "unet" and again.on_scene is None
+    image = disc(0).image
+    alone, kept = (
+        Refiner(m, device="cpu").probability(image, ROI, "lung") for m in (parts[0], again)
+    )
+    assert np.abs(alone - kept).max() < 5e-3
+    assert compare_refiners([again], [with_box(disc(1))]).keys() >= {"scene", "unet+scene"}
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
