@@ -53,6 +53,7 @@ from napari_graydet.workflows.training_data import connected_parts, part_rois
 HERE = Path(__file__).parent
 KIND, LABEL = "tibia", "bone"
 ROUNDS, EACH, SEED = 4, 10, 0
+TRAINED = ("roi", "boxes", "refiner")
 DIGITS = slice(12, 18)
 """Where the person stands in a stem, ``tibia_train_010641041_...``; the rest is knee and visit."""
 
@@ -117,6 +118,10 @@ class Inline:
             finished()
         return self
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it at once."""
+        call()
+
     def cancel(self) -> None:
         """Nothing runs any more."""
 
@@ -144,6 +149,7 @@ class Researcher:
             "each": EACH,
             "seed": SEED,
             "minutes": options.minutes,
+            "parts": list(TRAINED),
         }
 
     def open(self) -> None:
@@ -203,7 +209,7 @@ class Researcher:
     def _train(self) -> dict[str, Any]:
         """Train as the button does, compare, and use the new model."""
         training, start = self._training, time.perf_counter()
-        training.start(["roi", "boxes"], "fast", self._options.minutes)
+        training.start(list(TRAINED), "fast", self._options.minutes)
         comparison = training.comparison
         if comparison is None:
             raise SystemExit(f"No model: {training.note.text if training.note else 'no reason'}")
@@ -252,7 +258,8 @@ class Researcher:
     def _predictor(self) -> Predictor:
         """Return the detectors in use, in a process of their own as the window has them."""
         weights = self._training.models.weights
-        settings = DetectorSettings(weights("roi"), weights("boxes"), device=self._options.device)
+        sources = (weights(part) for part in TRAINED)
+        settings = DetectorSettings(*sources, device=self._options.device)
         if self._process is None or self._settings != settings:
             if self._process is not None:
                 self._process.close()

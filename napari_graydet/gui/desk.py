@@ -21,6 +21,7 @@ from napari_graydet.gui.layers import Layers, Tool
 from napari_graydet.gui.overlay import Overlay
 from napari_graydet.gui.session import Session
 from napari_graydet.gui.training import Training
+from napari_graydet.models.registry import shipped_refiner
 from napari_graydet.workflows.detector_process import (
     DetectorProcess,
     DetectorSettings,
@@ -90,10 +91,16 @@ class Desk:
             self._warm_up()
 
     def _predictor(self) -> Predictor:
-        """Return the detectors in use, on the device that Preferences name now."""
+        """Return the detectors in use, on the device that Preferences name now.
+
+        A refiner that was trained here corrects every proposal; the shipped one only when asked.
+        """
         weights = self.training.models.weights
-        sources = (weights("roi"), weights("boxes"), weights("refiner"))
-        settings = DetectorSettings(*sources, device=chosen_device())
+        trained, shipped = weights("refiner"), shipped_refiner()
+        refiner = trained or (None if shipped is None else str(shipped))
+        settings = DetectorSettings(
+            weights("roi"), weights("boxes"), refiner, chosen_device(), auto_refine=bool(trained)
+        )
         if self._detectors is None or self._detectors[0] != settings:
             self._close_detectors()
             process = DetectorProcess(settings)

@@ -88,6 +88,21 @@ class Detection:
             lambda found: self._put_boxes(roi, found),
         )
 
+    def refine(self) -> None:
+        """Let the refiner correct the mask of the current image; what a person painted stays."""
+        image, record = self._session.image, self._session.annotation
+        if image is None or record is None or self._job is not None:
+            return
+        predictor = self._factory()
+        if predictor.refiner is None:
+            self._controller.say("There is no refiner yet: train one in the tab Train.", "warning")
+            return
+        self._start(
+            JobState("Refining", can_cancel=True),
+            lambda _progress, cancel: predictor.for_job(cancel).refined(image, Prediction(record)),
+            lambda found: self._put_refined(record, found),
+        )
+
     def all(self) -> None:
         """Propose for every image of the project that no person has worked on."""
         recorder = self._controller.recorder
@@ -174,6 +189,19 @@ class Detection:
         if looked.notices:
             controller.say(" ".join(looked.notices), "warning")
 
+    def _put_refined(self, record: Annotation, found: Prediction) -> None:
+        session, controller = self._session, self._controller
+        if session.annotation is not record:
+            controller.say("The boxes changed meanwhile: refine once more.", "warning")
+            return
+        residual = found.annotation.residual
+        if residual != record.residual:
+            controller.commit(edits.put_residual(record, residual), "refine", "model")
+        elif not found.notices:
+            controller.say("Nothing to refine: the mask is as the refiner sees it.")
+        if found.notices:
+            controller.say(" ".join(found.notices), "warning")
+
     def _one_done(self, progress: Progress) -> None:
         done = progress.done / max(progress.total, 1)
         text = f"{progress.done} of {progress.total}: {progress.name}"
@@ -239,7 +267,7 @@ def _boxes(predictor: Predictor, image: GrayImage, roi: RoiRecord, record: Annot
     boxes = tuple(
         box_record(p, roi.label, roi_id=roi.id, source="model", model=model) for p in found
     )
-    if not boxes or predictor.refiner is None:
+    if not boxes or predictor.refiner is None or not predictor.auto_refine:
         return _Looked(record, boxes)
     after = edits.put_box(record, _in_place(record, boxes[0]))
     refined = predictor.refined(image, Prediction(after))

@@ -6,7 +6,7 @@ another geometry; the name of the model that proposed it stays. An edit puts the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,11 @@ def paint(record: Annotation, masks: MaskModel, painted: npt.NDArray[np.integer]
         else:
             residuals[label] = written
     return _touched(record, residual=residuals)
+
+
+def put_residual(record: Annotation, residual: Mapping[str, ResidualRecord]) -> Annotation:
+    """Put a refiner's residuals, and those of a person, in the place of the record's."""
+    return _touched(record, residual=dict(residual))
 
 
 def clear_residual(record: Annotation, label: str) -> Annotation:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ACCEPT, REJECT = "Q", "W"
 NEXT, PREVIOUS = "N", "Shift-N"
-DETECT, DETECT_BOX = "G", "Shift-G"
+DETECT, DETECT_BOX, REFINE = "G", "Shift-G", "Y"
 SELECT, DRAW, PAINT, ERASE = "J", "K", "U", "H"
 UNDO, REDO = "Control-Z", "Control-Shift-Z"
 
@@ -41,6 +41,7 @@ class Keys:
             PREVIOUS: controller.previous,
             DETECT: controller.detection.image,
             DETECT_BOX: controller.detection.box,
+            REFINE: controller.detection.refine,
             SELECT: lambda: layers.use(Tool.SELECT),
             DRAW: lambda: layers.use(Tool.DRAW),
             PAINT: lambda: layers.use(Tool.PAINT),

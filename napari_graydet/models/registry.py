@@ -49,6 +49,12 @@ def shipped(kind: Kind) -> Path:
     return path
 
 
+def shipped_refiner() -> Path | None:
+    """Return the refiner that comes with the package; None where there is none."""
+    path = _WEIGHTS / "refiner.safetensors"
+    return path if path.is_file() and read_card(path).is_of_use else None
+
+
 def load_roi_detector(
     source: str | Path | None = None, device: str = "auto", notice: Notice | None = None
 ) -> RoiDetector:

@@ -59,6 +59,7 @@ class DetectorSettings:
     box_source: str | None = None
     refiner_source: str | None = None
     device: str = "auto"
+    auto_refine: bool = True
 
 
 class DetectorProcess:
@@ -338,6 +339,7 @@ class ProcessPredictor(Predictor):
             refiner=_RemoteRefiner(process, should_cancel)
             if process.settings.refiner_source is not None
             else None,
+            auto_refine=process.settings.auto_refine,
         )
         self._process = process
 

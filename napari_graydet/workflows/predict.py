@@ -85,6 +85,9 @@ class Predictor:
         Ready detectors instead of sources.
     refiner_source, refiner
         Weights file of a refiner, or a ready one; None refines nothing.
+    auto_refine
+        Whether proposals are refined unasked, and the refiner looks for ROIs that the detector
+        missed; else only `refined` does.
     notice
         Told when an accelerator runs out of memory and the CPU takes over.
     """
@@ -99,11 +102,13 @@ class Predictor:
         box_detector: BoxDetects | None = None,
         refiner_source: str | Path | None = None,
         refiner: Refines | None = None,
+        auto_refine: bool = True,
         notice: Callable[[str], None] | None = None,
     ) -> None:
         self._roi_source, self._box_source, self._device = roi_source, box_source, device
         self._roi_detector, self._box_detector = roi_detector, box_detector
         self._refiner_source, self._refiner = refiner_source, refiner
+        self.auto_refine = auto_refine
         self._notice = notice
         self._lock = threading.RLock()
 
@@ -185,14 +190,14 @@ class Predictor:
 
     def predict(self, image: GrayImage, *, min_score: float | None = None) -> Prediction:
         """Return the proposal for an image with its notices."""
-        rois = self.roi_records(image, min_score=min_score)
-        return self.refined(image, self.propose_boxes(image, rois))
+        found = self.propose_boxes(image, self.roi_records(image, min_score=min_score))
+        return self.refined(image, found) if self.auto_refine else found
 
     def roi_records(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiRecord]:
         """Return the records of detected ROIs, and of those that only the refiner sees."""
         found = self.rois(image, min_score=min_score)
         records = [_from_model(roi, self.roi_detector.name) for roi in found]
-        if self.refiner is None:
+        if self.refiner is None or not self.auto_refine:
             return records
         try:
             missed = self.refiner.missed(image, found)

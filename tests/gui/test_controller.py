@@ -11,10 +11,18 @@ from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ProjectError
 from napari_graydet.gui.controller import Controller
-from napari_graydet.project.schema import CleanUpRecord, State
+from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.predict import Predictor
-from tests.gui.fakes import BRIGHT, Broken, FakeBoxes, FakeRois, make_controller, make_folder
+from tests.gui.fakes import (
+    BRIGHT,
+    Broken,
+    FakeBoxes,
+    FakeRois,
+    InlineJobs,
+    make_controller,
+    make_folder,
+)
 from tests.workflows.fakes import Shifts
 
 
@@ -99,6 +107,57 @@ def test_detections_are_refined_and_painted_residuals_stay(folder: Path) -> None
     controller.detection.image()
     assert session.annotation.residual == mine
     controller.close()
+
+
+def test_a_refiner_that_is_not_in_use_corrects_when_asked(folder: Path) -> None:
+    def asked() -> Predictor:
+        return Predictor(
+            roi_detector=FakeRois(), box_detector=FakeBoxes(), refiner=Shifts(), auto_refine=False
+        )
+
+    controller = make_controller(folder, asked)
+    session = controller.session
+    controller.detection.refine()  # there is nothing to refine yet
+    controller.detection.image()
+    assert session.annotation is not None and session.masks is not None
+    assert len(session.annotation.rois) == 1 and session.annotation.residual == {}
+    controller.detection.refine()
+    base = session.annotation.base_mask(session.masks.pixels, "bone")
+    np.testing.assert_array_equal(session.masks.map == 1, np.roll(base, 1, axis=1))
+    assert on_disk(controller) == session.annotation
+    assert session.annotation.residual["bone"].source == "model"
+    controller.detection.refine()
+    assert session.message is not None and session.message.text.startswith("Nothing to refine")
+    controller.undo()
+    np.testing.assert_array_equal(session.masks.map == 1, base)
+
+    mine = {"bone": ResidualRecord(added=((0, 5),), source="human")}
+    controller.commit(session.annotation.model_copy(update={"residual": mine}), "paint", "human")
+    controller.detection.refine()
+    assert session.annotation.residual == mine
+    controller.close()
+
+
+def test_without_a_refiner_the_way_to_one_is_told(folder: Path) -> None:
+    controller = make_controller(folder)
+    controller.detection.image()
+    controller.detection.refine()
+    message = controller.session.message
+    assert message is not None and "train one" in message.text
+
+
+def test_a_refinement_of_boxes_that_are_no_more_is_not_taken(folder: Path) -> None:
+    controller = make_controller(folder, refining)
+    session, jobs = controller.session, controller.jobs
+    controller.detection.image()
+    assert isinstance(jobs, InlineJobs)
+    jobs.hold = True
+    controller.detection.refine()
+    controller.set_range(10, 20)
+    before = session.annotation
+    jobs.release()
+    assert session.annotation is before
+    assert session.message is not None and "refine once more" in session.message.text
 
 
 def test_a_drag_is_previewed_and_committed_once(controller: Controller) -> None:

@@ -124,9 +124,16 @@ class BoxPanel(Panel):
             "Stored with the image; painting comes on top of it."
         )
         self.cleanup.clicked.connect(self._clean_up)
+        self.refine = button(
+            "Refine",
+            "Let a network correct the mask of this image, where no gray range can; painting stays",
+            shown(keys.REFINE),
+        )
+        on_click(self.refine, self.controller.detection.refine)
         row = QHBoxLayout()
         row.addWidget(self.detect)
         row.addWidget(self.alternatives, 1)
+        row.addWidget(self.refine)
         row.addWidget(self.cleanup)
         return row
 
@@ -231,6 +238,8 @@ class BoxPanel(Panel):
             made.setChecked(k == value)
             self._nets.setExclusive(True)
         self.detect.setEnabled(session.roi is not None and session.job is None)
+        boxed = session.annotation is not None and bool(session.annotation.boxes)
+        self.refine.setEnabled(boxed and session.job is None)
         self.cleanup.setEnabled(session.annotation is not None)
         self.cleanup.setChecked(
             session.annotation is not None and session.label in session.annotation.cleanup
