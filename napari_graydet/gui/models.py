@@ -25,9 +25,9 @@ judge the result, and what is left is too little to learn from."""
 STEPS = {"roi": FAST_ROI_STEPS, "boxes": FAST_BOX_STEPS, "refiner": FAST_REFINER_STEPS}
 """Steps of each part in preset `fast` on few images."""
 
-STEP_SECONDS = {"roi": 0.67, "boxes": 0.29, "refiner": 0.13}
+STEP_SECONDS = {"roi": 0.67, "boxes": 0.29, "refiner": 0.19}
 """Of each part on a CPU, for a first training: 73 minutes for 6,585 steps and 48 for 10,000, as the
-shipped weights were made; 200 s of CPU for 1,500 steps of the refiner's U-Net."""
+shipped weights were made; 0.12, 0.3 and 0.25 s of CPU a step of the refiner's three networks."""
 
 SLOWER = 3.0
 """How much longer it may take on a busy machine: 777 s, where the steps alone come to 250

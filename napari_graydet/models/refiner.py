@@ -37,6 +37,9 @@ from napari_graydet.models.refiner_patch import (
 
 __all__ = ["Refiner", "RefinerModel"]
 
+_CONFIRMED = 0.5
+"""Least IoU of an ROI that only the scene showed with the part that its patch shows."""
+
 _WELL_PLACED = 0.9
 """IoU of an ROI with the part in it from which a second look says nothing new."""
 
@@ -169,8 +172,17 @@ class Refiner:
                 found += [
                     RoiProposal(roi, label, sure)
                     for roi, sure in parts_beyond(scene, own, image.shape)
+                    if self._is_seen_in(image, roi, label)
                 ]
         return found
+
+    def _is_seen_in(self, image: GrayImage, roi: RoiBox, label: str) -> bool:
+        """Tell whether an ROI's patch, too, shows a part that fills the ROI."""
+        logits = self._on_patch(image, roi, label, None)
+        if logits is None:
+            return True
+        part = part_in(logits, roi, self.model.frame, image.shape)
+        return part is not None and part.iou(roi) >= _CONFIRMED
 
     def refine(
         self,

@@ -114,7 +114,7 @@ class RefinerLearner(Learner):
         held_out: Sequence[HeldOut] = (),
         device: str = "auto",
     ) -> None:
-        check_frame(training.frame, network)
+        check_frame(training.frame.scene if kind == SCENE else training.frame, network)
         self._deck, self._training = Deck(samples), training
         self._frame, self._augmentation = training.frame, training.augmentation
         if kind == SCENE:  # it is to say what the boxes do not

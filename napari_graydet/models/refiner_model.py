@@ -152,7 +152,7 @@ class RefinerModel:
         networks: dict[Kind, nn.Module] = {}
         for kind, sizes in configuration["networks"].items():
             network = build(kind, len(card.classes), sizes)
-            check_frame(frame, network)
+            check_frame(frame.scene if kind == SCENE else frame, network)
             network.load_state_dict(tensors_in(tensors, kind))
             networks[kind] = network.eval()
         if not networks:

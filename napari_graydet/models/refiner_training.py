@@ -19,7 +19,7 @@ from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_samples import RefinerImage, RefinerSamples, refiner_samples
 from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
-SHARES: dict[Kind, float] = {"unet": 0.5, "points": 0.15, "scene": 0.35}
+SHARES: dict[Kind, float] = {"unet": 0.52, "points": 0.1, "scene": 0.38}
 """Share of the steps, or of the time, that each refiner gets: the U-Nets gain most from more."""
 
 OnProgress = Callable[[Step], None]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["fast", "paper"]
 
-FAST_ROI_STEPS, FAST_BOX_STEPS, FAST_REFINER_STEPS = 200, 400, 1900
+FAST_ROI_STEPS, FAST_BOX_STEPS, FAST_REFINER_STEPS = 200, 400, 1800
 """Steps of preset `fast` on `FEW` images, of both refiners together; more images get more, see
 `grown`."""
 
