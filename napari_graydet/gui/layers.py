@@ -29,6 +29,10 @@ from napari_graydet.gui.mask_model import Window
 from napari_graydet.project.schema import RoiRecord
 
 
+READY = "Ready"
+"""napari's first status; it takes the rehearsal's layers for something to tell of."""
+
+
 class Tool(StrEnum):
     """What the mouse does in the image."""
 
@@ -228,6 +232,7 @@ class Layers:
             self._shown = []
         if appears:
             self.use(self.tool)
+            self.viewer.status = READY
 
     def _clear(self) -> None:
         self._pictured, self._shown = None, []

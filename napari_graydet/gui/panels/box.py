@@ -116,7 +116,7 @@ class BoxPanel(Panel):
         )
         on_click(self.detect, self.controller.detection.box)
         self.alternatives = QComboBox()
-        self.alternatives.setToolTip("Other boxes that the detector found, best first")
+        self.alternatives.setToolTip("Boxes that the detector found, with their scores, best first")
         self.alternatives.activated.connect(self.controller.choose_alternative)
         self.cleanup = QCheckBox("Clean up")
         self.cleanup.setToolTip(
@@ -251,7 +251,7 @@ class BoxPanel(Panel):
         found = self.session.alternatives.get(self.session.roi_id or "", ())
         self.alternatives.clear()
         for number, other in enumerate(found, start=1):
-            score = "" if other.score is None else f"  score {other.score:.2f}"
+            score = "" if other.score is None else f"  ({other.score:.2f})"
             gray = other.gray_box().gray
             self.alternatives.addItem(f"{number}: {gray.low} – {gray.high}{score}")
         same = [i for i, o in enumerate(found) if box and (o.low, o.high) == (box.low, box.high)]
