@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QThreadPool
+from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtWidgets import QApplication
 
 from napari_graydet.gui.jobs import QtJobs
 
@@ -29,3 +31,38 @@ def test_qt_keeps_its_own_threads(qtbot: QtBot) -> None:
     finally:
         go.set()
         jobs.close()
+
+
+def test_each_call_has_a_turn_of_its_own(qtbot: QtBot) -> None:
+    """What a call makes Qt paint is painted before the next call, and never in the caller."""
+    jobs, seen = QtJobs(), list[str]()
+    application = QApplication.instance()
+    assert application is not None
+
+    def call(name: str) -> None:
+        seen.append(name)
+        QTimer.singleShot(0, lambda: seen.append(f"after {name}"))
+
+    for name in ("one", "two"):
+        jobs.soon(partial(call, name))
+    assert seen == []
+    qtbot.waitUntil(lambda: len(seen) == 4)
+    assert seen.index("one") < seen.index("after one") and seen.index("one") < seen.index("two")
+    jobs.soon(partial(call, "three"))
+    jobs.close()
+    jobs.soon(partial(call, "four"))
+    qtbot.wait(50)
+    assert len(seen) == 4, "nothing is called once it is closed"
+
+
+def test_a_result_comes_before_the_end(qtbot: QtBot) -> None:
+    jobs, seen = QtJobs(), list[str]()
+    jobs.run(
+        lambda _progress, _cancel: "result",
+        done=seen.append,
+        failed=lambda error: seen.append(str(error)),
+        finished=lambda: seen.append("finished"),
+    )
+    qtbot.waitUntil(lambda: len(seen) == 2)
+    assert seen == ["result", "finished"]
+    jobs.close()
