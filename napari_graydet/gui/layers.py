@@ -28,7 +28,6 @@ from napari_graydet.gui.links import Links
 from napari_graydet.gui.mask_model import Window
 from napari_graydet.project.schema import RoiRecord
 
-
 READY = "Ready"
 """napari's first status; it takes the rehearsal's layers for something to tell of."""
 

@@ -40,6 +40,10 @@ __all__ = ["Refiner", "RefinerModel"]
 _CONFIRMED = 0.5
 """Least IoU of an ROI that only the scene showed with the part that its patch shows."""
 
+_SURE_OF_LABEL = 0.5
+"""Score of an ROI from which on the image does show its label: the scene was never shown an image
+without the label that it is asked for."""
+
 _WELL_PLACED = 0.9
 """IoU of an ROI with the part in it from which a second look says nothing new."""
 
@@ -155,17 +159,19 @@ class Refiner:
         image
             The image.
         rois
-            What was detected. Only labels among them are looked for; where nothing was detected,
-            the one label that is known, if it is one.
+            What was detected. Where several labels are known, only those are looked for that were
+            detected for sure.
 
         Returns
         -------
         ROIs with the mean probability of the part as score; none if no network sees the whole
         image.
         """
-        labels = {roi.label for roi in rois} or (set(self.labels) if len(self.labels) == 1 else ())
+        shown = {roi.label for roi in rois if roi.score >= _SURE_OF_LABEL}
         found = []
-        for label in (known for known in self.labels if known in labels):
+        for label in self.labels:
+            if label not in shown and len(self.labels) > 1:
+                continue
             scene = self._on_scene(image, label)
             if scene is not None:
                 own = [roi.roi for roi in rois if roi.label == label]

@@ -261,6 +261,8 @@ def test_what_only_the_scene_shows_becomes_an_roi() -> None:
     assert found.label == "lung" and found.roi.iou(RoiBox(60, 20, 90, 80)) > 0.8
     assert 0.8 < found.score <= 1
     assert refiner.missed(image, [left, found]) == []
+    doubtful = replace(left, score=0.3)
+    assert refiner.missed(image, [doubtful]) == []
     both = {"unet": constant_model(-4.0).networks["unet"], "scene": Brightness()}
     unconfirmed = Refiner(RefinerModel(both, Frame(64), CLASSES), device="cpu")
     assert unconfirmed.missed(image, [left]) == [], "what its own patch does not show is no part"
