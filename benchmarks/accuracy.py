@@ -14,6 +14,8 @@ Figures, each a mean over the set:
 - interval IoU: over found parts, of the detected gray range with the best one in the same detected
   ROI, both clipped to the gray values that occur there;
 - DSC, IoU: over images, of the raw mask with the true one; "cleaned" after the light clean-up;
+- refined: over images, DSC and IoU of the mask that the shipped refiner makes of it, in those ROIs
+  and the ones that it sees itself;
 - ceiling: over images, IoU of the mask that the best ranges give;
 - IoU / ceiling: ratio of the means.
 
@@ -29,6 +31,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -46,7 +49,15 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.registry import load_box_detector, load_roi_detector, shipped
+from napari_graydet.models.refiner import Refiner
+from napari_graydet.models.registry import (
+    SHIPPED,
+    Kind,
+    load_box_detector,
+    load_refiner,
+    load_roi_detector,
+    shipped,
+)
 from napari_graydet.models.roi_detector import RoiDetector
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
@@ -60,13 +71,18 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = _options()
-    keys = {kind: read_card(shipped(kind)).sha256 for kind in ("roi", "boxes")}
-    work: Path = options.work / f"{keys['roi'][:8]}-{keys['boxes'][:8]}"
+    kinds: tuple[Kind, ...] = ("roi", "boxes", "refiner")
+    keys = {kind: read_card(shipped(kind)).sha256 for kind in kinds}
+    work: Path = options.work / "-".join(key[:8] for key in keys.values())
     work.mkdir(parents=True, exist_ok=True)
-    rois, boxes = load_roi_detector(device="cpu"), load_box_detector(device="cpu")
+    chain = Chain(
+        load_roi_detector(device="cpu"),
+        load_box_detector(device="cpu"),
+        load_refiner(SHIPPED, device="cpu"),
+    )
     results = {}
     for name, samples in _sets(options):
-        rows = list(_rows(name, samples, rois, boxes, work / f"{name}.jsonl"))
+        rows = list(_rows(name, samples, chain, work / f"{name}.jsonl"))
         results[name] = summary(rows)
         print(f"{name}: {json.dumps(results[name])}", flush=True)
     document = {
@@ -110,8 +126,7 @@ def _sets(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[td.Sample
 def _rows(
     name: str,
     samples: Iterable[td.Sample],
-    rois: RoiDetector,
-    boxes: BoxDetector,
+    chain: Chain,
     log: Path,
 ) -> Iterator[Row]:
     """Yield one row per image; rows of the same picture from an earlier run are read back."""
@@ -120,7 +135,7 @@ def _rows(
     for sample in samples:
         key = f"{sample.stem} {_digest(sample)}"
         if key not in known:
-            row = {"key": key, "set": name} | measure(sample, rois, boxes)
+            row = {"key": key, "set": name} | measure(sample, chain)
             with log.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             known[key] = row
@@ -131,11 +146,24 @@ def _digest(sample: td.Sample) -> str:
     return hashlib.sha256(sample.image.pixels.tobytes() + sample.parts.tobytes()).hexdigest()[:12]
 
 
-def measure(sample: td.Sample, rois: RoiDetector, boxes: BoxDetector) -> Row:
+@dataclass(frozen=True)
+class Chain:
+    """The shipped models."""
+
+    rois: RoiDetector
+    boxes: BoxDetector
+    refiner: Refiner
+
+
+def measure(sample: td.Sample, chain: Chain) -> Row:
     """Run the whole line on one image and compare with its truth."""
     image, truth = sample.image, sample.mask
-    found = [p for p in rois.detect(image) if p.label == sample.label]
-    ranges = [_best_box(boxes, image, p) for p in found]
+    detected = chain.rois.detect(image)
+    found = [p for p in detected if p.label == sample.label]
+    ranges = [_best_box(chain.boxes, image, p) for p in found]
+    seen = [p for p in chain.refiner.missed(image, detected) if p.label == sample.label]
+    boxes = [b for b in (*ranges, *(_best_box(chain.boxes, image, p) for p in seen)) if b]
+    refined = chain.refiner.masks(image, boxes).get(sample.label, np.zeros_like(truth))
     solids = [p.box for p in ranges if p is not None]
     mask = box_mask(image.pixels, solids)
     cleaned = CleanUp(opening=1, fill_holes=True, keep_largest=len(solids))(mask)
@@ -154,6 +182,9 @@ def measure(sample: td.Sample, rois: RoiDetector, boxes: BoxDetector) -> Row:
         "dice": dice(mask, truth),
         "iou": iou(mask, truth),
         "cleaned_iou": iou(cleaned, truth),
+        "refined_dice": dice(refined, truth),
+        "refined_iou": iou(refined, truth),
+        "seen": len(seen),
         "ceiling": iou(ceiling_mask(image, truth, sample.rois), truth),
     }
 
@@ -186,7 +217,7 @@ def summary(rows: list[Row]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-_PER_IMAGE = ("dice", "iou", "cleaned_iou", "ceiling")
+_PER_IMAGE = ("dice", "iou", "cleaned_iou", "refined_dice", "refined_iou", "seen", "ceiling")
 _COLUMNS = {
     "images": "images",
     "parts": "parts",
@@ -195,6 +226,8 @@ _COLUMNS = {
     "dice": "DSC",
     "iou": "IoU",
     "cleaned_iou": "IoU, cleaned",
+    "refined_dice": "DSC, refined",
+    "refined_iou": "IoU, refined",
     "ceiling": "ceiling",
     "iou_over_ceiling": "IoU / ceiling",
 }
