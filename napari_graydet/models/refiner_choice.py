@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
@@ -29,6 +29,10 @@ from napari_graydet.models.refiner_patch import Mask, painted, patch_of
 
 NONE, FLIPS = "none", " + flips"
 
+PREFERRED, TIE = "unet+scene + flips", 0.002
+"""What did best wherever there were images enough to tell (docs/decisions/0011); a difference of
+mean DSC that the few held-out images of a project cannot tell from chance."""
+
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
@@ -53,8 +57,8 @@ def choose_refiner(
 ) -> tuple[RefinerModel | None, dict[str, float]]:
     """Choose among no refiner, each model and averages of them, by mean DSC on held-out images.
 
-    Each is tried without and with mirror images, and looks at every ROI once. Of equals the
-    simplest is taken.
+    Each is tried without and with mirror images, and looks at every ROI once. `PREFERRED` is taken
+    unless something is better by more than `TIE`; else the best, of equals the simplest.
 
     Parameters
     ----------
@@ -77,12 +81,19 @@ def choose_refiner(
         If there is no held-out image, or the models do not go together.
     """
     table = compare_refiners(models, held_out)
-    best = max(table, key=lambda name: table[name])
+    best = best_of(table)
     if best == NONE:
         return None, table
     joined = all_of(models)
     kinds, flips = _candidates(joined)[best]
     return replace(joined, chosen=kinds, flips=flips), table
+
+
+def best_of(table: Mapping[str, float]) -> str:
+    """Return the name of the candidate to use."""
+    best = max(table, key=lambda name: table[name])
+    tied = best != NONE and table.get(PREFERRED, 0.0) >= table[best] - TIE
+    return PREFERRED if tied else best
 
 
 def compare_refiners(

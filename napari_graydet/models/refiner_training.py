@@ -13,7 +13,7 @@ import torch
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.refiner_choice import HeldOut, all_of, choose_refiner
+from napari_graydet.models.refiner_choice import HeldOut, all_of, best_of, choose_refiner
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_samples import RefinerImage, RefinerSamples, refiner_samples
@@ -205,7 +205,7 @@ def make_refiner(
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
-    best = max(table, key=lambda name: table[name])
+    best = best_of(table)
     single = max(SHARES, key=lambda kind: table[kind])
     kept = chosen or replace(all_of(models), chosen=(single,), flips=False)
     kept.save(

@@ -19,7 +19,7 @@ from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
 from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_context
 from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.refiner_choice import choose_refiner, compare_refiners
+from napari_graydet.models.refiner_choice import best_of, choose_refiner, compare_refiners
 from napari_graydet.models.refiner_model import RefinerModel, build
 from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, part_in
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
@@ -198,8 +198,16 @@ def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
         scores = [dice(refiner.masks(c.image, c.boxes)[c.label], c.mask) for c in cases]
         assert table[name] == pytest.approx(np.mean(scores), abs=1e-4)
     chosen, _ = choose_refiner(models, cases)
-    best = max(table, key=lambda name: table[name])
-    assert (chosen is None) == (best == "none")
+    assert (chosen is None) == (best_of(table) == "none")
+
+
+def test_few_images_do_not_decide_by_a_hair() -> None:
+    both, hair = "unet+scene + flips", 0.001
+    table = {"none": 0.9, "scene": 0.97 + hair, both: 0.97}
+    assert best_of(table) == both
+    assert best_of(table | {"scene": 0.98}) == "scene"
+    assert best_of({"none": 0.97 + hair, "unet": 0.96, both: 0.97}) == "none"
+    assert best_of({"none": 0.9, "unet": 0.95, "points": 0.95}) == "unet"
 
 
 def test_what_is_not_used_is_kept_for_later_trainings(tmp_path: Path) -> None:
