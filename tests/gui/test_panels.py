@@ -18,8 +18,10 @@ from napari_graydet.gui.panels.entries import STATE_ROLE
 from napari_graydet.gui.panels.objects import BOX, BY, ROI
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.project.schema import State
+from napari_graydet.workflows.predict import Predictor
 from tests.gui.conftest import Window
-from tests.gui.fakes import BRIGHT
+from tests.gui.fakes import BRIGHT, FakeBoxes, FakeRois
+from tests.workflows.fakes import Shifts
 
 pytestmark = pytest.mark.gui
 
@@ -230,6 +232,24 @@ def test_a_press_on_the_cloud_finds_the_newest_box(window: Window) -> None:
     cloud.pressed.emit()
     assert (cloud._box.gray.low, cloud._box.gray.high) == (120, 240)
     assert [h.value for h in cloud.handles() if h.face == "low"] == [120]
+
+
+def test_refine_corrects_the_mask_and_undo_takes_it_back(window: Window) -> None:
+    box, session = window.workplace.box, window.session
+    window.wait(lambda: not box.refine.isEnabled())  # nothing to refine yet
+    window.controller.detection._factory = lambda: Predictor(
+        roi_detector=FakeRois(), box_detector=FakeBoxes(), refiner=Shifts(), auto_refine=False
+    )
+    add_roi(window)
+    before = session.masks.map.copy()
+    window.wait(box.refine.isEnabled)
+    box.refine.click()
+    window.wait(lambda: bool(session.annotation.residual) and session.job is None)
+    np.testing.assert_array_equal(session.masks.map, np.roll(before, 1, axis=1))
+    np.testing.assert_array_equal(window.desk.layers.mask.data, session.masks.map)
+    window.workplace.tools.undo.click()
+    window.wait(lambda: not session.annotation.residual)
+    np.testing.assert_array_equal(session.masks.map, before)
 
 
 def test_progress_and_cancel_are_shown(window: Window, qtbot: QtBot) -> None:
