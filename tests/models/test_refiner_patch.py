@@ -158,3 +158,23 @@ def test_a_rim_that_an_roi_cuts_off_is_no_part_of_its_own() -> None:
     most, half = RoiBox(20, 20, 80, 100), RoiBox(20, 20, 60, 100)
     assert rp.parts_beyond(logits, [most], (128, 128)) == []
     assert len(rp.parts_beyond(logits, [half], (128, 128))) == 1
+
+
+def test_an_roi_is_laid_around_the_part_that_it_is_meant_for() -> None:
+    logits = torch.full((1, 64, 64), -5.0)
+    logits[:, 10:50, 5:25] = logits[:, 10:50, 40:60] = 5.0
+    left, right = RoiBox(10, 20, 50, 100), RoiBox(80, 20, 120, 100)
+    off, half = RoiBox(2, 30, 44, 110), RoiBox(80, 20, 120, 55)
+    first, second = rp.placed([off, half], logits, (128, 128))
+    assert first.iou(left) > 0.85 and second.iou(right) > 0.85
+    well = left.grow(0.03, (128, 128))  # as ROIs of training are
+    assert rp.placed([well], logits, (128, 128)) == [well]
+    nothing = RoiBox(52, 20, 78, 100)
+    assert rp.placed([nothing], logits, (128, 128)) == [nothing]
+
+
+def test_parts_that_are_seen_as_one_move_no_roi() -> None:
+    logits = torch.full((1, 64, 64), -5.0)
+    logits[:, 10:50, 5:60] = 5.0
+    both = [RoiBox(10, 20, 60, 100), RoiBox(66, 20, 120, 100)]
+    assert rp.placed(both, logits, (128, 128)) == both
