@@ -19,14 +19,16 @@ from napari_graydet.gui.workplace import WORKPLACE
 PATIENCE = 180.0
 """Seconds to wait for a step: the first detection loads the models."""
 
-SETTLE = 1.0
+SETTLE = 2.5
 """Seconds in which thumbnails arrive and the canvases draw."""
 
 KINDS = ("hand", "forearm", "chest")
+REFINED = ("forearm", "chest")
+"""Kinds where a single gray range leaves much to do."""
 
 
 def save_screenshots(images: Path, out: Path) -> list[Path]:
-    """Open a folder, detect, and save what the window looks like.
+    """Open a folder, detect, refine, and save what the window looks like.
 
     Parameters
     ----------
@@ -71,6 +73,10 @@ class _Photographer:
                 self.desk.controller.detection.image()
                 self._wait(lambda: self.session.job is None)
             self._save(name)
+            if name in REFINED:
+                self.desk.controller.detection.refine()
+                self._wait(lambda: self.session.job is None)
+                self._save(f"{name}_refined")
         workplace = self.viewer.window.dock_widgets[WORKPLACE]
         workplace.tabs.setCurrentWidget(workplace.export)
         self._save("export")

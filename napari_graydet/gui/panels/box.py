@@ -277,7 +277,9 @@ class BoxPanel(Panel):
             parts.append(f"Set by hand{origin}.")
         if session.masks is not None and box.label in session.annotation.residual:
             share = session.masks.explained(box.label)
-            parts.append(f"Gray explains {share:.1%} of the {box.label} mask, painting the rest.")
+            by_hand = session.annotation.residual[box.label].source == "human"
+            rest = "painting" if by_hand else "the refiner"
+            parts.append(f"Gray explains {share:.1%} of the {box.label} mask, {rest} the rest.")
         return " ".join(parts)
 
 
