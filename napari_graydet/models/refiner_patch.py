@@ -49,6 +49,10 @@ _LEAST_SHARE, _LEAST_SURE, _LEAST_FREE = 0.01, 0.8, 0.4
 """Share of the image, mean probability, and share outside of all ROIs from which a part that they
 missed is believed: a rim that an ROI cut off is none."""
 
+_AGREEMENT = 0.3
+"""IoU of what a patch and the scene show there, from which on both count: below it the patch is
+misplaced, or its network is lost; the whole image cannot be misplaced."""
+
 _MOST, _HARDLY = 0.6, 0.1
 """Shares of a part that say where it belongs."""
 
@@ -259,7 +263,7 @@ def painted(
         Of the image.
     scene
         (1, S, S) logits of the whole image on the grid ``frame.scene``, which count as much as a
-        patch's.
+        patch's; where a patch has little in common with them, they alone count.
     """
     total, weight = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for roi, patch in pieces:
@@ -267,12 +271,19 @@ def painted(
         window = inside.grow(frame.margin, shape).slices(shape)
         voices = [] if patch is None else [on_pixels(patch, inside, frame, window)]
         if scene is not None:
-            voices.append(on_pixels(scene, RoiBox.of_image(shape), frame.scene, window))
+            seen = on_pixels(scene, RoiBox.of_image(shape), frame.scene, window)
+            voices = [*(voice for voice in voices if _agree(voice, seen)), seen]
         logits = np.mean([np.clip(voice, -_SURE, _SURE) for voice in voices], axis=0)
         taper = _taper(inside, window, frame)
         total[window] += taper * logits
         weight[window] += taper
     return np.asarray((weight > 0) & (total > 0))
+
+
+def _agree(one: Float32, other: Float32) -> bool:
+    """Tell whether two logit maps show about the same part, or both none."""
+    first, second = one > 0, other > 0
+    return bool((first & second).sum() >= _AGREEMENT * (first | second).sum())
 
 
 def on_pixels(logits: Tensor, roi: RoiBox, frame: Frame, window: Window) -> Float32:

@@ -131,12 +131,23 @@ def test_nothing_is_painted_beyond_the_patches() -> None:
 
 def test_a_scene_counts_as_much_as_a_patch_and_only_there() -> None:
     roi, frame, shape = RoiBox(0, 0, 40, 40), rp.Frame(8, 0.0), (40, 80)
-    yes, no = torch.full((1, 8, 8), 3.0), torch.full((1, 8, 8), -2.0)
-    both = rp.painted([(roi, no)], frame, shape, yes)
-    assert both[:, :40].all() and not both[:, 40:].any()
-    assert not rp.painted([(roi, yes)], frame, shape, 2 * no).any()
+    yes = torch.full((1, 8, 8), 3.0)
+    half = yes.clone()
+    half[:, :, 4:] = -2.0  # unsure of the right half of the patch
+    both = rp.painted([(roi, half)], frame, shape, yes)
+    assert both[:, :36].all() and not both[:, 40:].any()
+    quarter = yes.clone()
+    quarter[:, :, 2:] = -2.0  # of the image: half of the ROI
+    assert not rp.painted([(roi, half)], frame, shape, quarter)[:, 28:].any()
     alone = rp.painted([(roi, None)], frame, shape, yes)
-    assert np.array_equal(alone, both)
+    assert alone[:, :40].all() and not alone[:, 40:].any()
+
+
+def test_the_scene_alone_counts_where_a_patch_has_nothing_in_common_with_it() -> None:
+    roi, frame, shape = RoiBox(0, 0, 40, 40), rp.Frame(8, 0.0), (40, 80)
+    yes, no = torch.full((1, 8, 8), 3.0), torch.full((1, 8, 8), -7.0)
+    assert rp.painted([(roi, no)], frame, shape, yes)[:, :40].all()
+    assert not rp.painted([(roi, 2 * yes)], frame, shape, no / 7).any()
 
 
 def test_parts_that_no_roi_covers_are_found() -> None:
