@@ -25,7 +25,6 @@ from napari_graydet.io.weights import read_card
 from napari_graydet.models.device import Notice, choose_device, run_with_fallback
 from napari_graydet.models.refiner_model import RefinerModel, average_logits, looks_of
 from napari_graydet.models.refiner_patch import (
-    WELL_PLACED,
     Float32,
     Frame,
     Mask,
@@ -34,7 +33,6 @@ from napari_graydet.models.refiner_patch import (
     part_in,
     parts_beyond,
     patch_of,
-    placed,
 )
 
 __all__ = ["Refiner", "RefinerModel"]
@@ -45,6 +43,9 @@ _CONFIRMED = 0.5
 _SURE_OF_LABEL = 0.5
 """Score of an ROI from which on the image does show its label: the scene was never shown an image
 without the label that it is asked for."""
+
+_WELL_PLACED = 0.9
+"""IoU of an ROI with the part in it from which a second look says nothing new."""
 
 
 class Refiner:
@@ -62,8 +63,7 @@ class Refiner:
         Told when that happens.
     looks
         How often to look at an ROI at most: where the part that was seen lies elsewhere in the
-        patch than in training, the patch is laid around it and looked at again. The first patch is
-        laid around what a network that sees the whole image shows there.
+        patch than in training, the patch is laid around it and looked at again.
     """
 
     def __init__(
@@ -146,13 +146,8 @@ class Refiner:
         refined = {}
         for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
             own = [b.box for b in boxes if b.label == label]
+            pieces = [self._seen(image, label, box) for box in own]
             scene = self._on_scene(image, label)
-            rois = [box.roi.clip(image.shape) for box in own]
-            if scene is not None:
-                rois = placed(rois, scene, image.shape)
-            pieces = [
-                self._seen(image, label, box, roi) for box, roi in zip(own, rois, strict=True)
-            ]
             refined[label] = painted(pieces, self.model.frame, image.shape, scene)
         return refined
 
@@ -220,16 +215,15 @@ class Refiner:
             residuals[label] = Residual.between(base, mask)
         return residuals
 
-    def _seen(
-        self, image: GrayImage, label: str, box: GrayBox, roi: RoiBox
-    ) -> tuple[RoiBox, Tensor | None]:
+    def _seen(self, image: GrayImage, label: str, box: GrayBox) -> tuple[RoiBox, Tensor | None]:
         """Return the ROI that was looked at last, and the logits of its patch."""
+        roi = box.roi.clip(image.shape)
         logits = self._on_patch(image, roi, label, box)
         for _ in range(self._looks - 1):
             if logits is None:
                 break
             part = part_in(logits, roi, self.model.frame, image.shape)
-            if part is None or part.iou(roi) > WELL_PLACED:
+            if part is None or part.iou(roi) > _WELL_PLACED:
                 break
             roi, logits = part, self._on_patch(image, part, label, box)
         return roi, logits

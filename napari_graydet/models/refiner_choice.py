@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.proposals import BoxProposal
@@ -26,17 +25,13 @@ from napari_graydet.models.refiner_model import (
     average_logits,
     looks_of,
 )
-from napari_graydet.models.refiner_patch import Mask, painted, patch_of, placed
+from napari_graydet.models.refiner_patch import Mask, painted, patch_of
 
 NONE, FLIPS = "none", " + flips"
 
 PREFERRED, TIE = "unet+scene + flips", 0.002
 """What did best wherever there were images enough to tell (docs/decisions/0011); a difference of
 mean DSC that the few held-out images of a project cannot tell from chance."""
-
-
-Looks = dict[tuple[Kind, bool], Tensor]
-"""Logits by network, and by whether it looked at the mirror image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,50 +144,31 @@ def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
     scores = {NONE: dice(base, case.mask)}
     if case.label not in model.classes or not boxes:
         return scores | dict.fromkeys(_candidates(model), scores[NONE])
-    views = _Views(model, image, boxes, model.classes.index(case.label))
+    class_id, rois = model.classes.index(case.label), [box.roi for box in boxes]
+    looks: dict[tuple[Kind, bool], Tensor] = {}
+    if model.on_patches is not None:
+        patches = np.stack([patch_of(image, box.roi, box, model.frame) for box in boxes])
+        looks |= _looks(model.on_patches, patches, class_id)
+    if model.on_scene is not None:
+        seen = patch_of(image, RoiBox.of_image(image.shape), None, model.frame.scene)
+        looks |= _looks(model.on_scene, seen[None], class_id)
     for name, (kinds, flips) in _candidates(model).items():
-        scores[name] = dice(views.mask(kinds, flips), case.mask)
+        used = {key: v for key, v in looks.items() if key[0] in kinds and key[1] <= flips}
+        patch = [v for (kind, _), v in used.items() if kind != SCENE]
+        scene = [v for (kind, _), v in used.items() if kind == SCENE]
+        logits = average_logits(patch)[:, None] if patch else [None] * len(rois)
+        mask = painted(
+            zip(rois, logits, strict=True),
+            model.frame,
+            image.shape,
+            average_logits(scene) if scene else None,
+        )
+        scores[name] = dice(mask, case.mask)
     return scores
 
 
-class _Views:
-    """What all networks see in one image; each looks once at every patch, as the refiner would."""
-
-    def __init__(
-        self, model: RefinerModel, image: GrayImage, boxes: Sequence[GrayBox], class_id: int
-    ) -> None:
-        self._model, self._image, self._boxes, self._class_id = model, image, boxes, class_id
-        self._rois = [box.roi.clip(image.shape) for box in boxes]
-        self._on_patches: dict[tuple[RoiBox, ...], Looks] = {}
-        self._on_scene: Looks = {}
-        if model.on_scene is not None:
-            seen = patch_of(image, RoiBox.of_image(image.shape), None, model.frame.scene)
-            self._on_scene = self._looks(model.on_scene, seen[None])
-
-    def mask(self, kinds: Sequence[Kind], flips: bool) -> Mask:
-        """Return the mask that some of the networks make together."""
-        model, shape = self._model, self._image.shape
-        scene = _averaged(self._on_scene, kinds, flips)
-        rois = self._rois if scene is None else placed(self._rois, scene, shape)
-        logits = None
-        if model.on_patches is not None and set(kinds) - {SCENE}:
-            logits = _averaged(self._at(model.on_patches, tuple(rois)), kinds, flips)
-        pieces = [(roi, None if logits is None else logits[i, None]) for i, roi in enumerate(rois)]
-        return painted(pieces, model.frame, shape, scene)
-
-    def _at(self, model: RefinerModel, rois: tuple[RoiBox, ...]) -> Looks:
-        if rois not in self._on_patches:
-            pairs = zip(rois, self._boxes, strict=True)
-            patches = [patch_of(self._image, roi, box, model.frame) for roi, box in pairs]
-            self._on_patches[rois] = self._looks(model, np.stack(patches))
-        return self._on_patches[rois]
-
-    def _looks(self, model: RefinerModel, patches: npt.NDArray[np.float32]) -> Looks:
-        class_ids = torch.full((len(patches),), self._class_id)
-        with torch.inference_mode():
-            return looks_of(model, torch.from_numpy(patches), class_ids)
-
-
-def _averaged(looks: Looks, kinds: Sequence[Kind], flips: bool) -> Tensor | None:
-    used = [v for (kind, flip), v in looks.items() if kind in kinds and flip <= flips]
-    return average_logits(used) if used else None
+def _looks(
+    model: RefinerModel, patches: npt.NDArray[np.float32], class_id: int
+) -> dict[tuple[Kind, bool], Tensor]:
+    with torch.inference_mode():
+        return looks_of(model, torch.from_numpy(patches), torch.full((len(patches),), class_id))

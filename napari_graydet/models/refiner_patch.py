@@ -6,7 +6,7 @@ stretched to a square: its coordinates are the ROI's (edges at -1 and 1), those 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +48,6 @@ smallest side."""
 _LEAST_SHARE, _LEAST_SURE, _LEAST_FREE = 0.01, 0.8, 0.4
 """Share of the image, mean probability, and share outside of all ROIs from which a part that they
 missed is believed: a rim that an ROI cut off is none."""
-
-_AGREEMENT = 0.3
-"""IoU of what a patch and the scene show there, from which on both count: below it the patch is
-misplaced, or its network is lost; the whole image cannot be misplaced."""
-
-_MOST, _HARDLY = 0.6, 0.1
-"""Shares of a part that say where it belongs."""
-
-WELL_PLACED = 0.9
-"""IoU of an ROI with the part in it from which another look says nothing new."""
 
 _SURE = 8.0
 """Logits beyond this count as this, where patches overlap."""
@@ -263,7 +253,7 @@ def painted(
         Of the image.
     scene
         (1, S, S) logits of the whole image on the grid ``frame.scene``, which count as much as a
-        patch's; where a patch has little in common with them, they alone count.
+        patch's.
     """
     total, weight = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     for roi, patch in pieces:
@@ -271,19 +261,12 @@ def painted(
         window = inside.grow(frame.margin, shape).slices(shape)
         voices = [] if patch is None else [on_pixels(patch, inside, frame, window)]
         if scene is not None:
-            seen = on_pixels(scene, RoiBox.of_image(shape), frame.scene, window)
-            voices = [*(voice for voice in voices if _agree(voice, seen)), seen]
+            voices.append(on_pixels(scene, RoiBox.of_image(shape), frame.scene, window))
         logits = np.mean([np.clip(voice, -_SURE, _SURE) for voice in voices], axis=0)
         taper = _taper(inside, window, frame)
         total[window] += taper * logits
         weight[window] += taper
     return np.asarray((weight > 0) & (total > 0))
-
-
-def _agree(one: Float32, other: Float32) -> bool:
-    """Tell whether two logit maps show about the same part, or both none."""
-    first, second = one > 0, other > 0
-    return bool((first & second).sum() >= _AGREEMENT * (first | second).sum())
 
 
 def on_pixels(logits: Tensor, roi: RoiBox, frame: Frame, window: Window) -> Float32:
@@ -316,54 +299,6 @@ def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -
     return RoiBox(float(x0), float(y0), float(x1), float(y1)).grow(_PART_MARGIN, shape)
 
 
-def placed(rois: Sequence[RoiBox], scene: Tensor, shape: tuple[int, int]) -> list[RoiBox]:
-    """Return ROIs laid around the parts that a whole image's logits show in them, where clear."""
-    found = []
-    for place, roi in enumerate(rois):
-        part = part_around(scene, roi, (*rois[:place], *rois[place + 1 :]), shape)
-        found.append(roi if part is None or part.iou(roi) > WELL_PLACED else part)
-    return found
-
-
-def part_around(
-    logits: Tensor, roi: RoiBox, others: Iterable[RoiBox], shape: tuple[int, int]
-) -> RoiBox | None:
-    """Return the ROI of the part in the (1, S, S) logits of a whole image that an ROI is meant for.
-
-    None if there is none, or it is not clear: if most of the part lies outside of the ROI, and
-    some of it in another one, two parts may be seen as one.
-    """
-    seen, size = logits[0].numpy() > 0, logits.shape[-1]
-    parts, count = ndimage.label(seen)
-    if count == 0:
-        return None
-    within = np.bincount(parts[_cells(roi, shape, size)].ravel(), minlength=count + 1)[1:]
-    number = int(within.argmax()) + 1
-    own = parts == number
-    area = int(own.sum())
-    shared = max((int(own[_cells(other, shape, size)].sum()) for other in others), default=0)
-    is_clear = within[number - 1] >= _MOST * area or shared <= _HARDLY * area
-    if within[number - 1] < _HARDLY * area or not is_clear:
-        return None
-    rows, cols = ndimage.find_objects(parts)[number - 1]
-    return _roi_of(rows, cols, shape, size)
-
-
-def _cells(roi: RoiBox, shape: tuple[int, int], size: int) -> Window:
-    """Return the cells of a whole image's grid that an ROI touches."""
-    (height, width) = shape
-    x0, y0, x1, y1 = np.array(roi.xyxy) / (width, height, width, height) * size
-    return slice(max(0, int(y0)), round(y1 + 0.5)), slice(max(0, int(x0)), round(x1 + 0.5))
-
-
-def _roi_of(rows: slice, cols: slice, shape: tuple[int, int], size: int) -> RoiBox:
-    """Return the ROI around cells of a whole image's grid."""
-    (height, width) = shape
-    x0, x1 = cols.start / size * width, cols.stop / size * width
-    y0, y1 = rows.start / size * height, rows.stop / size * height
-    return RoiBox(x0, y0, x1, y1).grow(_PART_MARGIN, shape)
-
-
 def parts_beyond(
     logits: Tensor, rois: Iterable[RoiBox], shape: tuple[int, int]
 ) -> list[tuple[RoiBox, float]]:
@@ -373,12 +308,14 @@ def parts_beyond(
     -------
     ROIs around them in image coordinates, each with the mean probability of its pixels.
     """
-    seen, size = logits[0].sigmoid().numpy(), logits.shape[-1]
+    seen, (height, width) = logits[0].sigmoid().numpy(), shape
+    size = len(seen)
     free = seen > 0.5
     whole_parts, _ = ndimage.label(free)
     sizes = np.bincount(whole_parts.ravel())
     for roi in rois:
-        free[_cells(roi, shape, size)] = False
+        x0, y0, x1, y1 = np.array(roi.xyxy) / (width, height, width, height) * size
+        free[max(0, int(y0)) : round(y1 + 0.5), max(0, int(x0)) : round(x1 + 0.5)] = False
     parts, _ = ndimage.label(free)
     found = []
     for number, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
@@ -386,7 +323,9 @@ def parts_beyond(
         sure, area = float(seen[own].mean()), int(own.sum())
         is_part = area >= max(_LEAST_SHARE * size**2, _LEAST_FREE * sizes[whole_parts[own][0]])
         if is_part and sure >= _LEAST_SURE:
-            found.append((_roi_of(rows, cols, shape, size), sure))
+            x0, x1 = cols.start / size * width, cols.stop / size * width
+            y0, y1 = rows.start / size * height, rows.stop / size * height
+            found.append((RoiBox(x0, y0, x1, y1).grow(_PART_MARGIN, shape), sure))
     return found
 
 
