@@ -67,6 +67,7 @@ class BoxPanel(Panel):
         session = self.session
         for signal in (session.record_changed, session.selection_changed, session.image_changed):
             self.links.add(signal, self._show_later)
+        self.links.add(session.job_changed, self._show_ready)
         self.links.add(session.mask_changed, self._follow)
         self.links.add(session.alternatives_changed, self._show_later)
         self.links.add(session.image_changed, self.cloud.warm_up)
@@ -237,15 +238,20 @@ class BoxPanel(Panel):
             self._nets.setExclusive(False)
             made.setChecked(k == value)
             self._nets.setExclusive(True)
-        self.detect.setEnabled(session.roi is not None and session.job is None)
-        boxed = session.annotation is not None and bool(session.annotation.boxes)
-        self.refine.setEnabled(boxed and session.job is None)
+        self._show_ready()
         self.cleanup.setEnabled(session.annotation is not None)
         self.cleanup.setChecked(
             session.annotation is not None and session.label in session.annotation.cleanup
         )
         self._show_alternatives(box)
         self._facts.setText(self._facts_of(box))
+
+    def _show_ready(self) -> None:
+        """Offer what can be started now: a job ends in a later turn than its result comes."""
+        session = self.session
+        boxed = session.annotation is not None and bool(session.annotation.boxes)
+        self.detect.setEnabled(session.roi is not None and session.job is None)
+        self.refine.setEnabled(boxed and session.job is None)
 
     def _show_alternatives(self, box: BoxRecord | None) -> None:
         found = self.session.alternatives.get(self.session.roi_id or "", ())
