@@ -99,7 +99,7 @@ def make_boxes(options: argparse.Namespace, path: Path) -> None:
 
 
 def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
-    """Train both refiners on the boxes of the other two starts, and keep the better one."""
+    """Train all refiners on the boxes of the other two starts, and choose among them."""
     roi, boxes = (start(name, options.out) for name in ("roi", "boxes"))
     phantom = partial(td.phantom_samples, cache=options.cache)
     choice = (

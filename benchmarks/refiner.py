@@ -1,4 +1,4 @@
-"""Box alone, point head, ROI U-Net and their average: which mask is best with few labels.
+"""Box alone, point head, ROI U-Net, scene, their averages: which mask is best with few labels.
 
     python -m benchmarks.refiner --data ../shared/data --train montgomery --n 25 --steps 400
 

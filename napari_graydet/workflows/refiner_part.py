@@ -32,7 +32,7 @@ NO_BOXES = (
 
 
 def train_refiner_part(job: PartJob) -> PartResult:
-    """Train both refiners, and choose on held-out images, with the boxes that are found there."""
+    """Train all refiners, and choose on held-out images, with the boxes that are found there."""
     from napari_graydet.models.refiner_choice import best_of
     from napari_graydet.models.refiner_learner import RefinerTraining
     from napari_graydet.models.refiner_model import RefinerModel
@@ -64,7 +64,7 @@ def train_refiner_part(job: PartJob) -> PartResult:
 
 
 def _steps(job: PartJob, batch: int) -> int:
-    """Return the steps of both refiners; epochs are the U-Net's, minutes go before all."""
+    """Return the steps of all refiners; epochs are the U-Net's, minutes go before all."""
     from napari_graydet.models.refiner_training import SHARES
 
     if job.epochs is None:

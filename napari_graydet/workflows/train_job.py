@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Preset = Literal["fast", "paper"]
 
 FAST_ROI_STEPS, FAST_BOX_STEPS, FAST_REFINER_STEPS = 200, 400, 1800
-"""Steps of preset `fast` on `FEW` images, of both refiners together; more images get more, see
+"""steps of preset `fast` on `FEW` images, of all refiners together; more images get more, see
 `grown`."""
 
 FEW = 20

@@ -146,7 +146,7 @@ def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
 
 
 def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
-    """Train both refiners on top of the detectors beside them, and keep what does best."""
+    """Train all refiners on top of the detectors beside them, and choose among them."""
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.refiner_learner import RefinerTraining
     from napari_graydet.models.refiner_training import make_refiner
