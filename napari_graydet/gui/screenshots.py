@@ -9,7 +9,7 @@ from pathlib import Path
 
 import napari
 from qtpy.QtCore import QCoreApplication, QEventLoop
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication
 
 from napari_graydet.errors import GraydetError
 from napari_graydet.gui.desk import Desk, desk_of
@@ -111,14 +111,15 @@ class _Photographer:
         end = time.monotonic() + SETTLE
         while time.monotonic() < end:
             _run_events()
-        for widget in QApplication.allWidgets():  # napari's own notices would lie on the picture
-            if type(widget).__name__ == "NapariQtNotification":
-                _close(widget)
+        close_notices()
 
 
-def _close(widget: QWidget) -> None:
-    widget.close()
-    _run_events()
+def close_notices() -> None:
+    """Close napari's own notices, which would lie on the picture."""
+    for widget in QApplication.allWidgets():
+        if type(widget).__name__ == "NapariQtNotification":
+            widget.close()
+            _run_events()
 
 
 def _run_events() -> None:

@@ -20,7 +20,7 @@ from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.workflows.events import ShouldCancel, never_cancel
 
 NICE = 5
-"""The window goes first: it shares the cores with the command."""
+"""The window goes first: it shares the cores with its child processes."""
 
 PATIENCE_SECONDS = 20.0
 """How long a command that was asked to stop may take to leave things in order."""
@@ -67,9 +67,7 @@ class CommandProcess:
             )
         except OSError as error:
             raise ModelError(f"The command could not be started: {error.strerror}.") from error
-        if os.name == "posix":
-            with suppress(OSError):  # it may have ended already
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
+        lower_priority(self._process.pid)
         self._errors: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         # Both pipes have to be emptied all the time, or a talkative library would block the child.
@@ -158,6 +156,13 @@ class CommandProcess:
 def child_environment() -> dict[str, str]:
     """Return this process's environment without what leads a child to the window's libraries."""
     return {k: v for k, v in os.environ.items() if k not in _QT_PATHS}
+
+
+def lower_priority(pid: int) -> None:
+    """Let the window go first, where `window_flags` does not see to it: on POSIX."""
+    if os.name == "posix":
+        with suppress(OSError):  # it may have ended already
+            os.setpriority(os.PRIO_PROCESS, pid, NICE)
 
 
 def window_flags() -> dict[str, Any]:

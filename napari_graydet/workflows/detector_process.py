@@ -23,7 +23,7 @@ from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Mask, Residual, box_mask
 from napari_graydet.errors import CancelledError, ModelError
-from napari_graydet.workflows.command_process import child_environment, window_flags
+from napari_graydet.workflows.command_process import child_environment, lower_priority, window_flags
 from napari_graydet.workflows.detector_messages import (
     Message,
     box_message,
@@ -187,6 +187,7 @@ class _Child:
             raise ModelError(
                 f"The detectors' process could not be started: {error.strerror}."
             ) from error
+        lower_priority(self._process.pid)  # from outside: its imports are what costs most
         self.answers: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         for work in (self._write, self._read):

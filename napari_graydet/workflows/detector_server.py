@@ -32,9 +32,6 @@ from napari_graydet.workflows.detector_messages import (
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.refine import Refines
 
-NICE = 5
-"""The window goes first: it shares the cores with the detectors."""
-
 _PACKAGE = str(Path(__file__).parents[1])
 
 
@@ -139,8 +136,6 @@ def main() -> None:
     """Serve the models of the command line over standard input and output."""
     requests, answers = own_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the window
-    if hasattr(os, "nice"):
-        os.nice(NICE)
     predictor = Predictor(**json.loads(sys.argv[1]), notice=_notice)
     serve(predictor, requests, answers)
 

@@ -27,6 +27,7 @@ from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import detector_messages as messages
+from napari_graydet.workflows.command_process import NICE
 from napari_graydet.workflows.detector_process import (
     DetectorProcess,
     DetectorSettings,
@@ -143,6 +144,18 @@ def test_pixels_are_sent_once_per_image(predictor: ProcessPredictor) -> None:
     assert len(sent) == 2 and sum(map(len, sent)) < image.pixels.nbytes
     predictor.rois(image_of(seed=1))
     assert len(sent[2]) > image.pixels.nbytes
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows sets the priority at the start")
+def test_the_window_goes_first_from_the_first_import_on() -> None:
+    process = make_process()
+    process.start()
+    try:
+        assert process.pid is not None
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(own + NICE, 19)
+    finally:
+        process.close()
 
 
 def test_errors_cross_as_what_they_are(predictor: ProcessPredictor) -> None:
