@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_graydet.io.images import HEAD_BYTES, image_type, read_image
+from napari_graydet.io.images import claims_image, read_image
 
 if TYPE_CHECKING:
     from napari.types import LayerData
@@ -17,7 +17,7 @@ PathOrPaths = str | Path | list[str] | list[Path]
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
     """Return a reader if every path is a PNG, JPEG, TIFF or DICOM file by content, else None."""
     paths = _paths(path)
-    return read_layers if paths and all(_is_image(one) for one in paths) else None
+    return read_layers if paths and all(claims_image(one) for one in paths) else None
 
 
 def read_layers(path: PathOrPaths) -> list[LayerData]:
@@ -57,11 +57,3 @@ def _layer(path: Path) -> LayerData:
 
 def _paths(path: PathOrPaths) -> list[Path]:
     return [Path(one) for one in path] if isinstance(path, list) else [Path(path)]
-
-
-def _is_image(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return image_type(stream.read(HEAD_BYTES)) is not None
-    except OSError:
-        return False

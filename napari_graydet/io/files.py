@@ -14,6 +14,9 @@ from napari_graydet.errors import ExportError, GraydetError, ImageError, LimitEr
 _PART = ".graydet-{}.part"
 """Name of a file that is still being written; hidden, so that nobody takes it for a result."""
 
+DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3")
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
 
 def atomic_write_bytes(path: Path, data: bytes, *, error: type[GraydetError] = ExportError) -> None:
     """Write a file so that a reader finds the old content or all of the new one, never a part.
@@ -94,6 +97,16 @@ def read_bytes(
     if not data:
         raise error(f"{path.name} is empty (0 bytes); copy or export it again.")
     return data
+
+
+def is_database(path: Path) -> bool:
+    """Tell by its name whether a file belongs to a SQLite database, which only SQLite may open.
+
+    On POSIX systems the locks of a file are the process's: whoever opens and closes it elsewhere in
+    the process gives SQLite's locks away. The next program that closes the database then takes
+    itself for the last one and deletes the log under a window that goes on saving into it.
+    """
+    return path.name.casefold().endswith((*DATABASE_ENDINGS, *_COMPANIONS))
 
 
 def sha256_of(path: Path, *, error: type[GraydetError] = ImageError) -> str:

@@ -15,7 +15,7 @@ from napari_graydet.errors import ImageError
 from napari_graydet.io import dicom, jpeg, png, tiff
 from napari_graydet.io.decoding import Decoded
 from napari_graydet.io.dicom_tags import is_dicom
-from napari_graydet.io.files import read_bytes, reason_of
+from napari_graydet.io.files import is_database, read_bytes, reason_of
 from napari_graydet.io.limits import MAX_FILE_BYTES
 
 HEAD_BYTES = 132
@@ -77,6 +77,11 @@ def read_image(path: Path, *, frame: int | None = None) -> GrayImage:
         If it is too large (`napari_graydet.io.limits`); found out before it is decoded.
     """
     path = Path(path)
+    if is_database(path):
+        raise ImageError(
+            f"{path.name} is called like a database, which is not opened as an image; if it is an "
+            "image, rename it."
+        )
     data = read_bytes(path, max_bytes=MAX_FILE_BYTES)
     decoded = _decode(data, path.name, frame)
     notes = decoded.notes
@@ -181,16 +186,24 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
                 yield from _files(Path(entry.path), recursive)
 
 
+def claims_image(path: Path) -> bool:
+    """Tell by its first bytes whether a file is an image; databases are not touched.
+
+    See `is_database` for why.
+    """
+    if is_database(path):
+        return False
+    try:
+        with path.open("rb") as stream:
+            return image_type(stream.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False
+
+
 def _is_image(path: Path) -> bool:
     """Tell whether a file claims to be an image, by its ending or else by its first bytes.
 
     A damaged file with an image's ending is listed: opening it says what is wrong, whereas leaving
     it out would hide it.
     """
-    if path.suffix.casefold() in ENDINGS:
-        return True
-    try:
-        with path.open("rb") as stream:
-            return image_type(stream.read(HEAD_BYTES)) is not None
-    except OSError:  # a file without an image's ending that cannot be read
-        return False
+    return path.suffix.casefold() in ENDINGS or claims_image(path)

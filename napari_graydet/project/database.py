@@ -104,6 +104,7 @@ class Database:
             with connection.begin():
                 yield connection
         self._check_unmoved()
+        self._check_log()
 
     def close(self) -> None:
         """Give all connections back; the last program folds the log into the file."""
@@ -127,6 +128,18 @@ class Database:
                 "open the project again. The last change is not saved."
             )
 
+    def _check_log(self) -> None:
+        """Refuse to acknowledge what went into a log that was deleted while it was in use.
+
+        While a database is open its log cannot go; unless the locks were lost (see `is_database`
+        in io/files.py), as on some network drives.
+        """
+        if self._path is not None and self._has_log and not log_path(self._path).exists():
+            raise ProjectError(
+                f"{log_path(self._path)} was deleted while it was in use; open the project again. "
+                "What was changed since is not saved."
+            )
+
     def _begin_log(self, connection: sa.Connection) -> None:
         """Change to the write-ahead log; where that fails, the save itself goes on or complains.
 
@@ -138,6 +151,11 @@ class Database:
             with contextlib.suppress(sqlite3.OperationalError):  # read-only, or in use just now
                 mode = raw.cursor().execute("PRAGMA journal_mode=WAL").fetchone()
                 self._has_log = mode == ("wal",)
+
+
+def log_path(path: Path) -> Path:
+    """Return where SQLite keeps the write-ahead log of a database file."""
+    return Path(f"{path}-wal")
 
 
 def file_uri(path: Path) -> str:

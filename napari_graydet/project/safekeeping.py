@@ -15,7 +15,13 @@ import sqlalchemy as sa
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
 from napari_graydet.project import migrations
-from napari_graydet.project.database import BUSY_SECONDS, Database, file_uri, translated
+from napari_graydet.project.database import (
+    BUSY_SECONDS,
+    Database,
+    file_uri,
+    log_path,
+    translated,
+)
 from napari_graydet.project.log import lost_saves
 
 BACKUP_AFTER_SECONDS = 24 * 3600.0
@@ -77,10 +83,10 @@ def check_file(path: Path) -> str:
     offer = _offer(path)
     if not path.is_file():
         raise DamagedProjectError(f"{path} is missing.{offer}")
-    if lost_saves(_log(path)):
+    if lost_saves(log_path(path)):
         raise DamagedProjectError(
-            f"{_log(path)} is damaged: the last saves of a program that was killed are in it. It "
-            "was kept as it is; the saves before them can be restored (recover)."
+            f"{log_path(path)} is damaged: the last saves of a program that was killed are in it. "
+            "It was kept as it is; the saves before them can be restored (recover)."
         )
     try:
         with translated(str(path)), _inspecting(path) as connection:
@@ -201,7 +207,7 @@ def recover(path: Path) -> Path:
         If there is no sound backup.
     """
     kept = path.with_suffix(f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
-    if lost_saves(_log(path)):
+    if lost_saves(log_path(path)):
         _fold_sound_part_of_log(path, kept)
     else:
         _restore_backup(path, kept)
@@ -210,7 +216,7 @@ def recover(path: Path) -> Path:
 
 def _fold_sound_part_of_log(path: Path, kept: Path) -> None:
     with translated(str(path)):
-        for file, copy in ((path, kept), (_log(path), _log(kept))):
+        for file, copy in ((path, kept), (log_path(path), log_path(kept))):
             shutil.copyfile(file, copy)
             _sync_file(copy)
         fold = sqlite3.connect(f"{file_uri(path)}?mode=rw", uri=True, timeout=BUSY_SECONDS)
@@ -233,10 +239,6 @@ def _restore_backup(path: Path, kept: Path) -> None:
                 Path(f"{path}{suffix}").rename(f"{kept}{suffix}")
         part.replace(path)
         _sync_folder(path.parent)
-
-
-def _log(path: Path) -> Path:
-    return Path(f"{path}-wal")
 
 
 @contextlib.contextmanager

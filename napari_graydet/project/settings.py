@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from pydantic import ValidationError, field_validator
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
-from napari_graydet.io.files import atomic_write_text, reason_of
+from napari_graydet.io.files import DATABASE_ENDINGS, atomic_write_text, is_database, reason_of
 from napari_graydet.project.schema import Record
 
 FILE_NAME = "graydet.toml"
@@ -43,6 +43,8 @@ class ProjectSettings(Record):
                 raise ValueError("a database URL must begin with postgresql")
         elif not database or database in (".", "..") or any(c in database for c in "/\\:\0"):
             raise ValueError("the database is the name of a file in the project folder, or a URL")
+        elif not is_database(Path(database)):
+            raise ValueError(f"the database's name must end with {', '.join(DATABASE_ENDINGS)}")
         return database
 
     @classmethod
@@ -58,8 +60,8 @@ class ProjectSettings(Record):
             return cls(images=images, database=database or DATABASE_NAME)
         except ValidationError as error:
             raise ProjectError(
-                "Expected a file name or a PostgreSQL URL (postgresql+psycopg://...) for the "
-                "database."
+                f"Expected a file name with {', '.join(DATABASE_ENDINGS)}, or a PostgreSQL URL "
+                "(postgresql+psycopg://...) for the database."
             ) from error
 
     @property

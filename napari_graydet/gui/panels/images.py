@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
+    QLabel,
     QListView,
     QProgressBar,
     QVBoxLayout,
@@ -24,6 +25,7 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
+UNSAVED = "color: #ff6b6b; font-weight: 600;"
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
@@ -98,10 +100,9 @@ class ImagesPanel(Panel):
         self.filter.currentIndexChanged.connect(self._filter_chosen)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
-        self._bar.setFixedSize(90, 8)
-        self.progress, self.saved, self.name = (QElidingLabel() for _ in range(3))
+        self._bar.setFixedSize(40, 8)
+        self.progress, self.saved, self.name = QLabel(), QLabel(), QElidingLabel()
         self.saved.setStyleSheet(DIM)
-        self.saved.setMinimumWidth(70)  # it must not vanish in a small window
         self.name.setElideMode(Qt.TextElideMode.ElideMiddle)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         self.name.setAlignment(right)  # type: ignore[arg-type]  # PyQt5's stubs say int
@@ -147,7 +148,7 @@ class ImagesPanel(Panel):
         entry = session.entry
         set_value(self._bar, session.accepted, max(count, 1))
         self._bar.setVisible(count > 0)
-        self.progress.setText(f"{session.accepted} of {count} accepted" if count else "")
+        self.progress.setText(f"{session.accepted}/{count} accepted" if count else "")
         position = session.position
         self.name.setText(
             f"{Path(entry.path).stem}   {position + 1} / {count}"
@@ -176,18 +177,14 @@ class ImagesPanel(Panel):
 
     def _show_saved(self) -> None:
         session = self.session
-        if session.unsaved:
-            self.saved.setText("not saved")
-            self.saved.setStyleSheet("color: #ff6b6b; font-weight: 600;")
-            return
-        if self.saved.styleSheet() != DIM:
-            self.saved.setStyleSheet(DIM)
-        if session.saved_at is None:
-            self.saved.setText("each edit is saved" if session.entries else "")
-        else:
-            text = f"saved {_ago(time.time() - session.saved_at)}"
-            if text != self.saved.text():  # setting it again would lay out and paint the window
-                self.saved.setText(text)
+        age = "at once"
+        if session.saved_at is not None:
+            age = _ago(time.time() - session.saved_at)
+        self.saved.setToolTip(f"Each edit is saved: {age}.")
+        text = "not saved" if session.unsaved else "saved" if session.entries else ""
+        if text != self.saved.text():  # setting it again would lay out and paint the window
+            self.saved.setStyleSheet(UNSAVED if session.unsaved else DIM)
+            self.saved.setText(text)
 
 
 def _ago(seconds: float) -> str:
