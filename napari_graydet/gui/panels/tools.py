@@ -34,7 +34,7 @@ from napari_graydet.gui.panels.base import (
 
 TOOLS = (
     (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
-    (Tool.DRAW, "Draw ROI", "Draw an ROI around an object", keys.DRAW),
+    (Tool.DRAW, "Draw", "Draw an ROI around an object", keys.DRAW),
     (Tool.PAINT, "Paint", "Add pixels that no gray range reaches", keys.PAINT),
     (Tool.ERASE, "Erase", "Take pixels out of the mask", keys.ERASE),
 )
