@@ -40,6 +40,9 @@ __all__ = ["Refiner", "RefinerModel"]
 _CONFIRMED = 0.5
 """Least IoU of an ROI that only the scene showed with the part that its patch shows."""
 
+_AGREES = 0.3
+"""Least IoU of a doubtful ROI with what the scene shows: two who see the same are believed."""
+
 _SURE_OF_LABEL = 0.5
 """Score of an ROI from which on the image does show its label: the scene was never shown an image
 without the label that it is asked for."""
@@ -151,7 +154,12 @@ class Refiner:
             refined[label] = painted(pieces, self.model.frame, image.shape, scene)
         return refined
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> list[RoiProposal]:
         """Return ROIs of parts that are seen in the image as a whole, but by no ROI detector.
 
         Parameters
@@ -161,11 +169,14 @@ class Refiner:
         rois
             What was detected. Where several labels are known, only those are looked for that were
             detected for sure.
+        doubtful
+            What the ROI detector alone would not propose. Where the patch of a part that is seen
+            in the whole image does not show it, the doubtful ROI that fits it best is taken.
 
         Returns
         -------
-        ROIs with the mean probability of the part as score; none if no network sees the whole
-        image.
+        ROIs with the mean probability of the part as score, doubtful ones with their own; none if
+        no network sees the whole image.
         """
         shown = {roi.label for roi in rois if roi.score >= _SURE_OF_LABEL}
         found = []
@@ -175,11 +186,14 @@ class Refiner:
             scene = self._on_scene(image, label)
             if scene is not None:
                 own = [roi.roi for roi in rois if roi.label == label]
-                found += [
-                    RoiProposal(roi, label, sure)
-                    for roi, sure in parts_beyond(scene, own, image.shape)
-                    if self._is_seen_in(image, roi, label)
-                ]
+                others = [roi for roi in doubtful if roi.label == label]
+                for roi, sure in parts_beyond(scene, own, image.shape):
+                    part = RoiProposal(roi, label, sure)
+                    if self._is_seen_in(image, roi, label):
+                        found.append(part)
+                    elif (best := _best_fit(part, others)) is not None:
+                        others.remove(best)
+                        found.append(best)
         return found
 
     def _is_seen_in(self, image: GrayImage, roi: RoiBox, label: str) -> bool:
@@ -269,6 +283,12 @@ class Refiner:
 
         logits, self._device = run_with_fallback(run, self._device, self._notice)
         return logits
+
+
+def _best_fit(part: RoiProposal, others: Sequence[RoiProposal]) -> RoiProposal | None:
+    """Return the ROI that has most in common with a part, if that is enough."""
+    best = max(others, key=lambda roi: roi.roi.iou(part.roi), default=None)
+    return best if best is not None and best.roi.iou(part.roi) >= _AGREES else None
 
 
 def _sigmoid(logits: Float32) -> Float32:

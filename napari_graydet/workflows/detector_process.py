@@ -308,9 +308,16 @@ class _RemoteRefiner(_Remote):
             for label, residual in found.items()
         }
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> list[RoiProposal]:
         """Return ROIs of parts that it sees, but that are in none of those detected."""
-        answer = self._ask({"ask": "missed", "rois": [roi_message(r) for r in rois]}, image)
+        given = {"rois": rois, "doubtful": doubtful}
+        lists = {name: [roi_message(roi) for roi in of] for name, of in given.items()}
+        answer = self._ask({"ask": "missed", **lists}, image)
         return [roi_of(found) for found in answer["found"]]
 
 

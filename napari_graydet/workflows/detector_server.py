@@ -93,7 +93,8 @@ class _Server:
             rois = self._predictor.rois(self.image, min_score=message["min_score"])
             return {"found": [roi_message(roi) for roi in rois]}
         if message["ask"] == "missed":
-            missed = self._refiner.missed(self.image, [roi_of(roi) for roi in message["rois"]])
+            rois, doubtful = ([roi_of(roi) for roi in message[k]] for k in ("rois", "doubtful"))
+            missed = self._refiner.missed(self.image, rois, doubtful)
             return {"found": [roi_message(roi) for roi in missed]}
         if message["ask"] == "refine":
             return {"found": self._refine(self.image, message)}

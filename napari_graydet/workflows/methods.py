@@ -14,7 +14,7 @@ from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, explained_share
 from napari_graydet.project.schema import Annotation
 from napari_graydet.workflows.predict import Predictor, plain_name, roi_record
-from napari_graydet.workflows.refine import Refines, refined
+from napari_graydet.workflows.refine import Refines, missed_rois, refined
 from napari_graydet.workflows.segment import with_cleanup
 
 Mask = npt.NDArray[np.bool_]
@@ -131,7 +131,10 @@ class GraydetMethod:
     def _found(self, image: GrayImage) -> list[RoiProposal]:
         """Return the ROIs of the detector, and those that it missed and the refiner sees."""
         found = self.predictor.rois(image, min_score=self._min_score)
-        return found if self.refiner is None else [*found, *self.refiner.missed(image, found)]
+        if self.refiner is None:
+            return found
+        detect, least = self.predictor.rois, self._min_score
+        return [*found, *missed_rois(image, found, self.refiner, detect, min_score=least)]
 
     def candidates(self, image: GrayImage) -> list[RoiProposal]:
         """Return the ROIs down to `CANDIDATE_SCORE`, best first."""

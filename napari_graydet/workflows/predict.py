@@ -18,7 +18,7 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.project.schema import Annotation, BoxRecord, RoiRecord, Source, State
 from napari_graydet.workflows.events import ShouldCancel, one_line
-from napari_graydet.workflows.refine import Refines, refined
+from napari_graydet.workflows.refine import Refines, missed_rois, refined
 
 ALTERNATIVES = 5
 """How many boxes besides the best one are kept for an ROI, for somebody to choose from."""
@@ -200,7 +200,7 @@ class Predictor:
         if self.refiner is None or not self.auto_refine:
             return records
         try:
-            missed = self.refiner.missed(image, found)
+            missed = missed_rois(image, found, self.refiner, self.rois, min_score=min_score)
             return records + [_from_model(roi, self.refiner.name) for roi in missed]
         except CancelledError:
             raise

@@ -19,6 +19,9 @@ from napari_graydet.project.schema import Annotation, ResidualRecord
 
 Mask = npt.NDArray[np.bool_]
 
+DOUBTFUL_SCORE = 0.1
+"""Least score of an ROI that a refiner may fall back on."""
+
 
 class Refines(Protocol):
     """What a workflow needs of a refiner (models/refiner.py)."""
@@ -38,8 +41,49 @@ class Refines(Protocol):
         Labels that it does not know are left out.
         """
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Sequence[RoiProposal]:
-        """Return ROIs of parts that it sees, but that are in none of those detected."""
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> Sequence[RoiProposal]:
+        """Return ROIs of parts that it sees, but that are in none of those detected.
+
+        It may fall back on `doubtful` ones.
+        """
+
+
+class _Detects(Protocol):
+    def __call__(
+        self, image: GrayImage, *, min_score: float | None = None
+    ) -> Sequence[RoiProposal]: ...
+
+
+def missed_rois(
+    image: GrayImage,
+    found: Sequence[RoiProposal],
+    refiner: Refines,
+    detect: _Detects,
+    *,
+    min_score: float | None = None,
+) -> Sequence[RoiProposal]:
+    """Return ROIs that a refiner sees beyond those found.
+
+    Parameters
+    ----------
+    image, found
+        The image, and what was detected in it.
+    refiner
+        Who looks at the whole of it.
+    detect
+        The ROI detector. Where it found nothing it is asked for what it doubts: an empty proposal
+        costs a person most.
+    min_score
+        The score that a person asked for, if one did: then no doubt is to be overruled.
+    """
+    nothing = not found and min_score is None
+    doubtful = detect(image, min_score=DOUBTFUL_SCORE) if nothing else ()
+    return refiner.missed(image, found, doubtful)
 
 
 def refined(

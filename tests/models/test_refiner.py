@@ -274,5 +274,10 @@ def test_what_only_the_scene_shows_becomes_an_roi() -> None:
     both = {"unet": constant_model(-4.0).networks["unet"], "scene": Brightness()}
     unconfirmed = Refiner(RefinerModel(both, Frame(64), CLASSES), device="cpu")
     assert unconfirmed.missed(image, [left]) == [], "what its own patch does not show is no part"
+    fits, elsewhere = (RoiProposal(RoiBox(x, 25, x + 25, 70), "lung", 0.2) for x in (62, 30))
+    assert unconfirmed.missed(image, [left], [elsewhere]) == []
+    assert unconfirmed.missed(image, [left], [elsewhere, fits]) == [fits], "two see the same"
+    other = replace(fits, label="bone")
+    assert unconfirmed.missed(image, [left], [other]) == [], "of another class"
     assert refiner.missed(image, []) == [], "which of two classes it is, nobody has said"
     assert Refiner(random_model("unet"), device="cpu").missed(image, [left]) == []

@@ -58,8 +58,15 @@ class Shifts:
     name: str = "shifts"
     label: str = "bone"
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
-        return [replace(roi, score=roi.score / 2) for roi in rois if roi.label == self.label]
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> list[RoiProposal]:
+        """Return those of its label anew, and the doubtful ones."""
+        own = [roi for roi in (*rois, *doubtful) if roi.label == self.label]
+        return [replace(roi, score=roi.score / 2) for roi in own]
 
     def refine(
         self,

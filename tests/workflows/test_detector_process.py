@@ -117,6 +117,10 @@ def test_the_process_sees_the_rois_that_the_same_refiner_sees_here(
     image, found = image_of(), here.predict(image_of())
     assert plain(refining.predict(image)) == plain(found)
     assert "shifts" in [roi.model for roi in found.annotation.rois]
+    assert refining.refiner is not None and here.refiner is not None
+    for rois, doubtful in ((FOUND, ()), ((), FOUND)):
+        seen = here.refiner.missed(image, rois, doubtful)
+        assert seen and refining.refiner.missed(image, rois, doubtful) == seen
 
 
 def test_what_a_person_painted_stays_in_the_process_too(refining: ProcessPredictor) -> None:

@@ -34,7 +34,12 @@ class Painter:
     labels: tuple[str, ...] = ("bone",)
     seen: list[Sequence[BoxProposal]] = field(default_factory=list)
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> list[RoiProposal]:
         return []
 
     def refine(

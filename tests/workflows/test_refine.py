@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,12 @@ class Knows:
     name: str = "knows 1234"
     sees: tuple[RoiProposal, ...] = ()
 
-    def missed(self, image: GrayImage, rois: Sequence[RoiProposal]) -> list[RoiProposal]:
+    def missed(
+        self,
+        image: GrayImage,
+        rois: Sequence[RoiProposal],
+        doubtful: Sequence[RoiProposal] = (),
+    ) -> list[RoiProposal]:
         if self.broken:
             raise ModelError("The refiner broke.")
         return [roi for roi in self.sees if roi not in rois]
@@ -64,6 +69,32 @@ class Knows:
 def predictor(refiner: Knows | None) -> Predictor:
     rois, boxes = FakeRois([BONE, LUNG]), BrightHalf()
     return Predictor(roi_detector=rois, box_detector=boxes, refiner=refiner)
+
+
+def test_the_detector_is_asked_for_its_doubts_only_where_it_found_nothing() -> None:
+    doubtful, too_faint = replace(BONE, score=0.2), replace(LUNG, score=0.05)
+
+    class Detector(FakeRois):
+        def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+            return super().detect(image, min_score=0.25 if min_score is None else min_score)
+
+    class Believes(Knows):
+        def missed(
+            self,
+            image: GrayImage,
+            rois: Sequence[RoiProposal],
+            doubtful: Sequence[RoiProposal] = (),
+        ) -> list[RoiProposal]:
+            return list(doubtful)
+
+    def found(*rois: RoiProposal, min_score: float | None = None) -> list[float | None]:
+        detector, refiner = Detector([*rois, doubtful, too_faint]), Believes()
+        tried = Predictor(roi_detector=detector, box_detector=BrightHalf(), refiner=refiner)
+        return [roi.score for roi in tried.roi_records(IMAGE, min_score=min_score)]
+
+    assert found() == [0.2]
+    assert found(min_score=0.5) == [], "who asks for sure ones gets no others"
+    assert found(LUNG) == [LUNG.score]
 
 
 @pytest.mark.parametrize("cleanup", [None, CleanUp(opening=1, keep_largest=1)])
