@@ -282,9 +282,11 @@ def on_pixels(logits: Tensor, roi: RoiBox, frame: Frame, window: Window) -> Floa
 def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -> RoiBox | None:
     """Return the ROI of the largest part in the (1, S, S) logits of a patch; None if none is there.
 
-    Where the part goes on beyond the patch, the ROI ends there.
+    Where the part goes on beyond the patch, the ROI ends there. What lies beyond the image is none.
     """
-    parts, count = ndimage.label(logits[0].numpy() > 0)
+    rows_inside = _inside(roi.y0, roi.y1, frame, shape[0])
+    cols_inside = _inside(roi.x0, roi.x1, frame, shape[1])
+    parts, count = ndimage.label((logits[0].numpy() > 0) & np.outer(rows_inside, cols_inside))
     if count == 0:
         return None
     largest = int(np.bincount(parts.ravel())[1:].argmax())
@@ -297,6 +299,13 @@ def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -
     if min(x1 - x0, y1 - y0) < _LEAST_PIXELS:
         return None
     return RoiBox(float(x0), float(y0), float(x1), float(y1)).grow(_PART_MARGIN, shape)
+
+
+def _inside(low: float, high: float, frame: Frame, end: int) -> Mask:
+    """Tell along one axis which pixels of an ROI's patch have their centres in the image."""
+    at = ((np.arange(frame.size) + 0.5) / frame.size * 2 - 1) * frame.reach
+    centres = (low + high) / 2 + at * (high - low) / 2
+    return np.asarray((centres >= 0) & (centres < end))
 
 
 def parts_beyond(

@@ -158,3 +158,21 @@ def test_a_rim_that_an_roi_cuts_off_is_no_part_of_its_own() -> None:
     most, half = RoiBox(20, 20, 80, 100), RoiBox(20, 20, 60, 100)
     assert rp.parts_beyond(logits, [most], (128, 128)) == []
     assert len(rp.parts_beyond(logits, [half], (128, 128))) == 1
+
+
+@given(rois, st.floats(-1, 1), st.integers(0, 2**32 - 1))
+def test_a_part_is_never_looked_for_beyond_the_image(roi: RoiBox, level: float, seed: int) -> None:
+    shape = (50, 40)  # many ROIs reach over its edges, and their patches further still
+    logits = torch.from_numpy(np.random.default_rng(seed).normal(level, 1, (1, 64, 64)))
+    part = rp.part_in(logits, roi.clip(shape), FRAME, shape)
+    if part is not None:
+        assert part.x0 >= 0 and part.y0 >= 0 and part.x1 <= shape[1] and part.y1 <= shape[0]
+
+
+def test_what_a_patch_shows_beyond_the_image_is_no_part() -> None:
+    roi, logits = RoiBox(10, 0, 30, 20), torch.full((1, 64, 64), -4.0)
+    logits[:, :8, 20:40] = 4.0  # above the image's first row
+    assert rp.part_in(logits, roi, FRAME, (50, 40)) is None
+    logits[:, 30:40, 30:34] = 4.0  # a smaller one inside
+    part = rp.part_in(logits, roi, FRAME, (50, 40))
+    assert part is not None and part.y0 > 5 and part.height < 10
