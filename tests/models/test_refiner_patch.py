@@ -173,6 +173,6 @@ def test_what_a_patch_shows_beyond_the_image_is_no_part() -> None:
     roi, logits = RoiBox(10, 0, 30, 20), torch.full((1, 64, 64), -4.0)
     logits[:, :8, 20:40] = 4.0  # above the image's first row
     assert rp.part_in(logits, roi, FRAME, (50, 40)) is None
-    logits[:, 30:40, 30:34] = 4.0  # a smaller one inside
+    logits[:, 30:40, 28:40] = 4.0  # a smaller one inside
     part = rp.part_in(logits, roi, FRAME, (50, 40))
     assert part is not None and part.y0 > 5 and part.height < 10
