@@ -3,8 +3,8 @@
 Called by ``python -m benchmarks.compare --time``. Images are the first of the Montgomery set that
 nothing was trained on. Every method runs in a process of its own, each of its stages once to warm
 up; then its stages take turns, image by image. Seconds are medians over images; memory is the peak
-of the process in that stage, libraries and weights included. Baselines have random weights, as has
-the refiner without --refiner: time does not depend on them. Measure on an idle machine.
+of the process in that stage, libraries and weights included. Baselines have random weights: time
+does not depend on them. The refiner is --refiner, or the shipped one. Measure on an idle machine.
 
 Results go to benchmarks/results/compare_time.json, beside the folder of the jobs.
 """
@@ -32,11 +32,11 @@ from napari_graydet.models.baseline_training import Baseline, fit_square
 from napari_graydet.models.baselines import BASELINES, build_baseline
 from napari_graydet.models.device import choose_device
 from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.refiner_model import RefinerModel, build
-from napari_graydet.models.refiner_patch import Frame
+from napari_graydet.models.registry import shipped
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.refine import missed_rois
 from napari_graydet.workflows.report import markdown_table
 
 RESULTS = "compare_time.json"
@@ -125,9 +125,11 @@ class Ours:
         return self.refiner.refine(image, self._boxes[image.name])
 
     def whole(self, image: GrayImage) -> object:
+        found = self.predictor.rois(image)
+        missed = missed_rois(image, found, self.refiner, self.predictor.rois)
         boxes = [
             box
-            for p in self.predictor.rois(image)
+            for p in (*found, *missed)
             for box in self.predictor.boxes(image, p.roi, p.label, alternatives=0)[:1]
         ]
         return self.refiner.refine(image, boxes)
@@ -142,12 +144,8 @@ class Ours:
 
 
 def _refiner(options: argparse.Namespace) -> Refiner:
-    """Load the refiner, or build one of random weights and the usual size."""
-    if options.refiner is not None:
-        return Refiner.load(options.refiner, device=options.device)
-    classes = ("bone", "lung")
-    model = RefinerModel({"unet": build("unet", len(classes)).eval()}, Frame(), classes)
-    return Refiner(model, name="random", device=options.device)
+    """Load a refiner, by default the one that comes with the program."""
+    return Refiner.load(options.refiner or shipped("refiner"), device=options.device)
 
 
 def _baseline(name: str, device: str) -> dict[str, Stage]:
