@@ -102,6 +102,7 @@ class CloudCanvas(QWidget):
             border_width=0,
             antialiasing=0,
             shading="none",
+            canvas_size_limits=(0, 10_000),  # points enlarged to a limit get vispy's edge colour
             name="cloud",
             visible=False,
         )

@@ -358,6 +358,19 @@ def test_points_in_the_box_are_tinted_and_only_they(view: CloudView) -> None:
     assert 0 < tinted.sum() < len(tinted)
 
 
+def test_points_of_a_small_view_keep_their_colours(view: CloudView) -> None:
+    """Points that are enlarged to a least size are drawn in the colour of their edge."""
+    view.set_accent(QColor(255, 0, 0))
+    view.set_box(flat(0, 255))  # every point is inside
+    view.setGeometry(0, 0, 200, 150)
+    QTest.qWait(50)
+    shot = view.screenshot().convertToFormat(QImage.Format.Format_RGB32)
+    edge = QColor("dimgray").rgb()
+    pixels = [shot.pixel(x, y) for x in range(shot.width()) for y in range(shot.height())]
+    assert edge not in pixels
+    assert sum(QColor(p).red() > 100 + QColor(p).green() for p in pixels) > 100
+
+
 def test_colours_follow_on_release_not_while_dragging(view: CloudView) -> None:
     uploads = []
     points(view).events.face_color.connect(lambda event: uploads.append(None))
