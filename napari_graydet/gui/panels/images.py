@@ -177,10 +177,10 @@ class ImagesPanel(Panel):
 
     def _show_saved(self) -> None:
         session = self.session
-        age = "at once"
+        tip = "Each edit is saved at once"
         if session.saved_at is not None:
-            age = _ago(time.time() - session.saved_at)
-        self.saved.setToolTip(f"Each edit is saved: {age}.")
+            tip += f"; the last one {_ago(time.time() - session.saved_at)}"
+        self.saved.setToolTip(f"{tip}.")
         text = "not saved" if session.unsaved else "saved" if session.entries else ""
         if text != self.saved.text():  # setting it again would lay out and paint the window
             self.saved.setStyleSheet(UNSAVED if session.unsaved else DIM)
