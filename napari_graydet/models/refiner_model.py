@@ -151,7 +151,7 @@ class RefinerModel:
         frame = Frame(**configuration["frame"])
         networks: dict[Kind, nn.Module] = {}
         for kind, sizes in configuration["networks"].items():
-            network = build(kind, len(card.classes), sizes)
+            network = build(kind, len(card.classes), _with_coordinates(kind, sizes))
             check_frame(frame.scene if kind == SCENE else frame, network)
             network.load_state_dict(tensors_in(tensors, kind))
             networks[kind] = network.eval()
@@ -181,6 +181,11 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
     if kind == "points":
         return PointHead(PointHeadConfig(**given))
     raise ModelError(f"Expected a refiner of kind 'unet', 'points' or 'scene', got {kind!r}.")
+
+
+def _with_coordinates(kind: Kind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the sizes in a card; U-Nets of cards that say nothing about coordinates see them."""
+    return sizes if kind == "points" else {"coordinates": True, **sizes}
 
 
 def check_frame(frame: Frame, network: nn.Module) -> None:

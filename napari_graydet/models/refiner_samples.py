@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from napari_graydet.core.boxes import bilinear
 from napari_graydet.core.ceiling import best_range_of_counts
@@ -215,6 +216,11 @@ class Augmentation:
         Chance of a negative, for files whose tag is wrong.
     no_box
         Chance that the patch comes without a box.
+    blur
+        Chance that the picture is softer or sharper than the sample.
+    shade
+        Largest standard deviation, unit gray, of a smooth field of gray that is added where no box
+        goes along: beam, anode and grid are not even.
     """
 
     gray: Disturbance = field(default_factory=Disturbance)
@@ -223,9 +229,19 @@ class Augmentation:
     flip: float = 0.5
     invert: float = 0.05
     no_box: float = 0.1
+    blur: float = 0.0
+    shade: float = 0.0
 
+
+FOR_PHANTOMS = Augmentation(blur=0.5, shade=0.1)
+"""For phantoms, which are sharper and more evenly exposed than any radiograph."""
 
 _BEND_KNOTS = 4
+_SHADE_KNOTS = 3
+_SOFT = (0.4, 1.6)
+"""Standard deviation of the blur, pixels of the patch."""
+_SHARP = (0.5, 2.0)
+"""How much of what a blur takes away is added instead, for sharper pictures."""
 _EDGE_SPREADS = (0.0, 0.02, 0.06)
 """Standard deviations, unit gray, by which the faces of a training box are off."""
 
@@ -256,8 +272,12 @@ def draw(
     grid = frame.grid()
     (gray, target), valid = look(sample.cut, *_warped(sample, grid, augmentation, rng))
     edges = np.asarray(sample.edges) + rng.normal(0, 1, 2) * rng.choice(_EDGE_SPREADS)
-    gray, edges = _exposed(gray, np.sort(np.clip(edges, 0, 1)), augmentation, rng)
+    gray, edges = _exposed(
+        _focused(gray, augmentation, rng), np.sort(np.clip(edges, 0, 1)), augmentation, rng
+    )
     box = None if rng.random() < augmentation.no_box else (edges[:1], edges[1:])
+    if box is None:
+        gray = _shaded(gray, augmentation, rng)
     return Drawn(channels(gray, valid, box, grid), target * valid, sample.class_id)
 
 
@@ -308,6 +328,25 @@ def _exposed(
     if rng.random() < augmentation.invert:
         gray, edges = 1 - gray, 1 - edges[::-1]
     return gray, edges
+
+
+def _focused(gray: Float32, augmentation: Augmentation, rng: np.random.Generator) -> Float32:
+    """Make a picture softer or sharper."""
+    if rng.random() >= augmentation.blur:
+        return gray
+    soft = ndimage.gaussian_filter(gray, rng.uniform(*_SOFT))
+    if rng.random() < 0.5:
+        return np.asarray(soft, dtype=np.float32)
+    return np.clip(gray + np.float32(rng.uniform(*_SHARP)) * (gray - soft), 0, 1)
+
+
+def _shaded(gray: Float32, augmentation: Augmentation, rng: np.random.Generator) -> Float32:
+    """Add a smooth field of gray."""
+    if not augmentation.shade:
+        return gray
+    knots = rng.normal(0, augmentation.shade * rng.random(), (_SHADE_KNOTS, _SHADE_KNOTS))
+    at = (np.arange(len(gray)) + 0.5) / len(gray)
+    return np.clip(gray + bilinear(knots, at, at).astype(np.float32), 0, 1)
 
 
 class Deck:

@@ -13,17 +13,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_graydet.models.refiner_patch import CHANNELS
+from napari_graydet.models.refiner_patch import CHANNELS, X
 
 FOLD = 2
 
 
 @dataclass(frozen=True)
 class RoiUNetConfig:
-    """The network's sizes: number of classes, channels of each level from fine to coarse."""
+    """The network's sizes.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes.
+    widths
+        Channels of each level from fine to coarse.
+    coordinates
+        Whether it is told where in the patch a pixel lies: weights from before
+        docs/decisions/0012 are, and lean on it, where another hospital frames its images otherwise.
+    """
 
     n_classes: int
     widths: tuple[int, ...] = (24, 48, 96, 192)
+    coordinates: bool = False
+
+    @property
+    def channels(self) -> int:
+        """How many of a patch's channels are looked at; coordinates are the last ones."""
+        return CHANNELS if self.coordinates else X
 
 
 class _Double(nn.Sequential):
@@ -47,7 +64,7 @@ class RoiUNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        self.stem = nn.Conv2d(CHANNELS * FOLD**2, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(config.channels * FOLD**2, widths[0], 3, padding=1)
         self.classes = nn.Embedding(config.n_classes, widths[0])
         nn.init.normal_(self.classes.weight, std=0.1)
         self.down = nn.ModuleList(
@@ -67,7 +84,7 @@ class RoiUNet(nn.Module):
 
     def forward(self, patches: Tensor, class_ids: Tensor) -> Tensor:
         """Map (B, CHANNELS, S, S) patches and (B,) class ids to (B, S, S) logits."""
-        x = functional.pixel_unshuffle(patches, FOLD)
+        x = functional.pixel_unshuffle(patches[:, : self.config.channels], FOLD)
         x = functional.relu(self.stem(x) + self.classes(class_ids)[:, :, None, None])
         skips = []
         for level, block in enumerate(self.down):

@@ -21,7 +21,7 @@ from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_co
 from napari_graydet.models.refiner import Refiner
 from napari_graydet.models.refiner_choice import best_of, choose_refiner, compare_refiners
 from napari_graydet.models.refiner_model import RefinerModel, build
-from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, part_in
+from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, X, part_in
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
@@ -248,6 +248,24 @@ def test_networks_take_any_fitting_patch() -> None:
     points = PointHead(PointHeadConfig(2, 32, 16, 16)).eval()
     for network, size in ((unet, 20), (points, 64)):
         assert network(torch.zeros(2, CHANNELS, size, size), ids).shape == (2, size, size)
+
+
+def test_a_unet_is_blind_to_coordinates_and_older_weights_are_not(tmp_path: Path) -> None:
+    ids = torch.tensor([0, 1])
+    patches = torch.randn(2, CHANNELS, 20, 20)
+    moved = patches.clone()
+    moved[:, X:] += 0.5
+    blind, told = (RoiUNet(RoiUNetConfig(2, (8, 16), coordinates=c)).eval() for c in (False, True))
+    assert torch.equal(blind(patches, ids), blind(moved, ids))
+    assert not torch.equal(told(patches, ids), told(moved, ids))
+
+    path = tmp_path / "old.safetensors"
+    RefinerModel({"unet": told}, Frame(32), CLASSES).save(path)
+    card = path.with_suffix(".json")
+    card.write_text(card.read_text().replace(',\n        "coordinates": true', ""))
+    assert "coordinates" not in card.read_text(), "as cards were before"
+    again = RefinerModel.load(path).networks["unet"]
+    assert torch.allclose(again(patches, ids), told(patches, ids), atol=0.02), "half precision"
 
 
 def test_gray_context_ignores_what_lies_outside_of_the_image() -> None:

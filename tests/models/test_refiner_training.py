@@ -24,7 +24,13 @@ from napari_graydet.models.refiner_choice import best_of, compare_refiners
 from napari_graydet.models.refiner_learner import continued
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
-from napari_graydet.models.refiner_samples import Augmentation, Deck, draw, refiner_samples
+from napari_graydet.models.refiner_samples import (
+    FOR_PHANTOMS,
+    Augmentation,
+    Deck,
+    draw,
+    refiner_samples,
+)
 from napari_graydet.models.refiner_training import make_refiner, train_refiner
 from napari_graydet.models.training import Step, Watch
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
@@ -195,6 +201,23 @@ def test_truth_moves_with_the_gray(seed: int) -> None:
     gray = (drawn.channels[GRAY] + 1) / 2 * 255 / 200
     valid = drawn.channels[VALID] > 0
     assert np.abs(gray - drawn.target)[valid].max() < 0.02
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=20)
+def test_pictures_of_phantoms_are_disturbed_and_their_truth_is_not(seed: int, box: bool) -> None:
+    (sample,) = refiner_samples([disc(3)], CLASSES, Frame(64)).parts
+    still = replace(STILL, no_box=float(not box))
+    uneven = replace(still, blur=1.0, shade=FOR_PHANTOMS.shade)
+    plain = draw(sample, Frame(64), still, np.random.default_rng(seed))
+    other = draw(sample, Frame(64), uneven, np.random.default_rng(seed))
+    assert np.array_equal(plain.target, other.target)
+    assert np.abs(other.channels[GRAY]).max() <= 1
+    changed = (other.channels[GRAY] - plain.channels[GRAY])[plain.channels[VALID] > 0]
+    assert changed.any()
+    soft = replace(uneven, shade=0.0)
+    alike = draw(sample, Frame(64), soft, np.random.default_rng(seed)).channels[GRAY]
+    assert np.array_equal(alike, other.channels[GRAY]) == box, "shade would move grays off the box"
 
 
 def test_classes_and_groups_are_drawn_evenly() -> None:
