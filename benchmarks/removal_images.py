@@ -23,15 +23,11 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.models.box_choice import JITTER
 from napari_graydet.models.box_detector import BoxDetector
 from napari_graydet.models.box_samples import BoxSample, crop_sample, jitter_roi
-from napari_graydet.models.roi_detector import (
-    DEFAULT_ARCHITECTURE,
-    RoiSettings,
-    YoloRoiDetector,
-    build_yolo,
-)
+from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_learner import RoiLearner, Stage
 from napari_graydet.models.roi_training import examples_of, start_from
 from napari_graydet.models.training import Budget, fit
+from napari_graydet.models.yolo import DEFAULT_ARCHITECTURE, build_yolo
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.weights import CLASSES
 

@@ -337,7 +337,8 @@ def _focused(gray: Float32, augmentation: Augmentation, rng: np.random.Generator
     soft = ndimage.gaussian_filter(gray, rng.uniform(*_SOFT))
     if rng.random() < 0.5:
         return np.asarray(soft, dtype=np.float32)
-    return np.clip(gray + np.float32(rng.uniform(*_SHARP)) * (gray - soft), 0, 1)
+    sharp = gray + rng.uniform(*_SHARP) * (gray - soft)
+    return np.asarray(np.clip(sharp, 0, 1), dtype=np.float32)
 
 
 def _shaded(gray: Float32, augmentation: Augmentation, rng: np.random.Generator) -> Float32:
@@ -346,7 +347,7 @@ def _shaded(gray: Float32, augmentation: Augmentation, rng: np.random.Generator)
         return gray
     knots = rng.normal(0, augmentation.shade * rng.random(), (_SHADE_KNOTS, _SHADE_KNOTS))
     at = (np.arange(len(gray)) + 0.5) / len(gray)
-    return np.clip(gray + bilinear(knots, at, at).astype(np.float32), 0, 1)
+    return np.asarray(np.clip(gray + bilinear(knots, at, at), 0, 1), dtype=np.float32)
 
 
 class Deck:

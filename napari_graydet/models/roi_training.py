@@ -28,16 +28,12 @@ from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save
 from napari_graydet.models.darknet import darknet_architecture, read_darknet
 from napari_graydet.models.device import choose_device
 from napari_graydet.models.roi_augmentation import Example
-from napari_graydet.models.roi_detector import (
-    RoiSettings,
-    YoloRoiDetector,
-    build_yolo,
-    restore_state,
-)
+from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_learner import BATCH, RoiLearner, Stage
 from napari_graydet.models.roi_metrics import RoiSample, roi_metrics
 from napari_graydet.models.roi_threshold import LOWEST, choose_min_score
 from napari_graydet.models.training import Budget, Step, Watch, fit
+from napari_graydet.models.yolo import build_yolo, restore_state
 
 PRESETS: dict[str, tuple[Stage, ...]] = {
     "default": (

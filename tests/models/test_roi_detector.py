@@ -19,13 +19,10 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.models import registry
-from napari_graydet.models.roi_detector import (
-    RoiSettings,
-    YoloRoiDetector,
-    build_yolo,
-)
+from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_metrics import matched_ious
 from napari_graydet.models.roi_training import tensors_of
+from napari_graydet.models.yolo import build_yolo
 from napari_graydet.workflows.training_data import HELD_OUT_START, phantom_samples
 
 CLASSES = ["bone", "lung"]
@@ -237,7 +234,7 @@ def test_ultralytics_leaves_the_environment_alone_and_is_kept_offline(tmp_path: 
 import os
 os.environ["QT_QPA_FONTDIR"] = "mine"
 before = dict(os.environ)
-from napari_graydet.models.roi_detector import build_yolo
+from napari_graydet.models.yolo import build_yolo
 build_yolo("yolov3-tiny", 2)
 import sys, ultralytics.utils as u
 assert "cv2" in sys.modules

@@ -16,7 +16,7 @@ from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, save_weights
 from napari_graydet.models import roi_training
 from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector, build_yolo
+from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_learner import RoiLearner, Stage, run_layers
 from napari_graydet.models.roi_metrics import matched_ious, roi_scores
 from napari_graydet.models.roi_training import (
@@ -28,6 +28,7 @@ from napari_graydet.models.roi_training import (
     train_roi,
 )
 from napari_graydet.models.training import Budget, Watch, fit
+from napari_graydet.models.yolo import build_yolo
 
 DARKNET = Path(__file__).parents[3] / "shared" / "weights" / "yolov3-tiny.weights"
 

@@ -128,14 +128,14 @@ def test_ultralytics_reads_the_data_set(
     export_project(store, tmp_path / "out", ["yolo"])
     moved = tmp_path / "elsewhere"
     (tmp_path / "out" / "yolo").rename(moved)  # no path in it may be absolute
-    from napari_graydet.models import roi_detector
+    from napari_graydet.models.yolo import ultralytics
 
-    checked = roi_detector._ultralytics("ultralytics.data.utils").check_det_dataset(
+    checked = ultralytics("ultralytics.data.utils").check_det_dataset(
         str(moved / "data.yaml"), autodownload=False
     )
     assert checked["names"] == {0: "bone", 1: "lung"}
     assert Path(checked["train"]) == moved / "images" / "train"
-    dataset = roi_detector._ultralytics("ultralytics.data.dataset").YOLODataset(
+    dataset = ultralytics("ultralytics.data.dataset").YOLODataset(
         img_path=checked["train"], data=checked, task="detect", augment=False, imgsz=64
     )
     boxes = sum(len(label["cls"]) for label in dataset.labels)
