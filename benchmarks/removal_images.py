@@ -43,7 +43,7 @@ STAGES = (Stage(0.1, "backbone", (1e-3, 1e-3), (256,)), Stage(0.9, 5, (6e-4, 3e-
 UNFROZEN = (Stage(1.0, 0, (1e-3, 3e-6), (256,)),)
 """Random layers must not stay as they are."""
 
-LOOKS = RoiSettings(image_size=256)
+LOOKS = RoiSettings(image_size=256, coarse_size=None)
 """At the size that it was trained for."""
 
 

@@ -41,6 +41,14 @@ _SAME = 0.99
 _MOST_CANDIDATES = 600
 """In each view; ultralytics goes through them one by one in Python."""
 
+_LARGE = 0.5
+"""Longest side of an ROI, as a share of the image's, from which it counts as large."""
+
+_BLUR = 0.85
+"""Down to this share of it, the coarse look counts as well: nothing falls between two looks."""
+
+_NOBODY_VOTES = 1.0
+
 _CHECKPOINT_SIZE = 640
 """Picture size that ultralytics' checkpoints are trained for."""
 
@@ -70,6 +78,10 @@ class RoiSettings(BaseModel):
     ----------
     image_size
         Longest side in pixels to which an image is scaled, a multiple of 32.
+    coarse_size
+        The same, where it is smaller, for objects that are large in the image: a network finds
+        objects of the extents, in pixels, that it was trained on (docs/decisions/0013). None to
+        look at `image_size` only.
     min_score
         Proposals below this score are dropped.
     nms_iou
@@ -85,11 +97,19 @@ class RoiSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image_size: int = Field(480, ge=64, le=4096, multiple_of=32)
+    coarse_size: int | None = Field(320, ge=64, le=4096, multiple_of=32)
     min_score: float = Field(0.2, gt=0, lt=1)
     nms_iou: float = Field(0.55, gt=0, lt=1)
     voting_iou: float = Field(0.7, gt=0, le=1)
     mirrored: bool = True
     most: int = Field(100, ge=1, le=1000)
+
+    @property
+    def looks(self) -> list[tuple[int, float, float]]:
+        """Picture sizes, each with the extents it is for: shares of the image's longest side."""
+        if self.coarse_size is None or self.coarse_size >= self.image_size:
+            return [(self.image_size, 0.0, np.inf)]
+        return [(self.image_size, 0.0, _LARGE), (self.coarse_size, _LARGE * _BLUR, np.inf)]
 
 
 class YoloRoiDetector:
@@ -214,7 +234,7 @@ class YoloRoiDetector:
         network: Any = safe_checkpoint(path)
         names = network.names
         labels = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
-        settings = settings or RoiSettings(image_size=_CHECKPOINT_SIZE)
+        settings = settings or RoiSettings(image_size=_CHECKPOINT_SIZE, coarse_size=None)
         return cls(network, labels, name=path.stem, settings=settings, device=device, notice=notice)
 
     @property
@@ -228,13 +248,24 @@ class YoloRoiDetector:
         Parameters
         ----------
         image
-            Windowed to 8 bit, scaled to the settings' size.
+            Windowed to 8 bit, scaled to the settings' sizes.
         min_score
             Least score; None takes the settings'.
         """
         settings = self.settings
-        canvas, (columns, rows) = letterbox(image.display8(), settings.image_size)
         least = settings.min_score if min_score is None else min_score
+        looks = [self._look(image, least, *look) for look in settings.looks]
+        found = looks[0] if len(looks) == 1 else self._joined(looks, least)
+        found_rows = zip(found.corners, found.classes, found.scores, strict=True)
+        proposals = (self._proposal(*row, image.shape) for row in found_rows)
+        return [p for p in proposals if p is not None][: settings.most]
+
+    def _look(
+        self, image: GrayImage, least: float, size: int, smallest: float, largest: float
+    ) -> RoiCandidates:
+        """Return the ROIs of some extents, in pixels of the image, that are seen at one size."""
+        settings = self.settings
+        canvas, (columns, rows) = letterbox(image.display8(), size)
         with self._lock:
             candidates, self._device = run_with_fallback(
                 lambda device: self._candidates(canvas, columns, least, device),
@@ -248,10 +279,28 @@ class YoloRoiDetector:
             voting_iou=settings.voting_iou,
             min_score=least,
         )
-        scale = np.array([columns / image.width, rows / image.height] * 2)
-        found_rows = zip(found.corners / scale, found.classes, found.scores, strict=True)
-        proposals = (self._proposal(*row, image.shape) for row in found_rows)
-        return [p for p in proposals if p is not None][: settings.most]
+        corners = found.corners / np.array([columns / image.width, rows / image.height] * 2)
+        extent = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0) / max(image.shape)
+        kept = (extent >= smallest) & (extent <= largest)
+        return RoiCandidates(
+            corners[kept], found.scores[kept], found.classes[kept], found.views[kept]
+        )
+
+    def _joined(self, looks: Sequence[RoiCandidates], least: float) -> RoiCandidates:
+        """Return the ROIs of several looks; of those that are one, the better."""
+        together = RoiCandidates(
+            np.concatenate([look.corners for look in looks]),
+            np.concatenate([look.scores for look in looks]),
+            np.concatenate([look.classes for look in looks]),
+            np.zeros(sum(map(len, looks)), dtype=np.intp),
+        )
+        return vote_rois(
+            together,
+            1,
+            nms_iou=self.settings.nms_iou,
+            voting_iou=_NOBODY_VOTES,
+            min_score=least,
+        )
 
     def _candidates(
         self, canvas: torch.Tensor, width: int, min_score: float, device: torch.device

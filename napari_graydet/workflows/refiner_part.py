@@ -64,7 +64,7 @@ def train_refiner_part(job: PartJob) -> PartResult:
 
 
 def _steps(job: PartJob, batch: int) -> int:
-    """Return the steps of all refiners; epochs are the U-Net's, minutes go before all."""
+    """Return the steps of all refiners; epochs are those of a U-Net with its share of `SHARES`."""
     from napari_graydet.models.refiner_training import SHARES
 
     if job.epochs is None:

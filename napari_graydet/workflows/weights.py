@@ -75,7 +75,7 @@ def make_weights(
     which
         Part to make.
     seed
-        Of both trainings.
+        Of all trainings.
     cache
         Folder that keeps drawn phantoms.
 
@@ -90,7 +90,7 @@ def make_weights(
         _make_roi(data, darknet, out / "roi.safetensors", seed, cache)
     if which in ("boxes", "all"):
         _make_boxes(data, out / "boxes.safetensors", seed, cache)
-    if which == "refiner":
+    if which in ("refiner", "all"):
         _make_refiner(data, out / "refiner.safetensors", seed, cache)
 
 

@@ -258,6 +258,52 @@ def test_a_roi_in_the_padding_is_dropped() -> None:
     assert kept.roi == RoiBox(75, 5, 150, 30)
 
 
+def test_every_look_is_for_objects_of_its_extents(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = YoloRoiDetector(build_yolo("yolov3-tiny", 2), CLASSES, name="x", device="cpu")
+    small, whole, cut_off = (0.0, 0.0, 0.3, 0.2), (0.1, 0.0, 0.9, 1.0), (0.1, 0.0, 0.9, 0.7)
+    between = (0.5, 0.1, 0.96, 0.3)
+    seen = {480: [(small, 0.9), (cut_off, 0.95), (between, 0.7)]}
+    seen |= {320: [(small, 0.99), (whole, 0.6), (between, 0.8)]}
+
+    def candidates(canvas: torch.Tensor, *_: object) -> RoiCandidates:
+        corners, scores = zip(*seen[canvas.shape[-1]], strict=True)
+        twice = np.array([*corners, *corners]) * canvas.shape[-1]
+        classes = np.zeros(len(twice), dtype=np.intp)
+        return RoiCandidates(twice, np.array([*scores, *scores]), classes, np.repeat([0, 1], 3))
+
+    monkeypatch.setattr(detector, "_candidates", candidates)
+    found = detector.detect(_noise(0, (1000, 1000)))
+    wanted = [RoiBox(*(1000 * v for v in roi)) for roi in (small, between, whole)]
+    assert [p.score for p in found] == pytest.approx([0.9, 0.8, 0.6])
+    assert [p.roi.iou(w) for p, w in zip(found, wanted, strict=True)] == pytest.approx([1, 1, 1])
+    detector.settings = RoiSettings(coarse_size=None)
+    assert [p.score for p in detector.detect(_noise(0, (1000, 1000)))] == [0.95, 0.9, 0.7]
+
+
+def test_an_object_that_fills_the_image_is_found_whole(shipped: YoloRoiDetector) -> None:
+    one_look = YoloRoiDetector.from_weights(registry.shipped("roi"), device="cpu")
+    one_look.settings = shipped.settings.model_copy(update={"coarse_size": None})
+    ious: dict[bool, list[float]] = {False: [], True: []}
+    for sample in phantom_samples("chest", 3, start=HELD_OUT_START):
+        for lung in sample.rois:
+            rows, cols = lung.grow(0.05, sample.image.shape).slices(sample.image.shape)
+            image = GrayImage(
+                np.ascontiguousarray(sample.image.pixels[rows, cols]), sample.image.scale
+            )
+            true = RoiBox(*np.subtract(lung.xyxy, [cols.start, rows.start] * 2))
+            for both, detector in ((False, one_look), (True, shipped)):
+                found = [p.roi.iou(true) for p in detector.detect(image)]
+                ious[both].append(max(found, default=0.0))
+    assert np.mean(ious[True]) > max(0.8, np.mean(ious[False]))
+
+
+@pytest.mark.parametrize("sizes", [(320, 320), (64, 320), (480, None)])
+def test_one_look_is_enough_where_the_other_is_no_coarser(sizes: tuple[int, int | None]) -> None:
+    settings = RoiSettings(image_size=sizes[0], coarse_size=sizes[1])
+    assert [look[0] for look in settings.looks] == [sizes[0]]
+    assert [look[0] for look in RoiSettings().looks] == [480, 320]
+
+
 def test_the_mirror_image_gets_the_mirrored_rois(shipped: YoloRoiDetector) -> None:
     sample = next(phantom_samples("forearm", 1, start=HELD_OUT_START))
     image = sample.image
