@@ -62,7 +62,7 @@ def make_weights(
     seed: int = 0,
     cache: Path,
 ) -> None:
-    """Train and save ``roi.safetensors``, ``boxes.safetensors``, ``refiner.safetensors``, or some.
+    """Train and save ``roi.safetensors``, ``boxes.safetensors``, ``refiner.safetensors``, or one.
 
     Parameters
     ----------
