@@ -254,18 +254,19 @@ class YoloRoiDetector:
         """
         settings = self.settings
         least = settings.min_score if min_score is None else min_score
-        looks = [self._look(image, least, *look) for look in settings.looks]
+        gray = image.display8()
+        looks = [self._look(gray, least, *look) for look in settings.looks]
         found = looks[0] if len(looks) == 1 else self._joined(looks, least)
         found_rows = zip(found.corners, found.classes, found.scores, strict=True)
         proposals = (self._proposal(*row, image.shape) for row in found_rows)
         return [p for p in proposals if p is not None][: settings.most]
 
     def _look(
-        self, image: GrayImage, least: float, size: int, smallest: float, largest: float
+        self, gray: npt.NDArray[np.uint8], least: float, size: int, smallest: float, largest: float
     ) -> RoiCandidates:
         """Return the ROIs of some extents, in pixels of the image, that are seen at one size."""
-        settings = self.settings
-        canvas, (columns, rows) = letterbox(image.display8(), size)
+        settings, (height, width) = self.settings, gray.shape
+        canvas, (columns, rows) = letterbox(gray, size)
         with self._lock:
             candidates, self._device = run_with_fallback(
                 lambda device: self._candidates(canvas, columns, least, device),
@@ -279,8 +280,8 @@ class YoloRoiDetector:
             voting_iou=settings.voting_iou,
             min_score=least,
         )
-        corners = found.corners / np.array([columns / image.width, rows / image.height] * 2)
-        extent = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0) / max(image.shape)
+        corners = found.corners / np.array([columns / width, rows / height] * 2)
+        extent = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0) / max(gray.shape)
         kept = (extent >= smallest) & (extent <= largest)
         return RoiCandidates(
             corners[kept], found.scores[kept], found.classes[kept], found.views[kept]

@@ -151,7 +151,8 @@ def train_roi(
     known, looks = described(start)
     architecture, settings = architecture or known, settings or looks
     if preset == "paper":  # YOLOv3 looks once
-        settings = settings.model_copy(update={"mirrored": False, "voting_iou": 1.0})
+        once = {"mirrored": False, "voting_iou": 1.0, "coarse_size": None}
+        settings = settings.model_copy(update=once)
     torch.manual_seed(seed)
     network = build_yolo(architecture, len(classes))
     start_from(network, start, classes)

@@ -138,10 +138,11 @@ def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Pat
 
 
 @pytest.mark.parametrize(
-    ("preset", "mirrored", "voting"), [("paper", False, 1.0), ("default", True, 0.7)]
+    ("preset", "mirrored", "voting", "coarse"),
+    [("paper", False, 1.0, None), ("default", True, 0.7, 320)],
 )
 def test_only_the_papers_preset_looks_once(
-    tmp_path: Path, start: Path, preset: str, mirrored: bool, voting: float
+    tmp_path: Path, start: Path, preset: str, mirrored: bool, voting: float, coarse: int | None
 ) -> None:
     out = tmp_path / "out.safetensors"
     train_roi(
@@ -157,6 +158,7 @@ def test_only_the_papers_preset_looks_once(
     )
     looks = YoloRoiDetector.from_weights(out, device="cpu").settings
     assert (looks.mirrored, looks.voting_iou, looks.image_size) == (mirrored, voting, 64)
+    assert looks.coarse_size == coarse
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, start: Path) -> None:
