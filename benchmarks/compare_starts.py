@@ -20,7 +20,6 @@ from pathlib import Path
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_training import BoxTraining, train_boxes
 from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_samples import FOR_PHANTOMS
 from napari_graydet.models.refiner_training import make_refiner
 from napari_graydet.models.roi_training import train_roi
 from napari_graydet.workflows import phantoms
@@ -114,7 +113,7 @@ def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
         held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
         data=_sources(options, options.refiner_steps),
         trunk=BoxModel.load(boxes),
-        training=RefinerTraining(steps=options.refiner_steps, augmentation=FOR_PHANTOMS),
+        training=RefinerTraining(steps=options.refiner_steps),
         on_progress=lambda at: _say("refiner", at.step, at.loss),
     )
     print(f"{path}: {table}")

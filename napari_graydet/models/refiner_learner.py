@@ -1,7 +1,8 @@
 """How a refiner learns, step by step; the loop around it is that of training.py.
 
 Loss: binary cross entropy plus soft Dice over the pixels of the image; AdamW on one cycle; what is
-kept is the moving average of the weights.
+kept is the moving average of the weights, and a share of those that it started from (Wortsman et
+al., "Robust fine-tuning of zero-shot models", CVPR 2022; docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ class RefinerTraining:
     frozen_trunk
         Whether point features that were taken over from a box detector or a start stay as they
         are: a training step takes half the time.
+    start_counts
+        How many images a start counts for: of its weights as large a share is kept, so that what
+        it knew of other images is not lost on the few that are at hand. A mean of two weights
+        serves as long as one was trained on from the other.
     validations, patience
         How often held-out images are scored, and how often in vain before the rest is saved.
     """
@@ -66,6 +71,7 @@ class RefinerTraining:
     augmentation: Augmentation = field(default_factory=Augmentation)
     sizes: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
     frozen_trunk: bool = True
+    start_counts: float = 4.0
     validations: int = 5
     patience: int | None = None
 
@@ -75,7 +81,7 @@ _AVERAGE_OVER = 100
 
 
 class RefinerLearner(Learner):
-    """One network in training; what is kept is the moving average of its weights.
+    """One network in training; what is kept is the moving average of its weights, and of its start.
 
     Parameters
     ----------
@@ -89,6 +95,8 @@ class RefinerLearner(Learner):
         Settings.
     seed
         Of order and disturbances.
+    of_start
+        Share of the weights to start from in those that are kept.
     held_out
         Images on which `validate` scores.
     device
@@ -111,6 +119,7 @@ class RefinerLearner(Learner):
         training: RefinerTraining,
         seed: int,
         *,
+        of_start: float = 0.0,
         held_out: Sequence[HeldOut] = (),
         device: str = "auto",
     ) -> None:
@@ -127,6 +136,7 @@ class RefinerLearner(Learner):
         self.network: Any = network.to(self._device)
         self.network.to(memory_format=torch.channels_last)
         self._average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self._start, self._of_start = copy.deepcopy(self._average.state_dict()), of_start
         self.optimiser = torch.optim.AdamW(_groups(network, training.weight_decay), lr=0.0)
 
     @property
@@ -161,22 +171,29 @@ class RefinerLearner(Learner):
     @torch.no_grad()
     def after_step(self, step: int) -> None:
         """Let the average follow the weights: quickly at first, slowly later."""
-        keep = 1 - 1 / min(_AVERAGE_OVER, 1 + step / 4)
-        state = self.network.state_dict()
-        for name, value in self._average.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(state[name], 1 - keep)
-            else:
-                value.copy_(state[name])
+        _approach(self._average, self.network.state_dict(), 1 / min(_AVERAGE_OVER, 1 + step / 4))
 
     def validate(self) -> Scores:
         """Return the mean DSC of held-out images."""
         return {"DSC": compare_refiners([self.model()], self._held_out)[self.kind]}
 
+    @torch.no_grad()
     def model(self) -> RefinerModel:
-        """Return the moving average as a model of its own."""
-        network = copy.deepcopy(self._average).float().cpu().eval()
+        """Return the moving average, with its share of the start, as a model of its own."""
+        network = copy.deepcopy(self._average)
+        if self._of_start:
+            _approach(network, self._start, self._of_start)
+        network = network.float().cpu().eval()
         return RefinerModel({self.kind: network}, self._training.frame, self.classes)
+
+
+def _approach(network: nn.Module, state: Mapping[str, Tensor], share: float) -> None:
+    """Move a network's weights by a share of the way to others; what is counted is theirs."""
+    for name, value in network.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(state[name], share)
+        else:
+            value.copy_(state[name])
 
 
 def new_network(

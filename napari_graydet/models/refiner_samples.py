@@ -229,12 +229,9 @@ class Augmentation:
     flip: float = 0.5
     invert: float = 0.05
     no_box: float = 0.1
-    blur: float = 0.0
-    shade: float = 0.0
+    blur: float = 0.5
+    shade: float = 0.1
 
-
-FOR_PHANTOMS = Augmentation(blur=0.5, shade=0.1)
-"""For phantoms, which are sharper and more evenly exposed than any radiograph."""
 
 _BEND_KNOTS = 4
 _SHADE_KNOTS = 3

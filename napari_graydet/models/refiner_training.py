@@ -128,8 +128,17 @@ def _trained(
     )
     torch.manual_seed(seed)
     network = new_network(kind, classes, training, start, trunk)
+    counts = 0.0 if start is None else training.start_counts
     learner = RefinerLearner(
-        network, kind, classes, samples.of(kind), training, seed, held_out=validation, device=device
+        network,
+        kind,
+        classes,
+        samples.of(kind),
+        training,
+        seed,
+        of_start=counts / (counts + max(1, len(samples.scenes))),
+        held_out=validation,
+        device=device,
     )
     fit(learner, budget, watch)
     return learner.model()

@@ -149,7 +149,6 @@ def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
     """Train all refiners on top of the detectors beside them, and choose among them."""
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.refiner_learner import RefinerTraining
-    from napari_graydet.models.refiner_samples import FOR_PHANTOMS
     from napari_graydet.models.refiner_training import make_refiner
     from napari_graydet.workflows.predict import Predictor
     from napari_graydet.workflows.refiner_part import held_out_boxes
@@ -164,7 +163,7 @@ def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
         held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
         data=_sources(data),
         trunk=BoxModel.load(boxes),
-        training=RefinerTraining(steps=REFINER_STEPS, augmentation=FOR_PHANTOMS),
+        training=RefinerTraining(steps=REFINER_STEPS),
         on_progress=lambda at: _say("refiner", at.step, at.share, at.loss),
     )
     print(f"{path}: {table}")

@@ -25,7 +25,6 @@ from napari_graydet.models.refiner_learner import continued
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
 from napari_graydet.models.refiner_samples import (
-    FOR_PHANTOMS,
     Augmentation,
     Deck,
     draw,
@@ -52,9 +51,15 @@ def test_unet_beats_the_best_range_where_gray_cannot_tell() -> None:
     assert table["unet"] > table["none"] + 0.03
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_interrupted_training_ends_at_the_same_weights(tmp_path: Path, kind: Kind) -> None:
+def test_interrupted_training_ends_at_the_same_weights(
+    tmp_path: Path, kind: Kind, goes_on: bool
+) -> None:
     pictures = [disc(0), disc(1, "lung")]
+    start = None
+    if goes_on:
+        start = train_refiner(pictures, CLASSES, seed=1, kind=kind, training=SMALL)
 
     def train(on_progress: Callable[[Step], None] | None, checkpoints: Path) -> RefinerModel:
         return train_refiner(
@@ -63,6 +68,7 @@ def test_interrupted_training_ends_at_the_same_weights(tmp_path: Path, kind: Kin
             seed=5,
             kind=kind,
             training=SMALL,
+            start=start,
             on_progress=on_progress,
             watch=Watch(checkpoints=Checkpoints(checkpoints, seconds=1000)),
         )
@@ -106,6 +112,22 @@ def test_start_of_other_classes_keeps_what_it_knows_by_name() -> None:
     assert later.classes == ("tooth",) and later.frame == model.frame
     with pytest.raises(ModelError, match="'points', got unet"):
         continued(model, "points", CLASSES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_share_of_the_start_stays_in_the_weights(kind: Kind) -> None:
+    start = train_refiner([disc(9)], CLASSES, seed=1, kind=kind, training=SMALL)
+
+    def gone_on(counts: float) -> dict[str, torch.Tensor]:
+        training, two = replace(SMALL, start_counts=counts), [disc(0), disc(1)]
+        model = train_refiner(two, CLASSES, seed=0, kind=kind, training=training, start=start)
+        return model.networks[kind].state_dict()
+
+    learned, fifth, old = gone_on(0.0), gone_on(0.5), start.networks[kind].state_dict()
+    floats = [name for name, value in old.items() if value.dtype.is_floating_point]
+    assert any(not torch.equal(learned[name], old[name]) for name in floats)
+    for name in floats:
+        torch.testing.assert_close(fifth[name], 0.8 * learned[name] + 0.2 * old[name])
 
 
 def test_point_head_takes_the_box_detectors_features_and_keeps_them() -> None:
@@ -180,6 +202,8 @@ STILL = Augmentation(
     flip=0,
     invert=0,
     no_box=0,
+    blur=0,
+    shade=0,
 )
 
 
@@ -206,7 +230,7 @@ def test_truth_moves_with_the_gray(seed: int) -> None:
         image=replace(picture.image, pixels=(picture.mask * 200).astype(np.uint8)),
     )
     (sample,) = refiner_samples([bright], CLASSES, Frame(64)).parts
-    moved = replace(Augmentation(), gray=STILL.gray, invert=0)
+    moved = replace(Augmentation(), gray=STILL.gray, invert=0, blur=0, shade=0)
     drawn = draw(sample, Frame(64), moved, np.random.default_rng(seed))
     gray = (drawn.channels[GRAY] + 1) / 2 * 255 / 200
     valid = drawn.channels[VALID] > 0
@@ -215,10 +239,10 @@ def test_truth_moves_with_the_gray(seed: int) -> None:
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=20)
-def test_pictures_of_phantoms_are_disturbed_and_their_truth_is_not(seed: int, box: bool) -> None:
+def test_pictures_are_made_soft_and_uneven_and_their_truth_is_not(seed: int, box: bool) -> None:
     (sample,) = refiner_samples([disc(3)], CLASSES, Frame(64)).parts
     still = replace(STILL, no_box=float(not box))
-    uneven = replace(still, blur=1.0, shade=FOR_PHANTOMS.shade)
+    uneven = replace(still, blur=1.0, shade=Augmentation().shade)
     plain = draw(sample, Frame(64), still, np.random.default_rng(seed))
     other = draw(sample, Frame(64), uneven, np.random.default_rng(seed))
     assert np.array_equal(plain.target, other.target)
