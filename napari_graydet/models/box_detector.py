@@ -10,15 +10,15 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_graydet.core.anchors import AnchorGrid, edges_of
+from napari_graydet.core.anchors import edges_of
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.coder import decode
@@ -26,14 +26,13 @@ from napari_graydet.core.grayscale import LEVELS, GrayImage
 from napari_graydet.core.histogram import level_counts
 from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
-from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.uncertainty import class_margins, cluster_spreads
 from napari_graydet.errors import ModelError
-from napari_graydet.io.weights import Tensors, WeightsCard, read_card, save_weights
+from napari_graydet.io.weights import Tensors, WeightsCard, read_card
+from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device, run_with_fallback
-from napari_graydet.models.loading import grid_of, load_model, regressor_in
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
@@ -56,79 +55,23 @@ NMS_IOU = 0.7
 
 
 @dataclass(frozen=True, eq=False)
-class BoxModel:
-    """PointNet, regressor, anchors and class names: what a weights file holds.
+class BoxModel(AnchorModel):
+    """PointNet whose features the anchors share: what a weights file holds."""
 
-    Parameters
-    ----------
-    network
-        In inference mode.
-    regressor
-        Class-specific linear map from range features to box deltas.
-    grid
-        The anchors.
-    classes
-        Class names by id.
-    """
+    architectures: ClassVar[tuple[str, ...]] = (ARCHITECTURE,)
+    described: ClassVar[str] = f"a box detector ({ARCHITECTURE})"
 
     network: PointNet
-    regressor: RidgeRegressor
-    grid: AnchorGrid
-    classes: tuple[str, ...]
-
-    def save(self, path: Path, **card: Any) -> None:
-        """Write weights (half precision) and card; `card` holds data, metrics, seed, versions.
-
-        Raises
-        ------
-        WeightsError
-            If the files cannot be written.
-        """
-        tensors = {f"network.{k}": _half(v.numpy()) for k, v in self.network.state_dict().items()}
-        tensors["regressor.coef"] = self.regressor.coef.astype(np.float32)
-        configuration = {
-            "network": asdict(self.network.config),
-            "anchors": {"n": self.grid.n, "scales": list(self.grid.scales)},
-        }
-        full = WeightsCard(
-            kind="boxes",
-            architecture=ARCHITECTURE,
-            configuration=configuration,
-            classes=list(self.classes),
-            **card,
-        )
-        save_weights(path, tensors, full)
 
     @classmethod
-    def load(cls, path: Path) -> BoxModel:
-        """Read weights.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged, of another kind or architecture, or its tensors do not fit.
-        """
-        return load_model(
-            path,
-            cls._from_tensors,
-            kind="boxes",
-            architectures=(ARCHITECTURE,),
-            what=f"a box detector ({ARCHITECTURE})",
-        )
-
-    @classmethod
-    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> BoxModel:
-        configuration: dict[str, Any] = dict(card.configuration)
-        network = PointNet(PointNetConfig(**configuration["network"]))
+    def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
+        """Build the model; see `StoredModel.from_tensors`."""
+        sizes: Any = card.configuration["network"]
+        network = PointNet(PointNetConfig(**sizes))
         network.load_state_dict(tensors_in(tensors, "network"))
         config = network.config
         regressor = regressor_in(tensors, card, config.n_classes, config.feature_width)
-        grid = grid_of(configuration["anchors"])
-        return cls(network.eval(), regressor, grid, tuple(card.classes))
-
-
-def _half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.astype(np.float16) if array.dtype == np.float32 else array
+        return cls(network.eval(), regressor, grid_in(card), tuple(card.classes))
 
 
 # --- Ranges of gray in one ROI --------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from napari_graydet.core.rivals import (
 )
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
-from napari_graydet.io.weights import Tensors, WeightsCard, read_card, save_weights
-from napari_graydet.models.loading import load_model
+from napari_graydet.io.weights import Tensors, WeightsCard, read_card
+from napari_graydet.models.stored import StoredModel
 
 if TYPE_CHECKING:
     from napari_graydet.models.box_samples import BoxSample
@@ -61,48 +61,29 @@ def is_interval(architecture: str) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class IntervalModel:
+class IntervalModel(StoredModel):
     """A fitted rival and its class names: what a weights file holds."""
+
+    weights_kind: ClassVar[Literal["boxes"]] = "boxes"
+    architectures: ClassVar[tuple[str, ...]] = tuple(architecture_of(kind) for kind in KINDS)
+    described: ClassVar[str] = f"an interval method ({', '.join(KINDS)})"
 
     kind: Kind
     method: IntervalMethod
     classes: tuple[str, ...]
 
-    def save(self, path: Path, **card: Any) -> None:
-        """Write tensors and card; `card` holds data, metrics, seed, versions.
+    @property
+    def architecture(self) -> str:
+        """Name of this rival on the card."""
+        return architecture_of(self.kind)
 
-        Raises
-        ------
-        WeightsError
-            If the files cannot be written.
-        """
-        full = WeightsCard(
-            kind="boxes",
-            architecture=architecture_of(self.kind),
-            classes=list(self.classes),
-            **card,
-        )
-        save_weights(path, _tensors_of(self.method), full)
+    def to_tensors(self) -> Tensors:
+        """Return what was fitted."""
+        return _tensors_of(self.method)
 
     @classmethod
-    def load(cls, path: Path) -> IntervalModel:
-        """Read weights.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged, of another kind or architecture, or its tensors do not fit.
-        """
-        return load_model(
-            path,
-            cls._from_tensors,
-            kind="boxes",
-            architectures=[architecture_of(kind) for kind in KINDS],
-            what=f"an interval method ({', '.join(KINDS)})",
-        )
-
-    @classmethod
-    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> IntervalModel:
+    def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
+        """Build the model; see `StoredModel.from_tensors`."""
         kinds = {architecture_of(kind): kind for kind in KINDS}
         kind = kinds[card.architecture]
         return cls(kind, _method_of(kind, tensors, len(card.classes)), tuple(card.classes))

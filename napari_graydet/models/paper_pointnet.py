@@ -13,30 +13,29 @@ are fewer; an anchor without pixels is background.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from napari_graydet.core.anchors import AnchorGrid, edges_of
+from napari_graydet.core.anchors import edges_of
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.coder import decode
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
-from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
-from napari_graydet.io.weights import Tensors, WeightsCard, read_card, save_weights
+from napari_graydet.io.weights import Tensors, WeightsCard, read_card
+from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
 from napari_graydet.models.box_detector import level_ranges
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device
-from napari_graydet.models.loading import grid_of, load_model, regressor_in
 from napari_graydet.models.pointnet import MEAN_WIDTH, Mlp, TNet
 
 Float = npt.NDArray[np.float64]
@@ -159,13 +158,14 @@ def anchor_clouds(
 
 
 @dataclass(frozen=True, eq=False)
-class PaperModel:
-    """What a weights file holds: network, regressor, anchors and class names."""
+class PaperModel(AnchorModel):
+    """PointNet that sees every anchor's own points: what a weights file holds."""
+
+    architectures: ClassVar[tuple[str, ...]] = (ARCHITECTURE,)
+    described: ClassVar[str] = f"a box detector ({ARCHITECTURE})"
+    in_half: ClassVar[bool] = False
 
     network: PaperPointNet
-    regressor: RidgeRegressor
-    grid: AnchorGrid
-    classes: tuple[str, ...]
 
     def propose(
         self,
@@ -195,56 +195,15 @@ class PaperModel:
             found.append((class_id, float(scores[best, class_id]), edges))
         return sorted(found, key=lambda row: -row[1])
 
-    def save(self, path: Path, **card: Any) -> None:
-        """Write weights and card; `card` holds data, metrics, seed, versions.
-
-        Raises
-        ------
-        WeightsError
-            If the files cannot be written.
-        """
-        state = self.network.state_dict()
-        tensors = {f"network.{k}": v.detach().cpu().numpy() for k, v in state.items()}
-        tensors["regressor.coef"] = self.regressor.coef.astype(np.float32)
-        configuration: dict[str, Any] = {
-            "network": asdict(self.network.config),
-            "anchors": {"n": self.grid.n, "scales": list(self.grid.scales)},
-        }
-        full = WeightsCard(
-            kind="boxes",
-            architecture=ARCHITECTURE,
-            configuration=configuration,
-            classes=list(self.classes),
-            **card,
-        )
-        save_weights(path, tensors, full)
-
     @classmethod
-    def load(cls, path: Path) -> PaperModel:
-        """Read weights.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged, of another kind or architecture, or its tensors do not fit.
-        """
-        return load_model(
-            path,
-            cls._from_tensors,
-            kind="boxes",
-            architectures=(ARCHITECTURE,),
-            what=f"a box detector ({ARCHITECTURE})",
-        )
-
-    @classmethod
-    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> PaperModel:
-        configuration: dict[str, Any] = dict(card.configuration)
-        network = PaperPointNet(PaperConfig(**configuration["network"]))
+    def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
+        """Build the model; see `StoredModel.from_tensors`."""
+        sizes: Any = card.configuration["network"]
+        network = PaperPointNet(PaperConfig(**sizes))
         network.load_state_dict(tensors_in(tensors, "network"))
         config = network.config
         regressor = regressor_in(tensors, card, config.n_classes, config.global_width)
-        grid = grid_of(configuration["anchors"])
-        return cls(network.eval(), regressor, grid, tuple(card.classes))
+        return cls(network.eval(), regressor, grid_in(card), tuple(card.classes))
 
 
 def scored(

@@ -10,21 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from napari_graydet.errors import ModelError
-from napari_graydet.io.weights import Tensors, WeightsCard, save_weights
+from napari_graydet.io.weights import Tensors, WeightsCard
 from napari_graydet.models.checkpoints import tensors_in
-from napari_graydet.models.loading import load_model
 from napari_graydet.models.point_head import PointHead, PointHeadConfig
 from napari_graydet.models.refiner_patch import Frame, X
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
+from napari_graydet.models.stored import StoredModel, half
 
 Kind = Literal["unet", "points", "scene"]
 
@@ -35,7 +32,7 @@ ARCHITECTURE = "refiner-1"
 
 
 @dataclass(frozen=True, eq=False)
-class RefinerModel:
+class RefinerModel(StoredModel):
     """Networks, how they look at an image, and how they are used: what a weights file holds.
 
     Parameters
@@ -53,6 +50,10 @@ class RefinerModel:
         trainings. The probabilities of those that look at patches are averaged, and their logits
         with the scene's.
     """
+
+    weights_kind: ClassVar[Literal["refiner"]] = "refiner"
+    architectures: ClassVar[tuple[str, ...]] = (ARCHITECTURE,)
+    described: ClassVar[str] = f"a refiner ({ARCHITECTURE})"
 
     networks: Mapping[Kind, nn.Module]
     frame: Frame
@@ -100,53 +101,30 @@ class RefinerModel:
             raise ModelError("Two refiners can be averaged if they share patches and classes.")
         return replace(self, networks={**self.networks, **other.networks}, chosen=None)
 
-    def save(self, path: Path, **card: Any) -> None:
-        """Write weights (half precision) and card; `card` holds data, metrics, seed, versions.
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The networks' sizes, their patches, and how they are used."""
+        plain: dict[str, Any] = _plain(
+            {
+                "networks": {k: asdict(_config(network)) for k, network in self.networks.items()},
+                "frame": asdict(self.frame),
+                "flips": self.flips,
+                "chosen": self.used,
+            }
+        )
+        return plain
 
-        Raises
-        ------
-        WeightsError
-            If the files cannot be written.
-        """
-        tensors = {
-            f"{kind}.{name}": _half(value.detach().cpu().numpy())
+    def to_tensors(self) -> Tensors:
+        """Return the networks' weights, in half precision."""
+        return {
+            f"{kind}.{name}": half(value.detach().cpu().numpy())
             for kind, network in self.networks.items()
             for name, value in network.state_dict().items()
         }
-        configuration = {
-            "networks": {k: asdict(_config(network)) for k, network in self.networks.items()},
-            "frame": asdict(self.frame),
-            "flips": self.flips,
-            "chosen": self.used,
-        }
-        full = WeightsCard(
-            kind="refiner",
-            architecture=ARCHITECTURE,
-            configuration=_plain(configuration),
-            classes=list(self.classes),
-            **card,
-        )
-        save_weights(path, tensors, full)
 
     @classmethod
-    def load(cls, path: Path) -> RefinerModel:
-        """Read weights.
-
-        Raises
-        ------
-        WeightsError
-            If the file is damaged, of another kind or architecture, or its tensors do not fit.
-        """
-        return load_model(
-            path,
-            cls._from_tensors,
-            kind="refiner",
-            architectures=(ARCHITECTURE,),
-            what=f"a refiner ({ARCHITECTURE})",
-        )
-
-    @classmethod
-    def _from_tensors(cls, tensors: Tensors, card: WeightsCard) -> RefinerModel:
+    def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
+        """Build the model; see `StoredModel.from_tensors`."""
         configuration: dict[str, Any] = dict(card.configuration)
         frame = Frame(**configuration["frame"])
         networks: dict[Kind, nn.Module] = {}
@@ -207,10 +185,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array.astype(np.float16) if array.dtype == np.float32 else array
 
 
 def looks_of(
