@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -83,6 +84,7 @@ class Refiner:
         self._looks = looks
         self._notice = notice
         self._lock = threading.Lock()
+        self._scenes: WeakKeyDictionary[GrayImage, dict[str, Tensor]] = WeakKeyDictionary()
         self._device = choose_device(device)
         for network in model.networks.values():
             network.to(self._device)
@@ -250,11 +252,18 @@ class Refiner:
         return None if model is None else self._logits(model, image, roi, label, box, model.frame)
 
     def _on_scene(self, image: GrayImage, label: str) -> Tensor | None:
-        """Return the (1, S, S) logits of the whole image; None if no network looks at it."""
+        """Return the (1, S, S) logits of the whole image; None if no network looks at it.
+
+        Looked at once per image: what was missed, the masks, and every change of a box ask for it.
+        """
         model, roi = self.model.on_scene, RoiBox.of_image(image.shape)
         if model is None:
             return None
-        return self._logits(model, image, roi, label, None, model.frame.scene)
+        with self._lock:
+            seen = self._scenes.setdefault(image, {})
+        if label not in seen:
+            seen[label] = self._logits(model, image, roi, label, None, model.frame.scene)
+        return seen[label]
 
     def _logits(
         self,

@@ -276,6 +276,23 @@ def test_gray_context_ignores_what_lies_outside_of_the_image() -> None:
     assert torch.allclose(smooth, torch.full_like(smooth, 0.5), atol=1e-4)
 
 
+def test_an_image_is_looked_at_as_a_whole_once() -> None:
+    scene, asked = Brightness(), list[int]()
+    scene.register_forward_hook(lambda *_: asked.append(1))
+    refiner = Refiner(RefinerModel({"scene": scene}, Frame(64), CLASSES), device="cpu")
+    dark, bright = (
+        GrayImage(np.full((50, 60), gray, dtype=np.uint8), GrayScale.of_bits(8))
+        for gray in (0, 255)
+    )
+    for _ in range(2):
+        assert refiner.probability(bright, RoiBox(5, 5, 40, 40), "lung").min() > 0.5
+        assert refiner.missed(bright, [RoiProposal(RoiBox.of_image((50, 60)), "lung", 1.0)]) == []
+    assert len(asked) == 1, "whatever is asked for"
+    assert refiner.probability(dark, RoiBox(5, 5, 40, 40), "lung").max() < 0.5
+    refiner.probability(bright, RoiBox(5, 5, 40, 40), "bone")
+    assert len(asked) == 3, "another image and another class are looked at anew"
+
+
 def test_what_only_the_scene_shows_becomes_an_roi() -> None:
     model = RefinerModel({"scene": Brightness()}, Frame(64), CLASSES)
     refiner = Refiner(model, device="cpu")
