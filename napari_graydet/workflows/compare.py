@@ -246,6 +246,8 @@ def run_jobs(
     ------
     DatasetError
         If results of other images lie in the folder, or there are too few images.
+    WeightsError
+        If a start is not there.
     ModelError
         If a method cannot be trained.
     ExportError

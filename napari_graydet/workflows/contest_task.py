@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from napari_graydet.errors import WeightsError
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.measuring import Cost
@@ -44,6 +45,11 @@ class Task:
         Missing ones are the shipped; a refiner of None starts from random weights.
     tell, should_cancel
         Told of the progress, and asked whether to stop.
+
+    Raises
+    ------
+    WeightsError
+        If a start is not there: that is found out before anything is trained.
     """
 
     train: Dataset
@@ -56,6 +62,14 @@ class Task:
     starts: Mapping[str, Path | None] = field(default_factory=dict)
     tell: Tell = _ignore
     should_cancel: ShouldCancel = never_cancel
+
+    def __post_init__(self) -> None:
+        for name, path in self.starts.items():
+            if path is not None and not path.exists():
+                raise WeightsError(
+                    f"Expected weights that {name} starts from in {path}, found no file; "
+                    "check its name."
+                )
 
     def samples(self) -> list[list[Sample]]:
         """Read the images with their masks, one list a case."""

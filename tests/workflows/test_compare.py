@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,13 @@ from PIL import Image
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.proposals import RoiProposal
-from napari_graydet.errors import CancelledError, DatasetError, GraydetError, ModelError
+from napari_graydet.errors import (
+    CancelledError,
+    DatasetError,
+    GraydetError,
+    ModelError,
+    WeightsError,
+)
 from napari_graydet.workflows import compare
 from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
 from napari_graydet.workflows.compare_masks import pictured
@@ -171,6 +177,15 @@ def test_too_many_training_images_are_refused_before_anything_is_trained(
     with pytest.raises(DatasetError, match=f"between 1 and {len(series.pool.cases)}"):
         run_jobs(series, jobs, contestants={"t": Contestant("", trainer)})
     assert trainer.asked == []
+
+
+def test_a_start_that_is_not_there_is_missed_before_anything_is_trained(
+    data: Dataset, tmp_path: Path
+) -> None:
+    series = replace(series_of(data, tmp_path), starts={"pointnet": tmp_path / "no.safetensors"})
+    with pytest.raises(WeightsError, match=r"that pointnet starts from .* found no file"):
+        run_jobs(series, [job("paper")])
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 def test_budgets_go_to_those_that_take_them() -> None:

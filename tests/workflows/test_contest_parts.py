@@ -56,7 +56,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
 
 
 def task(data: Dataset, folder: Path, **more: object) -> Task:
-    return Task(data, 0, folder, starts=dict.fromkeys(SIZES, folder / "start"), **more)  # type: ignore[arg-type]
+    start = folder / "start"
+    start.touch()
+    return Task(data, 0, folder, starts=dict.fromkeys(SIZES, start), **more)  # type: ignore[arg-type]
 
 
 def test_parts_are_trained_once_and_counted_for_both(
