@@ -23,6 +23,7 @@ from napari_graydet.gui.captions import Captions
 from napari_graydet.gui.colors import class_color
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import TURN, Deferred
+from napari_graydet.gui.fitted_view import FittedView
 from napari_graydet.gui.layer_trio import LayerTrio
 from napari_graydet.gui.links import Links
 from napari_graydet.gui.mask_model import Window
@@ -68,6 +69,7 @@ class Layers:
         self._colors: dict[int | None, str] = {}
         self._pictured: GrayImage | None = None
         self._trio = LayerTrio(viewer, self._made)
+        self._fitted = FittedView(viewer)
         self._captions = Captions(self._session)
         self._restore = Deferred(self._make_next, TURN)
         self._show_later = Deferred(self._show_image)
@@ -85,6 +87,7 @@ class Layers:
     def close(self) -> None:
         """Stop following; the layers stay as they are."""
         self._links.close()
+        self._fitted.close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         for pending in (self._restore, self._show_later, self._read_rois, self._read_mask,
                         self._set_mode_next):  # fmt: skip

@@ -263,3 +263,33 @@ def test_images_of_other_sizes_follow_each_other(window: Window) -> None:
     window.controller.go_to(window.session.entries[2].id)
     window.wait(lambda: window.session.position == 2 and agrees(window))
     assert window.desk.layers.mask.data.shape == (30, 200)
+
+
+def test_an_image_stays_fitted_until_a_person_chooses_a_view(
+    make_window: Callable[..., Window],
+) -> None:
+    window = make_window(show=True)
+    viewer = window.viewer
+    camera, canvas = viewer.scene.camera, viewer.canvas
+
+    def resize(width: int, height: int) -> None:
+        before = canvas.size
+        viewer.window.resize(width, height)
+        window.wait(lambda: canvas.size != before)
+        window.qtbot.wait(20)
+
+    def share() -> float:
+        """Return the part of the canvas that the image takes, along the side that it fills most."""
+        return float(max(np.array(SHAPE) * camera.zoom / np.array(canvas.size)))
+
+    resize(1500, 900)
+    assert share() == pytest.approx(0.95, abs=0.02), "as napari fits"
+    resize(1200, 700)
+    assert share() == pytest.approx(0.95, abs=0.02)
+    camera.zoom *= 2
+    chosen = camera.zoom
+    resize(1400, 800)
+    assert camera.zoom == pytest.approx(chosen), "a view that was chosen stays"
+    viewer.reset_view()
+    resize(1200, 700)
+    assert share() == pytest.approx(0.95, abs=0.02), "Home fits again"

@@ -275,3 +275,16 @@ def test_nothing_to_see_before_a_folder_is_open(
     workplace.desk.layers.use(Tool.PAINT)
     workplace.controller.undo()
     workplace.desk.close()
+
+
+def test_in_a_narrow_window_the_name_of_the_image_stays_legible(
+    make_window: Callable[..., Window],
+) -> None:
+    window = make_window(show=True)
+    images = window.viewer.window.dock_widgets[IMAGES]
+    shown = images.name.fontMetrics().horizontalAdvance(images.name.text())
+    for width, words in ((1600, True), (1280, False), (1600, True)):
+        window.viewer.window.resize(width, 800)
+        window.wait(lambda words=words: ("Previous" in images.previous.text()) is words)
+        window.wait(lambda: images.name.width() >= shown)
+        assert images.next.accessibleName() == "Next image"

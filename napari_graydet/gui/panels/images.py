@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QKeyEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -26,6 +26,10 @@ from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, se
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 UNSAVED = "color: #ff6b6b; font-weight: 600;"
+ROOMY = 960
+"""Width in pixels from which the buttons say in words where they go; below, the image's name needs
+the room more."""
+
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 
 
@@ -58,6 +62,7 @@ class ImagesPanel(Panel):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._filling = False
+        self._roomy = True
         self.model = EntriesModel(self.controller)
         self.strip = FilmStrip()
         self.strip.setModel(self.model)
@@ -114,6 +119,8 @@ class ImagesPanel(Panel):
             "Accept, next", "Correct as it is, also with nothing in it; go on",
             shown(keys.ACCEPT), primary=True,
         )  # fmt: skip
+        self.previous.setAccessibleName("Previous image")
+        self.next.setAccessibleName("Next image")
         for made, action in (
             (self.previous, self.controller.previous), (self.next, self.controller.next),
             (self.reject, self.controller.reject), (self.accept, self.controller.accept),
@@ -127,6 +134,19 @@ class ImagesPanel(Panel):
         for widget in (self.previous, self.next, self.reject, self.accept):
             row.addWidget(widget)
         return row
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
+        """Say less where there is less room."""
+        super().resizeEvent(event)
+        roomy = self.width() >= ROOMY
+        if roomy != self._roomy:
+            self._roomy = roomy
+            self.previous.setText("◀  Previous" if roomy else "◀")
+            self.next.setText("Next  ▶" if roomy else "▶")
+            self._show_bar()
+
+    def _show_bar(self) -> None:
+        self._bar.setVisible(self._roomy and bool(self.session.entries))
 
     def _open(self) -> None:
         start = str(self.session.folder or Path.home())
@@ -147,7 +167,7 @@ class ImagesPanel(Panel):
         count = len(session.entries)
         entry = session.entry
         set_value(self._bar, session.accepted, max(count, 1))
-        self._bar.setVisible(count > 0)
+        self._show_bar()
         self.progress.setText(f"{session.accepted}/{count} accepted" if count else "")
         position = session.position
         self.name.setText(
