@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -29,9 +30,12 @@ from napari_graydet.models.refiner_patch import Mask, painted, patch_of
 
 NONE, FLIPS = "none", " + flips"
 
-PREFERRED, TIE = "unet+scene + flips", 0.002
-"""What did best wherever there were images enough to tell (docs/decisions/0011); a difference of
-mean DSC that the few held-out images of a project cannot tell from chance."""
+PREFERRED = "unet+scene + flips"
+"""What did best wherever there were images enough to tell (docs/decisions/0011)."""
+
+SPREAD, FINEST = 0.005, 0.002
+"""Standard deviation, over images, of the difference in DSC of two candidates worth choosing; the
+least difference of means that is believed however many images there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ def choose_refiner(
     """Choose among no refiner, each model and averages of them, by mean DSC on held-out images.
 
     Each is tried without and with mirror images, and looks at every ROI once. `PREFERRED` is taken
-    unless something is better by more than `TIE`; else the best, of equals the simplest.
+    unless something is better by more than chance gives; else the best, of equals the simplest.
 
     Parameters
     ----------
@@ -81,7 +85,7 @@ def choose_refiner(
         If there is no held-out image, or the models do not go together.
     """
     table = compare_refiners(models, held_out)
-    best = best_of(table)
+    best = best_of(table, len(held_out))
     if best == NONE:
         return None, table
     joined = all_of(models)
@@ -89,10 +93,14 @@ def choose_refiner(
     return replace(joined, chosen=kinds, flips=flips), table
 
 
-def best_of(table: Mapping[str, float]) -> str:
-    """Return the name of the candidate to use."""
+def best_of(table: Mapping[str, float], images: int) -> str:
+    """Return the name of the candidate to use, given mean DSC on so many held-out images.
+
+    A mean over n images strays by ``SPREAD / sqrt(n)``; two of that are taken for chance.
+    """
     best = max(table, key=lambda name: table[name])
-    tied = best != NONE and table.get(PREFERRED, 0.0) >= table[best] - TIE
+    chance = max(FINEST, 2 * SPREAD / math.sqrt(images))
+    tied = best != NONE and table.get(PREFERRED, 0.0) >= table[best] - chance
     return PREFERRED if tied else best
 
 

@@ -237,7 +237,7 @@ def make_refiner(
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
-    best = best_of(table)
+    best = best_of(table, len(held_out))
     single = max(SHARES, key=lambda kind: table[kind])
     kept = chosen or replace(all_of(models), chosen=(single,), flips=False)
     kept.save(

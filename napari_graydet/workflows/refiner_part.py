@@ -59,7 +59,9 @@ def train_refiner_part(job: PartJob) -> PartResult:
     note = None if read_card(job.out).is_of_use else NOT_BETTER
     if note is not None:
         job.tell("notice", message=note)
-    figures = {"DSC": table[best_of(table)]} | {f"DSC, {name}": v for name, v in table.items()}
+    figures = {"DSC": table[best_of(table, len(held_out))]} | {
+        f"DSC, {name}": v for name, v in table.items()
+    }
     return PartResult(figures, before, note)
 
 

@@ -198,16 +198,20 @@ def test_figures_of_the_choice_are_those_of_the_refiner() -> None:
         scores = [dice(refiner.masks(c.image, c.boxes)[c.label], c.mask) for c in cases]
         assert table[name] == pytest.approx(np.mean(scores), abs=1e-4)
     chosen, _ = choose_refiner(models, cases)
-    assert (chosen is None) == (best_of(table) == "none")
+    assert (chosen is None) == (best_of(table, len(cases)) == "none")
 
 
 def test_few_images_do_not_decide_by_a_hair() -> None:
-    both, hair = "unet+scene + flips", 0.001
-    table = {"none": 0.9, "scene": 0.97 + hair, both: 0.97}
-    assert best_of(table) == both
-    assert best_of(table | {"scene": 0.98}) == "scene"
-    assert best_of({"none": 0.97 + hair, "unet": 0.96, both: 0.97}) == "none"
-    assert best_of({"none": 0.9, "unet": 0.95, "points": 0.95}) == "unet"
+    both = "unet+scene + flips"
+
+    def better_by(difference: float) -> dict[str, float]:
+        return {"none": 0.9, "scene": 0.97 + difference, both: 0.97}
+
+    for images, chance in ((1, 0.01), (4, 0.005), (25, 0.002), (400, 0.002)):
+        assert best_of(better_by(chance - 0.0005), images) == both
+        assert best_of(better_by(chance + 0.0005), images) == "scene"
+    assert best_of({"none": 0.971, "unet": 0.96, both: 0.97}, 1) == "none"
+    assert best_of({"none": 0.9, "unet": 0.95, "points": 0.95}, 1) == "unet"
 
 
 def test_what_is_not_used_is_kept_for_later_trainings(tmp_path: Path) -> None:
