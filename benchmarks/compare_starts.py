@@ -64,9 +64,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", default=["roi", "boxes", "refiner"])
     parser.add_argument("--cache", type=Path, default=Path("build/phantoms"), help="keeps phantoms")
     parser.add_argument("--darknet", type=Path, default=DARKNET, help="what YOLO starts from")
-    parser.add_argument("--roi-steps", type=int, default=1500)
-    parser.add_argument("--box-steps", type=int, default=5000)
-    parser.add_argument("--refiner-steps", type=int, default=2000)
+    parser.add_argument("--roi-steps", type=int, default=3000)
+    parser.add_argument("--box-steps", type=int, default=3000)
+    parser.add_argument("--refiner-steps", type=int, default=4000)
     parser.add_argument("--share", type=float, default=1.0, help="of the phantoms")
     return parser.parse_args()
 
