@@ -1,12 +1,13 @@
 """Which box detector is the best on held-out images: the network, or one of the simple rivals.
 
-The network is only the default where it beats the rivals (METHOD.md, section 3: they are strong).
+The network is only the default where no rival does better (METHOD.md, section 3: they are strong).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +19,18 @@ from napari_graydet.core.metrics import iou
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
-from napari_graydet.errors import GraydetError, ModelError
+from napari_graydet.errors import GraydetError
+from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_samples import BoxSample, jitter_roi
+from napari_graydet.models.box_scores import IOU, SHARE, ScoredRoi, box_scores
+from napari_graydet.models.interval import IntervalModel
+from napari_graydet.models.training import Scores
+
+NETWORK = "pointnet"
+
+SPREAD = 0.025
+"""Standard deviation over images of the difference in IoU between the network and a good rival
+(docs/decisions/0015)."""
 
 JITTER = 0.06
 """Standard deviation by which the edges of true ROIs move, as a share of the ROI's size: true ROIs
@@ -99,64 +110,38 @@ def ceilings(rois: Sequence[HeldOutRoi]) -> npt.NDArray[np.float64]:
     return np.array([best_range(held.image, held.truth, held.roi).iou for held in rois])
 
 
-@dataclass(frozen=True)
-class BoxChoice:
-    """How well each candidate does, and which is the best.
+def with_best_rival(
+    model: BoxModel, rivals: Sequence[IntervalModel], rois: Sequence[ScoredRoi], images: int
+) -> tuple[BoxModel, Scores]:
+    """Let a simple rival take the network's place where it does better on held-out images.
+
+    Better means by more than chance: the difference of their IoU has a standard deviation of
+    `SPREAD` over images, and two standard errors of it are taken for chance.
 
     Parameters
     ----------
-    best
-        Name of the candidate with the highest mean share; of equals the first one.
-    shares
-        Per candidate and group, mean mask IoU over mean ceiling.
-    means
-        Per candidate, the mean of its shares over groups.
+    model
+        With the trained network.
+    rivals
+        Fitted to the same training images, the simplest first: it wins a draw.
+    rois
+        Held-out ROIs (`box_scores.scored_rois`).
+    images
+        How many images these are from.
+
+    Returns
+    -------
+    model
+        The same network, with the rival that is to be used, or none.
+    table
+        Each candidate's mean IoU as a share of the ceiling; the network's is "pointnet".
     """
-
-    best: str
-    shares: dict[str, dict[str, float]]
-    means: dict[str, float]
-
-
-def choose_box_detector(
-    candidates: Mapping[str, FindsBoxes],
-    held_out: Sequence[BoxSample],
-    classes: Sequence[str],
-    *,
-    seed: int = 0,
-) -> BoxChoice:
-    """Compare candidates on samples that none of them was trained on.
-
-    Parameters
-    ----------
-    candidates
-        Detectors by name; put what is simpler first, it wins a draw.
-    held_out
-        Samples outside of training.
-    classes
-        Class names by id.
-    seed
-        Of the ROIs' jitter.
-
-    Raises
-    ------
-    ModelError
-        If there is no candidate or no ROI to compare them on.
-    """
-    rois = held_out_rois(held_out, classes, seed=seed)
-    if not candidates or not rois:
-        raise ModelError(
-            f"Expected box detectors and held-out ROIs to compare them on, got {len(candidates)} "
-            f"and {len(rois)}; accept more images."
-        )
-    groups = np.array([held.group for held in rois])
-    best = ceilings(rois)
-    shares: dict[str, dict[str, float]] = {}
-    for name, detector in candidates.items():
-        reached = mask_ious(detector, rois)
-        shares[name] = {
-            str(group): float(reached[groups == group].mean() / best[groups == group].mean())
-            for group in np.unique(groups)
-        }
-    means = {name: float(np.mean(list(found.values()))) for name, found in shares.items()}
-    return BoxChoice(max(means, key=lambda name: means[name]), shares, means)
+    network = replace(model, rival=None)
+    if not rois or not rivals:
+        return network, {}
+    own = box_scores(network, rois)
+    scores = {rival.kind: box_scores(replace(model, rival=rival), rois) for rival in rivals}
+    table = {kind: found[SHARE] for kind, found in scores.items()} | {NETWORK: own[SHARE]}
+    best = max(rivals, key=lambda rival: scores[rival.kind][IOU])
+    ahead = scores[best.kind][IOU] - own[IOU] > 2 * SPREAD / math.sqrt(max(images, 1))
+    return (replace(model, rival=best) if ahead else network), table

@@ -33,6 +33,7 @@ from napari_graydet.io.weights import Tensors, WeightsCard, read_card
 from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device, run_with_fallback
+from napari_graydet.models.interval import IntervalModel, architecture_of
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
@@ -51,17 +52,40 @@ NMS_IOU = 0.7
 """Proposals of a class that overlap a better one by more than this are dropped."""
 
 
+_RIVAL = "rival."
+
 # --- The trained model ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class BoxModel(AnchorModel):
-    """PointNet whose features the anchors share: what a weights file holds."""
+    """PointNet whose features the anchors share: what a weights file holds.
+
+    Parameters
+    ----------
+    network, regressor, grid, classes
+        See `AnchorModel`.
+    rival
+        A simple rival that does better on held-out images, and is used in the network's place; the
+        network is kept as the start of later trainings.
+    """
 
     architectures: ClassVar[tuple[str, ...]] = (ARCHITECTURE,)
     described: ClassVar[str] = f"a box detector ({ARCHITECTURE})"
 
     network: PointNet
+    rival: IntervalModel | None = None
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The network's sizes, the anchors, and which rival is used, if one is."""
+        rival = {} if self.rival is None else {"rival": self.rival.kind}
+        return super().configuration | rival
+
+    def to_tensors(self) -> Tensors:
+        """Return the weights of network and regressor, and what the rival learned."""
+        rival = {} if self.rival is None else self.rival.to_tensors()
+        return super().to_tensors() | {f"{_RIVAL}{name}": v for name, v in rival.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
@@ -71,7 +95,17 @@ class BoxModel(AnchorModel):
         network.load_state_dict(tensors_in(tensors, "network"))
         config = network.config
         regressor = regressor_in(tensors, card, config.n_classes, config.feature_width)
-        return cls(network.eval(), regressor, grid_in(card), tuple(card.classes))
+        own = (network.eval(), regressor, grid_in(card), tuple(card.classes))
+        return cls(*own, _rival_in(tensors, card))
+
+
+def _rival_in(tensors: Tensors, card: WeightsCard) -> IntervalModel | None:
+    kind = card.configuration.get("rival")
+    if kind is None:
+        return None
+    learned = {n.removeprefix(_RIVAL): v for n, v in tensors.items() if n.startswith(_RIVAL)}
+    renamed = card.model_copy(update={"architecture": architecture_of(str(kind))})
+    return IntervalModel.from_tensors(learned, renamed)
 
 
 # --- Ranges of gray in one ROI --------------------------------------------------------------

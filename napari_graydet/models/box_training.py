@@ -22,6 +22,7 @@ from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import POINTS, BoxModel, RangeScorer, level_ranges, propose
 from napari_graydet.models.box_samples import BoxSample, Disturbance, DrawnRoi, draw_roi, draw_rois
+from napari_graydet.models.box_scores import SCORED, box_scores, scored_rois
 from napari_graydet.models.box_targets import (
     best_edges,
     range_ious,
@@ -42,9 +43,6 @@ OnStep = Callable[[int, int, float], None]
 
 NEAR = 0.75
 """The regressor learns from anchors that reach this share of the ceiling."""
-
-SCORED = 60
-"""ROIs, about, that are drawn of the held-out parts to score weights on."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def for_classes(model: BoxModel, classes: Sequence[str]) -> BoxModel:
     """
     network = copy.deepcopy(model.network)
     if model.classes == tuple(classes):
-        return BoxModel(network, model.regressor, model.grid, model.classes)
+        return replace(model, network=network)
     state = network.state_dict()
     for name in ("scores.weight", "scores.bias"):
         rows, background = state[name][:-1], state[name][-1]
@@ -310,44 +308,6 @@ def _regression_rows(
 
 
 # --- Scores ---------------------------------------------------------------------------------
-
-
-def scored_rois(
-    samples: Sequence[BoxSample], rng: np.random.Generator
-) -> list[tuple[DrawnRoi, float]]:
-    """Draw jittered ROIs of held-out parts with their ceilings, few parts several times.
-
-    At most about `SCORED`, evenly chosen, so that scoring stays quick.
-    """
-    chosen = samples[:: max(1, len(samples) // SCORED)]
-    times = max(1, SCORED // max(len(chosen), 1) // 3)
-    drawn = [
-        draw_roi(sample, POINTS, Disturbance.of_roi_only(), rng)
-        for _ in range(times)
-        for sample in chosen
-    ]
-    return [(roi, best_edges(roi)[1]) for roi in drawn if roi is not None]
-
-
-def box_scores(model: BoxModel, rois: Sequence[tuple[DrawnRoi, float]]) -> Scores:
-    """Return the figures by which weights are chosen.
-
-    Returns
-    -------
-    dict
-        ``share of the ceiling``: mean mask IoU of the best box over the mean of the best possible;
-        ``mask IoU``: the former. The class is given.
-    """
-    network, cpu = model.network.fused(), torch.device("cpu")
-    reached = []
-    for roi, ceiling in rois:
-        found = propose(model, network, roi.seen, [roi.class_id], cpu)
-        iou = range_ious(roi.inside, roi.outside, level_ranges(found.edges[:1]))[0]
-        reached.append((iou, ceiling))
-    if not reached:
-        return {"share of the ceiling": 0.0, "mask IoU": 0.0}
-    iou, ceiling = np.mean(reached, axis=0)
-    return {"share of the ceiling": float(iou / ceiling), "mask IoU": float(iou)}
 
 
 def box_metrics(model: BoxModel, samples: Sequence[BoxSample], *, seed: int) -> dict[str, float]:

@@ -50,7 +50,7 @@ _PREFIX, _VERSION = "interval-", 1
 _BANDS = {"otsu": 2, "multi-otsu": 3}
 
 
-def architecture_of(kind: Kind) -> str:
+def architecture_of(kind: str) -> str:
     """Return the architecture that stands on the card of a kind's weights."""
     return f"{_PREFIX}{kind}-{_VERSION}"
 
@@ -144,8 +144,21 @@ def fit_interval(
     """
     if kind not in KINDS:
         raise ModelError(f"Expected an interval method out of {', '.join(KINDS)}, got {kind!r}.")
+    return fit_intervals(samples, classes, seed, kinds=(kind,))[0]
+
+
+def fit_intervals(
+    samples: Sequence[BoxSample],
+    classes: Sequence[str],
+    seed: int,
+    *,
+    kinds: Sequence[Kind] = KINDS,
+) -> list[IntervalModel]:
+    """Fit several rivals to the same disturbed ROIs; see `fit_interval`."""
     rois = _drawn(samples, np.random.default_rng(seed))
-    return IntervalModel(kind, _fitted(kind, rois, len(classes)), tuple(classes))
+    return [
+        IntervalModel(kind, _fitted(kind, rois, len(classes)), tuple(classes)) for kind in kinds
+    ]
 
 
 def _fitted(kind: Kind, rois: Sequence[CountedRoi], n_classes: int) -> IntervalMethod:
@@ -195,7 +208,11 @@ class IntervalDetector:
     @classmethod
     def load(cls, path: Path) -> IntervalDetector:
         """Read weights; errors as for `IntervalModel.load`."""
-        model = IntervalModel.load(path)
+        return cls.of(IntervalModel.load(path), path)
+
+    @classmethod
+    def of(cls, model: IntervalModel, path: Path) -> IntervalDetector:
+        """Return the detector of a model that was read from a file, named after both."""
         return cls(model, name=f"{model.kind} {read_card(path).sha256[:8]}")
 
     @classmethod

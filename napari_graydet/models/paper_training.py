@@ -299,7 +299,7 @@ def paper_rois(samples: Sequence[BoxSample], most: int = 20) -> list[DrawnRoi]:
 
 
 def paper_scores(model: PaperModel, rois: Sequence[DrawnRoi], device: torch.device) -> Scores:
-    """Return the same figures as `box_training.box_scores`."""
+    """Return the same figures as `box_scores.box_scores`."""
     reached = []
     for roi in rois:
         found = model.propose(roi.seen.points, roi.seen.levels, [roi.class_id], device)

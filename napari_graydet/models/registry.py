@@ -126,7 +126,10 @@ def load_box_detector(
         return PaperBoxDetector.load(path, device=device)
     from napari_graydet.models.box_detector import BoxDetector
 
-    return BoxDetector.load(path, device=device)
+    detector = BoxDetector.load(path, device=device)
+    if detector.model.rival is not None:
+        return interval.IntervalDetector.of(detector.model.rival, path)
+    return detector
 
 
 def load_refiner(source: str | Path, device: str = "auto", notice: Notice | None = None) -> Refiner:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from napari_graydet.workflows.training_data import Sample
 if TYPE_CHECKING:
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_samples import BoxSample
+    from napari_graydet.models.box_scores import ScoredRoi
     from napari_graydet.models.paper_pointnet import PaperModel
     from napari_graydet.models.registry import Kind
     from napari_graydet.models.roi_metrics import RoiSample
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 NOT_PRETRAINED = (
     "PointNet starts from random weights; the paper's was pretrained: give one made by "
     "pretrain pointnet with --start."
+)
+RIVAL_USED = (
+    "On the held-out images {kind} finds gray ranges better ({rival:.3f} of the ceiling) than "
+    "PointNet ({network:.3f}), so it is used; PointNet is kept for later trainings."
 )
 
 
@@ -144,7 +149,8 @@ def shrunk(sample: Sample) -> RoiSample:
 def train_boxes_part(job: PartJob) -> PartResult:
     """Train PointNet on anchors, and solve the regressor."""
     from napari_graydet.models.box_samples import Disturbance
-    from napari_graydet.models.box_training import BoxTraining, box_scores, scored_rois, train_boxes
+    from napari_graydet.models.box_scores import box_scores, scored_rois
+    from napari_graydet.models.box_training import BoxTraining, train_boxes
 
     if job.preset == "paper":
         return _train_paper_boxes(job)
@@ -163,7 +169,7 @@ def train_boxes_part(job: PartJob) -> PartResult:
         device=job.device,
         watch=job.watch(),
     )
-    return _saved(job, model, box_scores(model, rois), before)
+    return _saved_best(job, model, samples, rois, before)
 
 
 def _train_paper_boxes(job: PartJob) -> PartResult:
@@ -200,12 +206,8 @@ def train_regressor_part(job: PartJob) -> PartResult:
     if read_card(job.weights).architecture.startswith("pointnet-paper"):
         return _train_paper_regressor(job)
     from napari_graydet.models.box_detector import BoxModel
-    from napari_graydet.models.box_training import (
-        BoxTraining,
-        box_scores,
-        fit_regressor,
-        scored_rois,
-    )
+    from napari_graydet.models.box_scores import box_scores, scored_rois
+    from napari_graydet.models.box_training import BoxTraining, fit_regressor
 
     start = _box_model(job)
     rng = np.random.default_rng(job.seed)
@@ -214,7 +216,7 @@ def train_regressor_part(job: PartJob) -> PartResult:
     fitted = fit_regressor(start.network, samples, len(job.classes), start.grid, BoxTraining(), rng)
     model = BoxModel(start.network, fitted, start.grid, job.classes)
     job.tell("progress", step=1, share=1.0, loss=0.0, seconds=0.0)
-    return _saved(job, model, box_scores(model, rois), box_scores(start, rois))
+    return _saved_best(job, model, samples, rois, box_scores(start, rois))
 
 
 def _train_paper_regressor(job: PartJob) -> PartResult:
@@ -254,6 +256,29 @@ def _box_model(job: PartJob) -> BoxModel:
     if read_card(job.weights).kind == "pointnet":
         return box_model_from(job.weights, job.classes, job.seed)
     return for_classes(BoxModel.load(job.weights), job.classes)
+
+
+def _saved_best(
+    job: PartJob,
+    model: BoxModel,
+    samples: Sequence[BoxSample],
+    rois: Sequence[ScoredRoi],
+    before: Scores,
+) -> PartResult:
+    """Save the network, and the simple rival to use in its place where that does better."""
+    from napari_graydet.models.box_choice import NETWORK, with_best_rival
+    from napari_graydet.models.box_scores import SHARE, box_scores
+    from napari_graydet.models.interval import fit_intervals
+
+    rivals = fit_intervals(samples, job.classes, job.seed)
+    model, table = with_best_rival(model, rivals, rois, len(job.validation.cases))
+    scores = box_scores(model, rois) | {f"{SHARE}, {name}": v for name, v in table.items()}
+    note = None
+    if model.rival is not None:
+        kind = model.rival.kind
+        note = RIVAL_USED.format(kind=kind, rival=table[kind], network=table[NETWORK])
+        job.tell("notice", message=note)
+    return replace(_saved(job, model, scores, before), note=note)
 
 
 def _saved(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,14 +12,24 @@ from napari_graydet.core.ceiling import best_range
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import ModelError
+from napari_graydet.models import box_choice
 from napari_graydet.models.box_choice import (
     ceilings,
-    choose_box_detector,
     held_out_rois,
     mask_ious,
+    with_best_rival,
 )
-from napari_graydet.models.interval import IntervalDetector, fit_interval
+from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.box_scores import (
+    ScoredRoi,
+    box_scores,
+    ious_of,
+    ious_of_network,
+    scored_rois,
+)
+from napari_graydet.models.box_training import BoxTraining, for_classes, train_boxes
+from napari_graydet.models.interval import KINDS, IntervalDetector, fit_intervals
+from napari_graydet.models.registry import load_box_detector
 from tests.models.test_interval import CLASSES, disc
 
 
@@ -33,34 +45,57 @@ class Fixed:
         return [BoxProposal(GrayBox.flat(roi, self.gray), label or "", 1.0)]
 
 
-class Fails:
-    """Finds nothing in some ROIs and fails in others."""
-
-    def detect(
-        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
-    ) -> list[BoxProposal]:
-        if label == "bone":
-            raise ModelError("nothing here")
-        return []
-
-
 SAMPLES = [disc(seed, seed % 2) for seed in range(20, 28)]
 
 
-def test_the_better_one_is_chosen_and_shares_are_of_the_ceiling() -> None:
-    otsu = IntervalDetector(fit_interval("otsu", SAMPLES, CLASSES, 0), name="otsu")
-    candidates = {"everything": Fixed(0, 255), "otsu": otsu, "nothing": Fails()}
-    choice = choose_box_detector(candidates, SAMPLES, CLASSES, seed=3)
-    assert choice.best == "otsu"
-    assert set(choice.shares["otsu"]) == {"bone", "lung"}
-    assert choice.means["otsu"] == pytest.approx(np.mean(list(choice.shares["otsu"].values())))
-    assert 0.97 < choice.means["otsu"] <= 1.0
-    assert choice.means["nothing"] == 0.0 < choice.means["everything"] < 0.8
+SHORT = BoxTraining(steps=2, batch=2, points=32, regressor_rois=4, global_width=16, tnet_width=16)
 
 
-def test_of_equals_the_first_is_taken() -> None:
-    twins = {"simple": Fixed(0, 255), "grand": Fixed(0, 255)}
-    assert choose_box_detector(twins, SAMPLES, CLASSES).best == "simple"
+@pytest.fixture(scope="module")
+def trained() -> BoxModel:
+    """Return a network that learned next to nothing."""
+    return train_boxes(SAMPLES, CLASSES, seed=0, training=SHORT)
+
+
+def rois() -> list[ScoredRoi]:
+    return scored_rois(SAMPLES, np.random.default_rng(0))
+
+
+def test_a_rival_that_does_better_is_used_and_the_network_kept(
+    trained: BoxModel, tmp_path: Path
+) -> None:
+    rivals = fit_intervals(SAMPLES, CLASSES, 0)
+    chosen, table = with_best_rival(trained, rivals, rois(), images=8)
+    assert set(table) == {*KINDS, "pointnet"}
+    assert chosen.rival is not None and table[chosen.rival.kind] == max(table.values()) > 0.97
+    assert box_scores(chosen, rois())["share of the ceiling"] == table[chosen.rival.kind]
+
+    chosen.save(tmp_path / "boxes.safetensors", metrics={}, seed=0)
+    used, own = load_box_detector(tmp_path / "boxes.safetensors"), chosen.rival
+    assert isinstance(used, IntervalDetector) and used.name.startswith(own.kind)
+    held = held_out_rois(SAMPLES, CLASSES, seed=1)
+    assert (mask_ious(used, held) == mask_ious(IntervalDetector(own, name=""), held)).all()
+    again = BoxModel.load(tmp_path / "boxes.safetensors")
+    assert again.rival is not None and for_classes(again, ("bone",)).rival is None
+    weights, before = again.network.state_dict(), trained.network.state_dict()
+    assert all(np.allclose(weights[name], before[name], atol=0.01) for name in before)
+
+
+def test_what_few_images_cannot_tell_from_chance_changes_nothing(
+    trained: BoxModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = fit_intervals(SAMPLES, CLASSES, 0)
+    ahead = max(ious_of(rival, rois()).mean() for rival in rivals)
+    ahead -= ious_of_network(trained, rois()).mean()
+    monkeypatch.setattr(box_choice, "SPREAD", ahead * np.sqrt(10) / 2)  # ten images would do
+    for images, used in ((1, False), (9, False), (11, True), (200, True)):
+        model, _ = with_best_rival(trained, rivals, rois(), images)
+        assert (model.rival is not None) is used
+
+
+def test_without_held_out_rois_the_network_is_used(trained: BoxModel) -> None:
+    model, table = with_best_rival(trained, fit_intervals(SAMPLES, CLASSES, 0), [], 0)
+    assert model.rival is None and table == {}
 
 
 def test_the_ceiling_is_reached_by_the_best_range_and_by_no_other() -> None:
@@ -76,10 +111,3 @@ def test_the_ceiling_is_reached_by_the_best_range_and_by_no_other() -> None:
 def test_the_same_seed_gives_the_same_rois() -> None:
     one, two, other = (held_out_rois(SAMPLES, CLASSES, seed=seed) for seed in (1, 1, 2))
     assert [r.roi for r in one] == [r.roi for r in two] != [r.roi for r in other]
-
-
-def test_nothing_to_compare_is_an_error() -> None:
-    with pytest.raises(ModelError, match="accept more images"):
-        choose_box_detector({"all": Fixed(0, 255)}, [], CLASSES)
-    with pytest.raises(ModelError, match="got 0"):
-        choose_box_detector({}, SAMPLES, CLASSES)

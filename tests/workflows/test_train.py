@@ -20,6 +20,9 @@ from napari_graydet.errors import (
     WeightsError,
 )
 from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
+from napari_graydet.models.box_detector import BoxDetector
+from napari_graydet.models.interval import KINDS, IntervalDetector
+from napari_graydet.models.registry import load_box_detector
 from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_request import TrainRequest
@@ -243,3 +246,30 @@ def test_a_project_uses_its_models_and_never_a_damaged_one(
     path.write_bytes(b"x")
     with pytest.raises(GraydetError, match="damaged"):
         predictor_of(tmp_path)
+
+
+def test_a_simple_rival_that_does_better_takes_the_networks_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, masks = make_folders(tmp_path / "data")
+    request = TrainRequest.of(
+        parts="boxes", images=str(images), masks=str(masks), label="bone", epochs=0.5
+    )
+    events: list[Event] = []
+    monkeypatch.setattr("napari_graydet.models.box_choice.SPREAD", -1.0)  # any rival is ahead
+    entry = train(request, tmp_path, on_event=events.append)
+    (notice,) = (event["message"] for event in events if event["event"] == "notice")
+    assert "finds gray ranges better" in notice and entry.notes == {"boxes": notice}
+    scores = entry.scores["boxes"]
+    used = load_box_detector(ModelRegistry(tmp_path).weights_path("0001", "boxes"))
+    assert isinstance(used, IntervalDetector)
+    assert scores["share of the ceiling"] == scores[f"share of the ceiling, {used.model.kind}"]
+    assert {f"share of the ceiling, {name}" for name in (*KINDS, "pointnet")} < set(scores)
+
+    ModelRegistry(tmp_path).activate("0001")
+    monkeypatch.setattr("napari_graydet.models.box_choice.SPREAD", 1.0)  # none is
+    again = train(request, tmp_path)
+    assert again.parents == {"boxes": "0001"} and not again.notes
+    assert again.parent_scores["boxes"]["share of the ceiling"] == scores["share of the ceiling"]
+    network = load_box_detector(ModelRegistry(tmp_path).weights_path("0002", "boxes"))
+    assert isinstance(network, BoxDetector)
