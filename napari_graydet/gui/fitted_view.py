@@ -34,7 +34,7 @@ class FittedView:
 
     def _view(self) -> tuple[float, ...]:
         camera = self._viewer.scene.camera
-        return (camera.zoom, *camera.center)
+        return (camera.zoom, *camera.center, *camera.angles)
 
     def _remember(self, event: object) -> None:
         self._fitted = self._view()

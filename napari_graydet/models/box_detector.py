@@ -33,7 +33,7 @@ from napari_graydet.io.weights import Tensors, WeightsCard, read_card
 from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device, run_with_fallback
-from napari_graydet.models.interval import IntervalModel, architecture_of
+from napari_graydet.models.interval import IntervalModel
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
@@ -79,7 +79,7 @@ class BoxModel(AnchorModel):
     @property
     def configuration(self) -> dict[str, Any]:
         """The network's sizes, the anchors, and which rival is used, if one is."""
-        rival = {} if self.rival is None else {"rival": self.rival.kind}
+        rival = {} if self.rival is None else {"rival": self.rival.architecture}
         return super().configuration | rival
 
     def to_tensors(self) -> Tensors:
@@ -100,11 +100,11 @@ class BoxModel(AnchorModel):
 
 
 def _rival_in(tensors: Tensors, card: WeightsCard) -> IntervalModel | None:
-    kind = card.configuration.get("rival")
-    if kind is None:
+    architecture: Any = card.configuration.get("rival")
+    if architecture is None:
         return None
     learned = {n.removeprefix(_RIVAL): v for n, v in tensors.items() if n.startswith(_RIVAL)}
-    renamed = card.model_copy(update={"architecture": architecture_of(str(kind))})
+    renamed = card.model_copy(update={"architecture": architecture})
     return IntervalModel.from_tensors(learned, renamed)
 
 

@@ -50,7 +50,7 @@ _PREFIX, _VERSION = "interval-", 1
 _BANDS = {"otsu": 2, "multi-otsu": 3}
 
 
-def architecture_of(kind: str) -> str:
+def architecture_of(kind: Kind) -> str:
     """Return the architecture that stands on the card of a kind's weights."""
     return f"{_PREFIX}{kind}-{_VERSION}"
 
@@ -208,11 +208,7 @@ class IntervalDetector:
     @classmethod
     def load(cls, path: Path) -> IntervalDetector:
         """Read weights; errors as for `IntervalModel.load`."""
-        return cls.of(IntervalModel.load(path), path)
-
-    @classmethod
-    def of(cls, model: IntervalModel, path: Path) -> IntervalDetector:
-        """Return the detector of a model that was read from a file, named after both."""
+        model = IntervalModel.load(path)
         return cls(model, name=f"{model.kind} {read_card(path).sha256[:8]}")
 
     @classmethod

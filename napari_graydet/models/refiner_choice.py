@@ -85,7 +85,7 @@ def choose_refiner(
         If there is no held-out image, or the models do not go together.
     """
     table = compare_refiners(models, held_out)
-    best = best_of(table, len(held_out))
+    best = best_of(table, images_of(held_out))
     if best == NONE:
         return None, table
     joined = all_of(models)
@@ -100,8 +100,14 @@ def best_of(table: Mapping[str, float], images: int) -> str:
     """
     best = max(table, key=lambda name: table[name])
     chance = max(FINEST, 2 * SPREAD / math.sqrt(images))
-    tied = best != NONE and table.get(PREFERRED, 0.0) >= table[best] - chance
+    preferred = table.get(PREFERRED, 0.0)
+    tied = table[NONE] < preferred >= table[best] - chance
     return PREFERRED if tied else best
+
+
+def images_of(held_out: Sequence[HeldOut]) -> int:
+    """Return how many images these are: one may hold several labels."""
+    return len({id(case.image) for case in held_out})
 
 
 def compare_refiners(

@@ -14,7 +14,7 @@ import torch
 from napari_graydet.errors import ModelError
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.refiner_choice import HeldOut, all_of, best_of, choose_refiner
+from napari_graydet.models.refiner_choice import HeldOut, all_of, best_of, choose_refiner, images_of
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
 from napari_graydet.models.refiner_patch import Frame
@@ -237,13 +237,13 @@ def make_refiner(
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
-    best = best_of(table, len(held_out))
+    best = best_of(table, images_of(held_out))
     single = max(SHARES, key=lambda kind: table[kind])
     kept = chosen or replace(all_of(models), chosen=(single,), flips=False)
     kept.save(
         out,
         data=list(data),
-        metrics={"chosen": best, "held-out images": len(held_out), **metrics},
+        metrics={"chosen": best, "held-out images": images_of(held_out), **metrics},
         seed=seed,
         versions={name: version(name) for name in ("torch", "numpy")},
     )

@@ -127,9 +127,11 @@ def load_box_detector(
     from napari_graydet.models.box_detector import BoxDetector
 
     detector = BoxDetector.load(path, device=device)
-    if detector.model.rival is not None:
-        return interval.IntervalDetector.of(detector.model.rival, path)
-    return detector
+    if detector.model.rival is None:
+        return detector
+    from napari_graydet.models.rival_detector import RivalDetector
+
+    return RivalDetector(detector.model.rival, detector, path)
 
 
 def load_refiner(source: str | Path, device: str = "auto", notice: Notice | None = None) -> Refiner:

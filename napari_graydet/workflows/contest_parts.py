@@ -40,11 +40,14 @@ class PartNote(BaseModel):
         Time and memory; optimiser steps.
     weights
         Number of weights.
+    note
+        What there is to know about them.
     """
 
     cost: Cost
     steps: int
     weights: int
+    note: str | None = None
 
 
 def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
@@ -76,6 +79,7 @@ def _trained(method: GraydetMethod, notes: dict[str, PartNote]) -> Trained:
         weights=sum(note.weights for note in notes.values()),
         steps={name: note.steps for name, note in notes.items() if note.steps},
         cost=sum((note.cost for note in notes.values()), Cost()),
+        notes=tuple(note.note for note in notes.values() if note.note is not None),
     )
 
 
@@ -124,9 +128,9 @@ def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNo
         return known
     job, steps = _job(name, preset, among, task)
     with measured() as cost:
-        PARTS[name].train(job)
+        result = PARTS[name].train(job)
     shutil.rmtree(job.checkpoints, ignore_errors=True)
-    made = PartNote(cost=cost, steps=steps(), weights=_weights(path))
+    made = PartNote(cost=cost, steps=steps(), weights=_weights(path), note=result.note)
     atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
     return made
 

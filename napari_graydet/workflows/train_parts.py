@@ -15,6 +15,7 @@ from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.events import check_cancelled
 from napari_graydet.workflows.refiner_part import train_refiner_part
 from napari_graydet.workflows.train_job import (
     LONGEST,
@@ -267,11 +268,15 @@ def _saved_best(
 ) -> PartResult:
     """Save the network, and the simple rival to use in its place where that does better."""
     from napari_graydet.models.box_choice import NETWORK, with_best_rival
-    from napari_graydet.models.box_scores import SHARE, box_scores
+    from napari_graydet.models.box_scores import SCORED, SHARE, box_scores
     from napari_graydet.models.interval import fit_intervals
 
-    rivals = fit_intervals(samples, job.classes, job.seed)
-    model, table = with_best_rival(model, rivals, rois, len(job.validation.cases))
+    check_cancelled(job.should_cancel)
+    learned = {sample.class_id for sample in samples}
+    every_class = len(learned) == len(job.classes)  # a rival knows nothing of a class without parts
+    rivals = fit_intervals(samples, job.classes, job.seed) if every_class else []
+    images = min(len(job.validation.cases), SCORED)
+    model, table = with_best_rival(model, rivals, rois, images)
     scores = box_scores(model, rois) | {f"{SHARE}, {name}": v for name, v in table.items()}
     note = None
     if model.rival is not None:

@@ -293,3 +293,8 @@ def test_an_image_stays_fitted_until_a_person_chooses_a_view(
     viewer.reset_view()
     resize(1200, 700)
     assert share() == pytest.approx(0.95, abs=0.02), "Home fits again"
+    viewer.dims.ndisplay = 3
+    viewer.reset_view()
+    camera.angles = (10, 20, 30)
+    resize(1400, 800)
+    assert camera.angles == pytest.approx((10, 20, 30)), "turned in 3D is a view that was chosen"

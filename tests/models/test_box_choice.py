@@ -19,7 +19,7 @@ from napari_graydet.models.box_choice import (
     mask_ious,
     with_best_rival,
 )
-from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.box_detector import BoxDetector, BoxModel
 from napari_graydet.models.box_scores import (
     ScoredRoi,
     box_scores,
@@ -75,6 +75,14 @@ def test_a_rival_that_does_better_is_used_and_the_network_kept(
     assert isinstance(used, IntervalDetector) and used.name.startswith(own.kind)
     held = held_out_rois(SAMPLES, CLASSES, seed=1)
     assert (mask_ious(used, held) == mask_ious(IntervalDetector(own, name=""), held)).all()
+    network = BoxDetector(chosen)
+    for roi in held:
+        boxes = used.detect(roi.image, roi.roi)
+        told = network.detect(roi.image, roi.roi, alternatives=0)[0].label
+        assert boxes[0].label == told != boxes[1].label, (
+            "the network tells, each class has its turn"
+        )
+        assert boxes[0].box.low == used.detect(roi.image, roi.roi, label=boxes[0].label)[0].box.low
     again = BoxModel.load(tmp_path / "boxes.safetensors")
     assert again.rival is not None and for_classes(again, ("bone",)).rival is None
     weights, before = again.network.state_dict(), trained.network.state_dict()

@@ -211,6 +211,9 @@ def test_few_images_do_not_decide_by_a_hair() -> None:
         assert best_of(better_by(chance - 0.0005), images) == both
         assert best_of(better_by(chance + 0.0005), images) == "scene"
     assert best_of({"none": 0.971, "unet": 0.96, both: 0.97}, 1) == "none"
+    assert best_of({"none": 0.975, "unet": 0.976, both: 0.967}, 1) == "unet", (
+        "never worse than none"
+    )
     assert best_of({"none": 0.9, "unet": 0.95, "points": 0.95}, 1) == "unet"
 
 
