@@ -74,8 +74,9 @@ class _Photographer:
                 self._wait(lambda: self.session.job is None)
             self._save(name)
             if name in REFINED:
-                self.desk.controller.detection.refine()
-                self._wait(lambda: self.session.job is None)
+                if not self._is_refined():  # as the run before has left it
+                    self.desk.controller.detection.refine()
+                    self._wait(lambda: self.session.job is None)
                 self._save(f"{name}_refined")
         workplace = self.viewer.window.dock_widgets[WORKPLACE]
         workplace.tabs.setCurrentWidget(workplace.export)
@@ -84,6 +85,9 @@ class _Photographer:
 
     def _shows(self, image_id: int) -> bool:
         return self.session.image_id == image_id
+
+    def _is_refined(self) -> bool:
+        return self.session.annotation is not None and bool(self.session.annotation.residual)
 
     def _chosen(self) -> list[tuple[str, int]]:
         entries = self.session.entries
