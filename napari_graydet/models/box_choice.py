@@ -5,7 +5,6 @@ The network is only the default where no rival does better (METHOD.md, section 3
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,6 +22,7 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_samples import BoxSample, jitter_roi
 from napari_graydet.models.box_scores import IOU, SHARE, ScoredRoi, box_scores
+from napari_graydet.models.chance import chance
 from napari_graydet.models.interval import IntervalModel
 from napari_graydet.models.training import Scores
 
@@ -115,8 +115,7 @@ def with_best_rival(
 ) -> tuple[BoxModel, Scores]:
     """Let a simple rival take the network's place where it does better on held-out images.
 
-    Better means by more than chance: the difference of their IoU has a standard deviation of
-    `SPREAD` over images, and two standard errors of it are taken for chance.
+    Better means by more than chance.
 
     Parameters
     ----------
@@ -143,5 +142,5 @@ def with_best_rival(
     scores = {rival.kind: box_scores(replace(model, rival=rival), rois) for rival in rivals}
     table = {kind: found[SHARE] for kind, found in scores.items()} | {NETWORK: own[SHARE]}
     best = max(rivals, key=lambda rival: scores[rival.kind][IOU])
-    ahead = scores[best.kind][IOU] - own[IOU] > 2 * SPREAD / math.sqrt(max(images, 1))
+    ahead = scores[best.kind][IOU] - own[IOU] > chance(SPREAD, images)
     return (replace(model, rival=best) if ahead else network), table

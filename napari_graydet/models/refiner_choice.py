@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -19,6 +18,7 @@ from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import ModelError
+from napari_graydet.models.chance import chance
 from napari_graydet.models.refiner_model import (
     SCENE,
     Kind,
@@ -94,14 +94,10 @@ def choose_refiner(
 
 
 def best_of(table: Mapping[str, float], images: int) -> str:
-    """Return the name of the candidate to use, given mean DSC on so many held-out images.
-
-    A mean over n images strays by ``SPREAD / sqrt(n)``; two of that are taken for chance.
-    """
+    """Return the name of the candidate to use, given mean DSC on so many held-out images."""
     best = max(table, key=lambda name: table[name])
-    chance = max(FINEST, 2 * SPREAD / math.sqrt(images))
     preferred = table.get(PREFERRED, 0.0)
-    tied = table[NONE] < preferred >= table[best] - chance
+    tied = table[NONE] < preferred >= table[best] - chance(SPREAD, images, least=FINEST)
     return PREFERRED if tied else best
 
 
