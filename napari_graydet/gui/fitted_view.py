@@ -12,8 +12,8 @@ class FittedView:
     """Fits the image anew when the canvas gets another size.
 
     napari fits when asked to, and leaves the image as it is when the window or a dock changes: in
-    a smaller window it is cut off. Who has zoomed or shifted keeps the view; Home, or an image of
-    another size, fits again.
+    a smaller window it is cut off. Who has zoomed, shifted or turned keeps the view; Home, or an
+    image of another size, fits again.
 
     Parameters
     ----------

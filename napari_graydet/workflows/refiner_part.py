@@ -33,7 +33,6 @@ NO_BOXES = (
 
 def train_refiner_part(job: PartJob) -> PartResult:
     """Train all refiners, and choose on held-out images, with the boxes that are found there."""
-    from napari_graydet.models.refiner_choice import best_of, images_of
     from napari_graydet.models.refiner_learner import RefinerTraining
     from napari_graydet.models.refiner_model import RefinerModel
     from napari_graydet.models.refiner_training import make_refiner
@@ -56,13 +55,12 @@ def train_refiner_part(job: PartJob) -> PartResult:
         device=job.device,
         watch=job.watch(),
     )
-    note = None if read_card(job.out).is_of_use else NOT_BETTER
+    card = read_card(job.out)
+    note = None if card.is_of_use else NOT_BETTER
     if note is not None:
         job.tell("notice", message=note)
-    figures = {"DSC": table[best_of(table, images_of(held_out))]} | {
-        f"DSC, {name}": v for name, v in table.items()
-    }
-    return PartResult(figures, before, note)
+    used = {"DSC": table[str(card.metrics["chosen"])]}
+    return PartResult(used | {f"DSC, {name}": v for name, v in table.items()}, before, note)
 
 
 def _steps(job: PartJob, batch: int) -> int:
