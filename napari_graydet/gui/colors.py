@@ -24,3 +24,9 @@ def class_color(index: int) -> str:
 def label_color(label: str, classes: tuple[str, ...]) -> str:
     """Return the colour of a class by name."""
     return class_color(classes.index(label) if label in classes else len(classes))
+
+
+def darker(color: str) -> str:
+    """Return a dark ink of the same hue, legible on what is bright."""
+    parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{part // 8:02x}" for part in parts)
