@@ -2,12 +2,15 @@
 
 The parts are those of ``napari-graydet train``. A trained part is kept in the task's folder and
 found again by the next method that needs it; what it took is written beside it and counts for both.
+A part that another version of the program made, or from another start, is trained again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from napari_graydet.errors import ExportError, WeightsError
-from napari_graydet.io.files import atomic_write_text
+from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
 from napari_graydet.workflows.contest_task import Task, Trained
@@ -42,12 +45,15 @@ class PartNote(BaseModel):
         Number of weights.
     note
         What there is to know about them.
+    made_of
+        Digest of what else went into them than the folder's images: see `_made_of`.
     """
 
     cost: Cost
     steps: int
     weights: int
     note: str | None = None
+    made_of: str = ""
 
 
 def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
@@ -123,14 +129,17 @@ def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNo
     """Train a part unless that was done before; return what it took."""
     path = _file(name, preset, task)
     note = path.with_suffix(".cost.json")
-    known = _read(note) if path.exists() else None
-    if known is not None:
-        return known
     job, steps = _job(name, preset, among, task)
+    made_of = _made_of(job)
+    known = _read(note) if path.exists() else None
+    if known is not None and known.made_of == made_of:
+        return known
     with measured() as cost:
         result = PARTS[name].train(job)
     shutil.rmtree(job.checkpoints, ignore_errors=True)
-    made = PartNote(cost=cost, steps=steps(), weights=_weights(path), note=result.note)
+    made = PartNote(
+        cost=cost, steps=steps(), weights=_weights(path), note=result.note, made_of=made_of
+    )
     atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
     return made
 
@@ -166,6 +175,13 @@ def _job(
         uses={kind: _file(kind, preset, task) for kind in PARTS[name].needs},
     )
     return job, lambda: made
+
+
+def _made_of(job: PartJob) -> str:
+    """Return a digest of the program's version, the start, and the parts that a part relies on."""
+    files = [job.start, *job.uses.values()]
+    digests = ["-" if file is None else sha256_of(file, error=WeightsError) for file in files]
+    return hashlib.sha256("\n".join([version("napari-graydet"), *digests]).encode()).hexdigest()
 
 
 def _start(name: str, preset: Preset, task: Task) -> Path | None:

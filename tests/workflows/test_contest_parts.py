@@ -27,6 +27,7 @@ class Trainings:
     """Takes the place of the parts' trainings; remembers their jobs."""
 
     chosen: str = "unet"
+    weight: float = 0.0
     jobs: list[PartJob] = field(default_factory=list)
 
     def of(self, name: str) -> Part:
@@ -40,7 +41,7 @@ class Trainings:
         card = WeightsCard(
             kind="boxes", architecture="x", classes=["object"], metrics={"chosen": self.chosen}
         )
-        save_weights(job.out, {"w": np.zeros(SIZES[name], np.float32)}, card)
+        save_weights(job.out, {"w": np.full(SIZES[name], self.weight, np.float32)}, card)
         return PartResult({})
 
     @property
@@ -113,6 +114,31 @@ def test_a_part_that_was_cut_is_trained_again(
     (tmp_path / "fast" / "boxes.cost.json").unlink()
     train_graydet("fast", False, task(data, tmp_path))
     assert trainings.names == ["roi", "boxes", "boxes"]
+
+
+def test_a_part_from_another_start_and_what_relies_on_it_are_trained_again(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    first = task(data, tmp_path)
+    train_graydet("fast", True, first)
+    other = tmp_path / "other"
+    other.write_text("another start")
+    again = replace(first, starts={**first.starts, "boxes": other})
+    trainings.jobs.clear()
+    trainings.weight = 1.0
+    train_graydet("fast", True, again)
+    assert trainings.names == ["boxes", "refiner"]
+
+
+def test_a_part_of_another_version_is_trained_again(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_graydet("fast", False, task(data, tmp_path))
+    trainings.jobs.clear()
+    monkeypatch.setattr(contest_parts, "version", lambda _name: "99.0")
+    train_graydet("fast", False, task(data, tmp_path))
+    assert trainings.names == ["roi", "boxes"]
 
 
 def test_a_refiner_that_lost_against_the_boxes_is_not_used(
