@@ -21,7 +21,7 @@ from napari_graydet.errors import ExportError, WeightsError
 from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
-from napari_graydet.workflows.contest_task import Task, Trained
+from napari_graydet.workflows.contest_task import Task, Trained, alone
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
@@ -127,6 +127,11 @@ def _file(name: str, preset: Preset, task: Task) -> Path:
 
 def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNote:
     """Train a part unless that was done before; return what it took."""
+    with alone(_file(name, preset, task)):
+        return _part_alone(name, preset, among, task)
+
+
+def _part_alone(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNote:
     path = _file(name, preset, task)
     note = path.with_suffix(".cost.json")
     job, steps = _job(name, preset, among, task)

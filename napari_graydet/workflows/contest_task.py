@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_graydet.errors import WeightsError
+from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.io.lock import exclusive
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.measuring import Cost
@@ -108,3 +110,20 @@ class Trained:
     steps: Mapping[str, int] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     notes: tuple[str, ...] = ()
+
+
+def alone(path: Path) -> AbstractContextManager[None]:
+    """Keep other processes from training what is kept under a path meanwhile.
+
+    Raises
+    ------
+    ModelError
+        If one is at it, or the folder cannot be written.
+    """
+    with suppress(OSError):  # the lock says what is wrong
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return exclusive(
+        path.with_name(f"{path.name}.lock"),
+        error=ModelError,
+        taken=f"{path} is being trained by another process; wait for its end, or stop it.",
+    )

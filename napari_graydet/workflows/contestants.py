@@ -25,7 +25,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import ModelError
 from napari_graydet.workflows.contest_parts import train_graydet, train_interval
-from napari_graydet.workflows.contest_task import Task, Trained
+from napari_graydet.workflows.contest_task import Task, Trained, alone
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import Result
 
@@ -84,7 +84,7 @@ def train_whole_image(name: str, task: Task) -> Trained:
     budget = f"{task.minutes:g}min" if task.minutes is not None else f"{task.iterations}it"
     size = task.size or BaselineTraining.size
     checkpoints = Checkpoints(task.folder / f"{name}-{budget}-{size}px")
-    with measured() as cost:
+    with alone(checkpoints.folder), measured() as cost:
         model = train_baseline(
             name,
             task.samples(),
@@ -98,7 +98,7 @@ def train_whole_image(name: str, task: Task) -> Trained:
                 checkpoints=checkpoints,
             ),
         )
-    shutil.rmtree(checkpoints.folder, ignore_errors=True)
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
     return Trained(
         WholeImage(model),
         model.parameters,

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.workflows import contest_parts
 from napari_graydet.workflows.contest_parts import train_graydet, train_interval
-from napari_graydet.workflows.contest_task import Task
+from napari_graydet.workflows.contest_task import Task, alone
+from napari_graydet.workflows.contestants import train_whole_image
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import PARTS, Part
@@ -139,6 +141,21 @@ def test_a_part_of_another_version_is_trained_again(
     monkeypatch.setattr(contest_parts, "version", lambda _name: "99.0")
     train_graydet("fast", False, task(data, tmp_path))
     assert trainings.names == ["roi", "boxes"]
+
+
+def test_a_part_is_trained_by_one_process_at_a_time(
+    data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    boxes = tmp_path / "fast" / "boxes.safetensors"
+    with alone(boxes), pytest.raises(ModelError, match="being trained by another process"):
+        train_graydet("fast", False, task(data, tmp_path))
+    assert trainings.names == ["roi"]
+    train_graydet("fast", False, task(data, tmp_path))
+    assert trainings.names == ["roi", "boxes"]
+    network = tmp_path / "unet-1it-32px"
+    budget = task(data, tmp_path, iterations=1, size=32)
+    with alone(network), pytest.raises(ModelError, match="being trained by another process"):
+        train_whole_image("unet", budget)
 
 
 def test_a_refiner_that_lost_against_the_boxes_is_not_used(
