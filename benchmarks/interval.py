@@ -25,17 +25,17 @@ from typing import Any
 
 import numpy as np
 
-from napari_graydet.io.files import atomic_write_text
-from napari_graydet.io.images import read_image
-from napari_graydet.io.masks import read_mask
-from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_choice import (
+from benchmarks.held_out_rois import (
     FindsBoxes,
     HeldOutRoi,
     ceilings,
     held_out_rois,
     mask_ious,
 )
+from napari_graydet.io.files import atomic_write_text
+from napari_graydet.io.images import read_image
+from napari_graydet.io.masks import read_mask
+from napari_graydet.io.weights import read_card
 from napari_graydet.models.box_samples import BoxSample, crop_sample
 from napari_graydet.models.interval import KINDS, IntervalDetector, fit_interval
 from napari_graydet.models.registry import load_box_detector, shipped

@@ -40,10 +40,10 @@ import numpy as np
 
 from benchmarks import removal_boxes as boxes
 from benchmarks import removal_images as images
+from benchmarks.held_out_rois import held_out_rois
 from benchmarks.removal_table import tables
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.models.box_choice import held_out_rois
 from napari_graydet.models.box_detector import BoxDetector, BoxModel
 from napari_graydet.models.box_samples import BoxSample, crop_sample
 from napari_graydet.workflows import phantoms

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.held_out_rois import HeldOutRoi, ceilings, mask_ious
 from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
-from napari_graydet.models.box_choice import HeldOutRoi, ceilings, mask_ious
 from napari_graydet.models.box_detector import BoxDetector, BoxModel
 from napari_graydet.models.box_samples import BoxSample, Disturbance
 from napari_graydet.models.box_training import BoxTraining, train_boxes

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.held_out_rois import JITTER
 from napari_graydet.core.ceiling import ceiling_mask
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.metrics import iou
 from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GraydetError
-from napari_graydet.models.box_choice import JITTER
 from napari_graydet.models.box_detector import BoxDetector
 from napari_graydet.models.box_samples import BoxSample, crop_sample, jitter_roi
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
