@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,22 +50,35 @@ def pretrain(
 ) -> Result:
     """Pretrain PointNet on ModelNet; the result is a start for `train boxes --start FILE`.
 
-    With --json every step is a line of JSON. Stopped with Ctrl-C, the same command goes on.
+    With --json every step is a line of JSON. Stopped with Ctrl-C, the same command goes on. On
+    several GPUs: torchrun --nproc-per-node GPUS -m napari_graydet pretrain ...
     """
     from napari_graydet.workflows.pretrain import pretrain_pointnet
+    from napari_graydet.workflows.train_group import together, with_others
     from napari_graydet.workflows.train_process import stop_signals
 
-    with stop_signals() as should_cancel, shown_events() as show:
-        card = pretrain_pointnet(
-            data,
-            out,
-            preset=preset.value,
-            seed=seed,
-            epochs=epochs,
-            minutes=minutes,
-            device=device,
-            on_event=show,
-            should_cancel=should_cancel,
-        )
+    work = partial(
+        pretrain_pointnet,
+        data,
+        preset=preset.value,
+        seed=seed,
+        epochs=epochs,
+        minutes=minutes,
+        device=device,
+    )
+    with (
+        together(device) as leads,
+        stop_signals() as should_cancel,
+        shown_events() as show,
+    ):
+        if not leads:
+            raise typer.Exit
+        here = partial(work, out, on_event=show, should_cancel=should_cancel)
+        card = with_others(here, partial(_pretrain_in, work, out.name))
     figures = ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items())
     return Result(card.model_dump(mode="json"), f"{out}: {len(card.classes)} classes, {figures}")
+
+
+def _pretrain_in(work: Callable[[Path], object], name: str, folder: Path) -> None:
+    """Pretrain for a process that leads: what is written here nobody needs."""
+    work(folder / name)

@@ -129,16 +129,24 @@ def train(
 
     Every training is a new model; none is overwritten. Images of one patient never stand both
     among those that are learned from and those that choose when to stop. With --json every step is
-    a line of JSON. To stop: Ctrl-C; it goes on with --resume.
+    a line of JSON. To stop: Ctrl-C; it goes on with --resume. On several GPUs: torchrun
+    --nproc-per-node GPUS -m napari_graydet train ...
     """
     from napari_graydet.workflows import train as workflow
     from napari_graydet.workflows import train_process
+    from napari_graydet.workflows.train_group import together
     from napari_graydet.workflows.train_request import TrainRequest
 
     folder = registry or project
     if folder is None:
         raise ModelError("Give a project, or --images, --masks and -o DIR for the model.")
-    with train_process.stop_signals() as should_cancel, shown_events() as show:
+    with (
+        together(device) as leads,
+        train_process.stop_signals() as should_cancel,
+        shown_events() as show,
+    ):
+        if not leads:
+            raise typer.Exit
         if resume is not None:
             entry = workflow.resume(
                 Path(resume).name, folder, on_event=show, should_cancel=should_cancel, use=use

@@ -35,6 +35,7 @@ from napari_graydet.models.checkpoints import (
     tensors_in,
 )
 from napari_graydet.models.device import is_out_of_memory
+from napari_graydet.models.group import Group, current
 
 Scores = dict[str, float]
 """Figures on held-out images by name; weights are chosen by the first one, more is better."""
@@ -167,6 +168,8 @@ class Learner(ABC):
 def fit(learner: Learner, budget: Budget, watch: Watch | None = None) -> Scores:
     """Train to the end of the budget; afterwards `learner.result` holds the best weights.
 
+    In a group of processes each makes its share of every batch; all end with the same weights.
+
     Returns
     -------
     Scores
@@ -181,14 +184,66 @@ def fit(learner: Learner, budget: Budget, watch: Watch | None = None) -> Scores:
     WeightsError
         If a checkpoint cannot be written, or is of another network.
     """
-    return _Fit(learner, budget, watch or Watch()).run()
+    group = current()
+    learner.batch = group.share(learner.batch, learner.least_batch)
+    if group.leads:
+        scores = _Fit(learner, budget, watch or Watch(), group).run()
+        group.say(None)
+    else:
+        scores = {}
+        _follow(learner, watch or Watch(), group)
+    group.send(learner.result)
+    return group.say(scores)
+
+
+def _follow(learner: Learner, watch: Watch, group: Group) -> None:
+    """Make gradients for the process that leads, until it has done."""
+    seed = int(learner.rng.integers(2**31))
+    here: tuple[int, float] | None = None
+    while (at := group.say(here)) is not None:
+        step, share = at
+        group.send(learner.network)
+        learner.prepare(step, share)
+        # Of rank and step alone: a training that goes on later draws what it would have drawn.
+        rng = np.random.default_rng([seed, group.rank, step])
+        torch.manual_seed(int(rng.integers(2**31)))
+        learner.rng.bit_generator.state = rng.bit_generator.state
+        group.average(learner.network, _gradients(learner, watch))
+
+
+def _gradients(learner: Learner, watch: Watch) -> float:
+    """Make the gradients of a batch, of a smaller one if memory runs out; return the loss."""
+    while True:
+        try:
+            loss = learner.loss()
+            learner.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return float(loss.detach())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _halve(learner, watch, error)
+
+
+def _halve(learner: Learner, watch: Watch, error: BaseException) -> None:
+    smaller = learner.batch // 2
+    if smaller < learner.least_batch:
+        raise ModelError(
+            f"Out of memory with a batch of {learner.batch}; close other programs, or train on "
+            "another device."
+        ) from error
+    learner.batch = smaller
+    learner.optimiser.zero_grad(set_to_none=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    watch.notice(f"Out of memory: going on with batches of {smaller}.")
 
 
 class _Fit:
-    """One training and its clock."""
+    """One training and its clock, in the process that leads."""
 
-    def __init__(self, learner: Learner, budget: Budget, watch: Watch) -> None:
-        self.learner, self.budget, self.watch = learner, budget, watch
+    def __init__(self, learner: Learner, budget: Budget, watch: Watch, group: Group) -> None:
+        self.learner, self.budget, self.watch, self.group = learner, budget, watch, group
         self.step = 0
         self.validations, self.unimproved = 0, 0
         self.best: dict[str, Tensor] | None = None
@@ -206,6 +261,8 @@ class _Fit:
             share = self.budget.share(self.step, self.seconds)
             if self._validate(share) or share >= 1:
                 break
+            self.group.say((self.step, share))
+            self.group.send(self.learner.network)
             self.learner.prepare(self.step, share)
             loss = self._one_step()
             self.step += 1
@@ -226,37 +283,19 @@ class _Fit:
             self._save()
 
     def _one_step(self) -> float:
-        """Make a step, with smaller batches if memory runs out."""
         learner = self.learner
         while True:
+            value = self.group.average(learner.network, _gradients(learner, self.watch))
+            if not math.isfinite(value):
+                self._stop_unusable(f"The loss became {value} at step {self.step + 1}")
+            learner.before_update()
             try:
-                loss = learner.loss()
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    self._stop_unusable(f"The loss became {value} at step {self.step + 1}")
-                learner.optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                learner.before_update()
                 learner.optimiser.step()
                 return learner.shown(value)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self.group.size > 1 or not is_out_of_memory(error):
                     raise
-                self._halve(error)
-
-    def _halve(self, error: BaseException) -> None:
-        learner = self.learner
-        smaller = learner.batch // 2
-        if smaller < learner.least_batch:
-            raise ModelError(
-                f"Out of memory with a batch of {learner.batch}; close other programs, or train on "
-                "another device."
-            ) from error
-        learner.batch = smaller
-        learner.optimiser.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.watch.notice(f"Out of memory: going on with batches of {smaller}.")
+                _halve(learner, self.watch, error)
 
     def _stop_unusable(self, what: str) -> None:
         if (
@@ -313,7 +352,7 @@ class _Fit:
         state |= {
             "step": self.step,
             "seconds": self.seconds,
-            "batch": learner.batch,
+            "batch": learner.batch * self.group.size,
             "validations": self.validations,
             "unimproved": self.unimproved,
             "scores": self.scores,
@@ -339,7 +378,7 @@ class _Fit:
 
     def _take(self, state: dict[str, Any]) -> None:
         self.step, self._earlier = int(state["step"]), float(state["seconds"])
-        self.learner.batch = int(state["batch"])
+        self.learner.batch = self.group.share(int(state["batch"]), self.learner.least_batch)
         self.validations, self.unimproved = int(state["validations"]), int(state["unimproved"])
         self.scores = {str(k): float(v) for k, v in state["scores"].items()}
         self.learner.recall(state.get("learner", {}), self.step, self._earlier)

@@ -12,6 +12,8 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from napari_graydet.project.models import (
 )
 from napari_graydet.workflows.events import ShouldCancel, never_cancel, one_line
 from napari_graydet.workflows.predict import Predictor
+from napari_graydet.workflows.train_group import with_others
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import Part
 from napari_graydet.workflows.train_plan import Plan, plan_run
@@ -235,7 +238,9 @@ class _Run:
             device=request.device,
             uses={kind: self._weights(kind) for kind in part.needs},
         )
-        self._note(part, part.train(job))
+        silent = replace(job, tell=_say_nothing, should_cancel=never_cancel)
+        result = with_others(partial(part.train, job), partial(_train_in, part.train, silent))
+        self._note(part, result)
 
     def _weights(self, kind: Kind) -> Path:
         """Return the weights of a kind that were trained here, else those to work with."""
@@ -293,6 +298,15 @@ class _Run:
 
     def _final(self, part: Part) -> Path:
         return self._registry.weights_path(self._entry.id, part.kind)
+
+
+def _train_in(train: Callable[[PartJob], PartResult], job: PartJob, folder: Path) -> PartResult:
+    """Train a part for a process that leads: what is written here nobody needs."""
+    return train(replace(job, out=folder / job.out.name, checkpoints=folder / job.checkpoints.name))
+
+
+def _say_nothing(event: str, **fields: object) -> None:
+    """Take an event that the process that leads tells, too."""
 
 
 # --- models in use ------------------------------------------------------------------------------
