@@ -67,8 +67,8 @@ def pretrain(
         device=device,
     )
     with (
+        stop_signals() as should_cancel,  # the others end with the one that leads
         together(device) as leads,
-        stop_signals() as should_cancel,
         shown_events() as show,
     ):
         if not leads:

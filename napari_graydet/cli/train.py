@@ -140,9 +140,11 @@ def train(
     folder = registry or project
     if folder is None:
         raise ModelError("Give a project, or --images, --masks and -o DIR for the model.")
+    if resume is not None:
+        device = workflow.device_of(Path(resume).name, folder)
     with (
+        train_process.stop_signals() as should_cancel,  # the others end with the one that leads
         together(device) as leads,
-        train_process.stop_signals() as should_cancel,
         shown_events() as show,
     ):
         if not leads:

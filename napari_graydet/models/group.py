@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.io.files import reason_of
 from napari_graydet.models.device import choose_device
 
 PATIENCE = datetime.timedelta(hours=2)
@@ -137,19 +138,26 @@ def joined(device: str = "auto") -> Iterator[Group]:
     where = choose_device(device).type
     if where == "cuda":
         _take_a_gpu(int(os.environ.get("LOCAL_RANK", "0")))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))  # torchrun says one
     try:
-        backend = "cpu:gloo,cuda:nccl" if where == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if where == "cuda" else "gloo", timeout=PATIENCE
+        )
+        group = Group(dist.get_rank(), size, "cuda" if where == "cuda" else "cpu")
+        dist.all_reduce(torch.zeros(1, device=group.device))  # what is wrong shows now
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"The {size} processes did not find each other ({error}); start them with torchrun."
+            f"The {size} processes did not find each other ({reason_of(error)}); start them with "
+            "torchrun."
         ) from error
     try:
-        _current = Group(dist.get_rank(), size, "cuda" if where == "cuda" else "cpu")
-        yield _current
+        _current = group
+        yield group
     finally:
         _current = ALONE
-        dist.destroy_process_group()
+    # Only in peace: to leave waits for the others, who may be waiting for a process that failed.
+    dist.destroy_process_group()
 
 
 @contextmanager
@@ -158,7 +166,9 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # whatever the backend calls it
-        raise CancelledError("Another process of this training has ended.") from error
+        raise CancelledError(
+            f"Another process of this training has ended ({reason_of(error)})."
+        ) from error
 
 
 def _take_a_gpu(number: int) -> None:

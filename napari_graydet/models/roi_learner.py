@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_graydet.models.device import has_bfloat16
+from napari_graydet.models.group import current
 from napari_graydet.models.roi_augmentation import Boxes, Example, Ints, augment, empty_scene
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_metrics import RoiSample, roi_scores
@@ -222,12 +223,12 @@ class RoiLearner(Learner):
 
     def _loss_of(self, outputs: Any, wanted: dict[str, Tensor]) -> Tensor:
         losses, _ = self.network.loss(wanted, _as_float(outputs))
-        loss: Tensor = losses.sum()
+        loss: Tensor = losses.sum() * current().size  # a sum over pictures, not their mean
         return loss
 
     def shown(self, loss: float) -> float:
         """Return the loss per picture."""
-        return loss / self.batch
+        return loss / self.batch / current().size
 
 
 class _FrozenViews:

@@ -288,8 +288,8 @@ class _Fit:
             value = self.group.average(learner.network, _gradients(learner, self.watch))
             if not math.isfinite(value):
                 self._stop_unusable(f"The loss became {value} at step {self.step + 1}")
-            learner.before_update()
             try:
+                learner.before_update()
                 learner.optimiser.step()
                 return learner.shown(value)
             except (RuntimeError, MemoryError) as error:
@@ -352,7 +352,8 @@ class _Fit:
         state |= {
             "step": self.step,
             "seconds": self.seconds,
-            "batch": learner.batch * self.group.size,
+            "batch": learner.batch,
+            "processes": self.group.size,
             "validations": self.validations,
             "unimproved": self.unimproved,
             "scores": self.scores,
@@ -378,7 +379,8 @@ class _Fit:
 
     def _take(self, state: dict[str, Any]) -> None:
         self.step, self._earlier = int(state["step"]), float(state["seconds"])
-        self.learner.batch = self.group.share(int(state["batch"]), self.learner.least_batch)
+        if int(state.get("processes", 1)) == self.group.size:
+            self.learner.batch = int(state["batch"])
         self.validations, self.unimproved = int(state["validations"]), int(state["unimproved"])
         self.scores = {str(k): float(v) for k, v in state["scores"].items()}
         self.learner.recall(state.get("learner", {}), self.step, self._earlier)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -139,6 +140,8 @@ def _part_alone(name: str, preset: Preset, among: Sequence[str], task: Task) -> 
     known = _read(note) if path.exists() else None
     if known is not None and known.made_of == made_of:
         return known
+    note.unlink(missing_ok=True)
+    job = replace(job, checkpoints=job.checkpoints.with_name(f"{name}-{made_of[:8]}"))
     with measured() as cost:
         result = PARTS[name].train(job)
     shutil.rmtree(job.checkpoints, ignore_errors=True)

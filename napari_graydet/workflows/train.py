@@ -138,6 +138,11 @@ def resume(
         return run.run(use, resumed=True)
 
 
+def device_of(run_id: str, folder: Path) -> str:
+    """Return where a run was asked to be trained; errors as `resume`."""
+    return str(ModelRegistry(folder).entry(run_id).request.get("device", "auto"))
+
+
 def _alone(registry: ModelRegistry, run_id: str) -> AbstractContextManager[None]:
     """Keep other processes from going on with a run meanwhile."""
     return exclusive(

@@ -50,7 +50,8 @@ def together(device: str) -> Iterator[bool]:
     with joined(device) as group:
         if group.leads:
             yield True
-            group.say(None)
+            with suppress(CancelledError):  # nothing is left to do, whatever became of them
+                group.say(None)
             return
         with suppress(CancelledError):  # the one that leads says why it ended
             _help()

@@ -23,18 +23,22 @@ def run(*arguments: str | Path) -> tuple[int, list[dict[str, Any]], str]:
     """Run the program twice at once; return exit status, lines of JSON, and what else it said."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launch += ["--standalone", "-m", "napari_graydet", *map(str, arguments), "--json"]
-    done = subprocess.run(
+    program = subprocess.Popen(
         [*launch, "--device", "cpu"],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=SLOWEST,
-        check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+    try:
+        out, said = program.communicate(timeout=SLOWEST)
+    finally:
+        program.terminate()  # the launcher ends what it has started, a kill would leave it
+        program.wait()
+    return program.returncode, [json.loads(line) for line in out.splitlines()], said
 
 
-@pytest.mark.timeout(SLOWEST)
+@pytest.mark.timeout(2 * SLOWEST)
 def test_all_parts_are_trained_as_one_model(tmp_path: Path) -> None:
     images, masks = make_folders(tmp_path / "data", 8)
     out = tmp_path / "out"
@@ -46,10 +50,10 @@ def test_all_parts_are_trained_as_one_model(tmp_path: Path) -> None:
     (entry,) = ModelRegistry(out).entries()
     assert entry.status == "done"
     assert set(entry.weights) == {"roi", "boxes", "refiner"}
-    assert list(images.glob("*.safetensors")) == []
+    assert [path.name for path in (out / "models").iterdir() if path.is_dir()] == [entry.id]
 
 
-@pytest.mark.timeout(SLOWEST)
+@pytest.mark.timeout(2 * SLOWEST)
 def test_pointnet_is_pretrained_once(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clouds = {f"x_{side}": rng.normal(size=(12, 2048, 3)) for side in ("train", "test")}

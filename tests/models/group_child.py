@@ -129,7 +129,11 @@ def in_group(work: Callable[[int, Path], Outcome], folder: Path, size: int = 2) 
     ]
     for child in children:
         child.start()
-    for child in children:
-        child.join(SLOWEST)
-        assert child.exitcode == 0
+    try:
+        for child in children:
+            child.join(SLOWEST)
+            assert child.exitcode == 0
+    finally:
+        for child in children:
+            child.kill()
     return [torch.load(folder / f"{work.__name__}{rank}.pt") for rank in range(size)]

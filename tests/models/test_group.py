@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.models.group import ALONE, Group, current, joined
 from tests.models import group_child as child
 
@@ -87,3 +89,58 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
         assert group is ALONE is current()
     assert ALONE.leads
     assert ALONE.say("word") == "word"
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """A machine with two GPUs, as far as torch is asked; what it is told comes back."""
+    told: list[tuple[str, object]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda at: told.append(("gpu", at)))
+    monkeypatch.setattr(
+        dist, "init_process_group", lambda backend, timeout: told.append(("backend", backend))
+    )
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(torch, "zeros", lambda *_, device: told.append(("first sum on", device)))
+    monkeypatch.setattr(dist, "all_reduce", lambda _: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: told.append(("end", None)))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    return told
+
+
+def test_every_process_gets_a_gpu_of_its_own(
+    two_gpus: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with joined("auto") as group:
+        assert group == current() == Group(1, 2, "cuda")
+    assert current() is ALONE
+    assert two_gpus == [
+        ("gpu", 1),
+        ("backend", "cpu:gloo,cuda:nccl"),
+        ("first sum on", "cuda"),
+        ("end", None),
+    ]
+
+
+def test_more_processes_than_gpus_are_refused(
+    two_gpus: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with (
+        pytest.raises(ModelError, match=r"Expected at most 2 processes .* --nproc-per-node"),
+        joined("cuda"),
+    ):
+        raise AssertionError("joined")
+    assert two_gpus == []
+
+
+def test_a_process_that_fails_does_not_wait_for_the_others(
+    two_gpus: list[tuple[str, object]],
+) -> None:
+    with pytest.raises(CancelledError), joined("cpu"):
+        raise CancelledError("stopped")
+    assert ("end", None) not in two_gpus
+    assert current() is ALONE

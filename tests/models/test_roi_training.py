@@ -14,8 +14,9 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, save_weights
-from napari_graydet.models import roi_training
+from napari_graydet.models import roi_learner, roi_training
 from napari_graydet.models.checkpoints import Checkpoints
+from napari_graydet.models.group import Group
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_learner import RoiLearner, Stage, run_layers
 from napari_graydet.models.roi_metrics import matched_ious, roi_scores
@@ -73,6 +74,21 @@ def learner(stages: tuple[Stage, ...], seed: int = 0) -> RoiLearner:
     examples = examples_of(_samples(8), ["bone"])
     network = build_yolo("yolov3-tiny", 1)
     return RoiLearner(network, stages, examples, torch.device("cpu"), seed)
+
+
+def test_the_mean_gradient_of_a_group_is_that_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """YOLO's loss is a sum over pictures: two halves of a batch have half of its gradient each."""
+    run = learner((Stage(1.0, 0, (1e-3, 1e-3), (64,)),))
+    run.prepare(0, 0.0)
+    batch = run._draw(64, 8, run.rng)
+    monkeypatch.setattr(run, "_draw", lambda *_: batch)
+    alone = float(run.loss())
+    monkeypatch.setattr(roi_learner, "current", lambda: Group(0, 2))
+    in_group = float(run.loss())
+    assert in_group == pytest.approx(2 * alone, rel=1e-3)
+    assert run.shown(in_group) == pytest.approx(alone / run.batch, rel=1e-3)
 
 
 def test_steps_on_one_batch_lower_its_loss(monkeypatch: pytest.MonkeyPatch) -> None:
