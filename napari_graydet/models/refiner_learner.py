@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from napari_graydet.models.refiner_samples import (
 )
 from napari_graydet.models.schedules import linear_cycle
 from napari_graydet.models.training import Learner, Scores
+from napari_graydet.models.yolo_unet import YoloUNet
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class RefinerTraining:
         How patches are disturbed.
     sizes
         Sizes of the network by kind, where they are not the default.
+    backbone
+        Tensors of a YOLOv3-tiny that new networks start from whose encoder is its backbone
+        (`sizes` with a "decoder"); None for random ones.
     frozen_trunk
         Whether point features that were taken over from a box detector or a start stay as they
         are: a training step takes half the time.
@@ -70,11 +75,15 @@ class RefinerTraining:
     frame: Frame = field(default_factory=Frame)
     augmentation: Augmentation = field(default_factory=Augmentation)
     sizes: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
+    backbone: Mapping[str, npt.NDArray[Any]] | None = None
     frozen_trunk: bool = True
     start_counts: float = 4.0
     validations: int = 5
     patience: int | None = None
 
+
+OF_BACKBONE = 0.1
+"""Learning rate of a backbone, which knows much already, as a share of that of the rest."""
 
 _AVERAGE_OVER = 100
 """Steps over which the moving average of the weights forgets at most; a tenth of the steps."""
@@ -147,7 +156,7 @@ class RefinerLearner(Learner):
     def prepare(self, step: int, share: float) -> None:
         """Set the learning rate."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self._training.learning_rate * linear_cycle(share)
+            group["lr"] = self._training.learning_rate * linear_cycle(share) * group["share"]
 
     def loss(self) -> Tensor:
         """Draw a batch and return its loss."""
@@ -217,6 +226,8 @@ def new_network(
         network = build(kind, len(classes), sizes)
         if trunk is not None and isinstance(network, PointHead):
             network.take_trunk(trunk.network)
+        if training.backbone is not None and isinstance(network, YoloUNet):
+            network.take_backbone(training.backbone)
     network.train()
     if isinstance(network, PointHead) and training.frozen_trunk and (start or trunk):
         network.freeze_trunk()
@@ -249,8 +260,19 @@ def continued(start: RefinerModel, kind: Kind, classes: Sequence[str]) -> nn.Mod
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Return parameter groups: weight decay for kernels only."""
-    learning = [p for p in network.parameters() if p.requires_grad]
-    kernels = [p for p in learning if p.ndim > 1]
-    others = [p for p in learning if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    """Return parameter groups: weight decay for kernels only, small steps for a backbone."""
+    backbone = network.encoder.parameters() if isinstance(network, YoloUNet) else ()
+    slow = {id(parameter) for parameter in backbone}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            key = (parameter.ndim > 1, id(parameter) in slow)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": decay if kernels else 0.0,
+            "share": OF_BACKBONE if of_backbone else 1.0,
+        }
+        for (kernels, of_backbone), parameters in sorted(groups.items(), reverse=True)
+    ]

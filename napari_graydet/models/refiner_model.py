@@ -22,6 +22,7 @@ from napari_graydet.models.point_head import PointHead, PointHeadConfig
 from napari_graydet.models.refiner_patch import Frame, X
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
 from napari_graydet.models.stored import StoredModel, half
+from napari_graydet.models.yolo_unet import YoloUNet, YoloUNetConfig
 
 Kind = Literal["unet", "points", "scene"]
 
@@ -153,6 +154,8 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
     if sizes is not None and sizes.get("n_classes", n_classes) != n_classes:
         raise ModelError(f"{n_classes} classes, but a network of {sizes['n_classes']}")
     if kind in ("unet", SCENE):
+        if "decoder" in given:
+            return YoloUNet(YoloUNetConfig(n_classes, tuple(given["decoder"])))
         if "widths" in given:
             given["widths"] = tuple(given["widths"])
         return RoiUNet(RoiUNetConfig(**given))
@@ -163,7 +166,8 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
 
 def _with_coordinates(kind: Kind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the sizes in a card; U-Nets of cards that say nothing about coordinates see them."""
-    return sizes if kind == "points" else {"coordinates": True, **sizes}
+    old_ones = kind != "points" and "decoder" not in sizes
+    return {"coordinates": True, **sizes} if old_ones else sizes
 
 
 def check_frame(frame: Frame, network: nn.Module) -> None:

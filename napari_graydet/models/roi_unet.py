@@ -43,7 +43,7 @@ class RoiUNetConfig:
         return CHANNELS if self.coordinates else X
 
 
-class _Double(nn.Sequential):
+class DoubleConvolution(nn.Sequential):
     """Two 3 x 3 convolutions with batch norm and ReLU."""
 
     def __init__(self, before: int, width: int) -> None:
@@ -68,11 +68,11 @@ class RoiUNet(nn.Module):
         self.classes = nn.Embedding(config.n_classes, widths[0])
         nn.init.normal_(self.classes.weight, std=0.1)
         self.down = nn.ModuleList(
-            _Double(before, width)
+            DoubleConvolution(before, width)
             for before, width in zip(widths[:1] + widths, widths, strict=False)
         )
         self.up = nn.ModuleList(
-            _Double(fine + coarse, fine)
+            DoubleConvolution(fine + coarse, fine)
             for fine, coarse in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.logits = nn.Conv2d(widths[0], FOLD**2, 1)
