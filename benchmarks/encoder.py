@@ -17,9 +17,11 @@ A job that is in the file is not done again.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,7 @@ from napari_graydet.models.refiner_patch import on_pixels, patch_of
 from napari_graydet.models.refiner_training import train_refiner
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.compare import Series
+from napari_graydet.workflows.dataset import Case
 from napari_graydet.workflows.training_data import Sample
 
 HERE = Path(__file__).parent
@@ -87,6 +90,8 @@ def _job(training: str, encoder: str, options: argparse.Namespace) -> dict[str, 
     seconds = time.monotonic() - began
     scores = {name: _scores(model.with_flips(True), images) for name, images in tests.items()}
     return {
+        "date": datetime.date.today().isoformat(),
+        "torch": version("torch"),
         "seconds": round(seconds),
         "weights": sum(p.numel() for p in model.networks[SCENE].parameters()),
         **{name: round(float(np.mean(dices)), 4) for name, dices in scores.items()},
@@ -118,8 +123,8 @@ def _pool(name: str, count: int, data: Path) -> tuple[list[Sample], list[Sample]
     return _samples(pool.subset(first[:count]).cases), _samples(pool.subset(rest).cases)
 
 
-def _samples(cases: Iterable[object]) -> list[Sample]:
-    return [sample for case in cases for sample in case.samples()]  # type: ignore[attr-defined]
+def _samples(cases: Iterable[Case]) -> list[Sample]:
+    return [sample for case in cases for sample in case.samples()]
 
 
 def _scores(model: RefinerModel, images: Sequence[Sample]) -> list[float]:

@@ -163,8 +163,7 @@ def for_classes(model: BoxModel, classes: Sequence[str]) -> BoxModel:
     """Return a copy of a model that knows other classes.
 
     Those that it knew are taken over by name. A new one begins as the mean of all, with a
-    regressor that leaves proposals as they are. A rival is left
-    out where the classes are others.
+    regressor that leaves proposals as they are. A rival is left out where the classes are others.
     """
     network = copy.deepcopy(model.network)
     if model.classes == tuple(classes):

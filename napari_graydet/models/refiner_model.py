@@ -166,8 +166,8 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
 
 def _with_coordinates(kind: Kind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the sizes in a card; U-Nets of cards that say nothing about coordinates see them."""
-    old_ones = kind != "points" and "decoder" not in sizes
-    return {"coordinates": True, **sizes} if old_ones else sizes
+    is_roi_unet = kind != "points" and "decoder" not in sizes
+    return {"coordinates": True, **sizes} if is_roi_unet else sizes
 
 
 def check_frame(frame: Frame, network: nn.Module) -> None:
