@@ -19,6 +19,7 @@ from pathlib import Path
 
 from napari_graydet.models.box_detector import BoxModel
 from napari_graydet.models.box_training import BoxTraining, train_boxes
+from napari_graydet.models.darknet import read_darknet
 from napari_graydet.models.refiner_learner import RefinerTraining
 from napari_graydet.models.refiner_training import make_refiner
 from napari_graydet.models.roi_training import train_roi
@@ -99,7 +100,7 @@ def make_boxes(options: argparse.Namespace, path: Path) -> None:
 
 
 def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
-    """Train all refiners on the boxes of the other two starts, and choose among them."""
+    """Train all refiners from COCO weights on the boxes of the other two starts, and choose."""
     roi, boxes = (start(name, options.out) for name in ("roi", "boxes"))
     phantom = partial(td.phantom_samples, cache=options.cache)
     choice = (
@@ -113,7 +114,9 @@ def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
         held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
         data=_sources(options, options.refiner_steps),
         trunk=BoxModel.load(boxes),
-        training=RefinerTraining(steps=options.refiner_steps),
+        training=RefinerTraining(
+            steps=options.refiner_steps, backbone=read_darknet(options.darknet)
+        ),
         on_progress=lambda at: _say("refiner", at.step, at.loss),
     )
     print(f"{path}: {table}")

@@ -34,7 +34,7 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.models.darknet import read_darknet
 from napari_graydet.models.refiner_learner import RefinerTraining
 from napari_graydet.models.refiner_model import SCENE, RefinerModel, average_logits, looks_of
-from napari_graydet.models.refiner_patch import on_pixels, patch_of
+from napari_graydet.models.refiner_patch import Frame, on_pixels, patch_of
 from napari_graydet.models.refiner_training import train_refiner
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.compare import Series
@@ -45,7 +45,8 @@ HERE = Path(__file__).parent
 OUT = HERE / "results" / "encoder.json"
 ENCODERS = ("ours", "yolo", "coco")
 TRAININGS = {"home": ("montgomery", 25), "abroad": ("shenzhen", 21), "tibia": ("tibia", 21)}
-DECODER = {"decoder": (16, 32, 64, 96, 128)}
+WIDTHS = {"widths": (24, 48, 96, 192)}
+FRAME = Frame(scene_size=192)
 LEARNED, UNUSED, AWAY = 25, 60, 60
 
 
@@ -76,7 +77,7 @@ def _options() -> argparse.Namespace:
 
 def _job(training: str, encoder: str, options: argparse.Namespace) -> dict[str, object]:
     learned, tests = _images(training, options)
-    sizes = {} if encoder == "ours" else {SCENE: DECODER}
+    sizes = {SCENE: WIDTHS} if encoder == "ours" else {}
     backbone = read_darknet(options.darknet) if encoder == "coco" else None
     began = time.monotonic()
     model = train_refiner(
@@ -84,7 +85,7 @@ def _job(training: str, encoder: str, options: argparse.Namespace) -> dict[str, 
         sorted({sample.label for sample in learned}),
         seed=options.seed,
         kind=SCENE,
-        training=RefinerTraining(steps=options.steps, sizes=sizes, backbone=backbone),
+        training=RefinerTraining(options.steps, frame=FRAME, sizes=sizes, backbone=backbone),
         device="cpu",
     )
     seconds = time.monotonic() - began

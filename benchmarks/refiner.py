@@ -14,7 +14,8 @@ mask). Boxes are the shipped box detector's. DSC is the mean over whole images, 
 without clean-up.
 
 Results go to benchmarks/results/refiner.json; every trained variant is a row there, and a run that
-was cut goes on with the missing rows.
+was cut goes on with the missing rows. Rows whose names do not end in "YOLO's encoder" are of the
+smaller U-Nets from before docs/decisions/0018.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import itertools
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,7 @@ class Bench:
         trunk = "random trunk" if o.no_trunk else "box trunk"
         return (
             f"{o.train} N={n} seed={seed} steps={o.steps} rois={o.rois} start={start} {trunk} "
-            f"test={o.limit}"
+            f"test={o.limit} YOLO's encoder"
         )
 
     def row(self, n: int, seed: int) -> Row:
@@ -132,6 +134,7 @@ class Bench:
         chosen = [pool[i] for i in order[: n + VALIDATION]]
         train = [load(o.data, o.train, stem) for stem in chosen[:n]]
         start = RefinerModel.load(o.start) if o.start else None
+        training = RefinerTraining() if start is None else RefinerTraining(frame=start.frame)
         models = [
             train_refiner(
                 train,
@@ -140,7 +143,7 @@ class Bench:
                 kind=kind,
                 start=start if start is not None and kind in start.networks else None,
                 trunk=None if o.no_trunk else BoxModel.load(shipped("boxes")),
-                training=RefinerTraining(steps=o.steps),
+                training=replace(training, steps=o.steps),
                 device="cpu",
             )
             for kind in SHARES

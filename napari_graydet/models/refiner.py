@@ -1,6 +1,7 @@
 """Refiners: what no gray range can reach, as a residual on top of the boxes.
 
-A refiner looks at the surroundings of an ROI and at its box, and gives every pixel a probability.
+A refiner looks at the surroundings of an ROI, at its box and at the whole image, and gives every
+pixel a probability.
 The mask stays boxes + residual, so the share that the gray range explains stays a number
 (METHOD.md, section 2, "Refine").
 """
@@ -34,6 +35,7 @@ from napari_graydet.models.refiner_patch import (
     part_in,
     parts_beyond,
     patch_of,
+    with_scene,
 )
 
 __all__ = ["Refiner", "RefinerModel"]
@@ -49,7 +51,7 @@ _SURE_OF_LABEL = 0.5
 without the label that it is asked for."""
 
 _WELL_PLACED = 0.9
-"""IoU of an ROI with the part in it from which a second look says nothing new."""
+"""IoU of an ROI with the part in it from which another look says nothing new."""
 
 
 class Refiner:
@@ -66,8 +68,8 @@ class Refiner:
     notice
         Told when that happens.
     looks
-        How often to look at an ROI at most: where the part that was seen lies elsewhere in the
-        patch than in training, the patch is laid around it and looked at again.
+        How often to look at an ROI at most: where the part that patch and scene show lies elsewhere
+        in the patch than in training, the patch is laid around it and looked at again.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Refiner:
         name: str = "refiner",
         device: str = "auto",
         notice: Notice | None = None,
-        looks: int = 2,
+        looks: int = 4,
     ) -> None:
         self.model = model
         self.name = name
@@ -151,7 +153,10 @@ class Refiner:
         refined = {}
         for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
             own = [b.box for b in boxes if b.label == label]
-            pieces = [self._seen(image, label, box) for box in own]
+            rois = [box.roi.clip(image.shape) for box in own]
+            pieces = [
+                self._seen(image, label, box, rois[:i] + rois[i + 1 :]) for i, box in enumerate(own)
+            ]
             scene = self._on_scene(image, label)
             refined[label] = painted(pieces, self.model.frame, image.shape, scene)
         return refined
@@ -231,18 +236,31 @@ class Refiner:
             residuals[label] = Residual.between(base, mask)
         return residuals
 
-    def _seen(self, image: GrayImage, label: str, box: GrayBox) -> tuple[RoiBox, Tensor | None]:
-        """Return the ROI that was looked at last, and the logits of its patch."""
+    def _seen(
+        self, image: GrayImage, label: str, box: GrayBox, others: Sequence[RoiBox]
+    ) -> tuple[RoiBox, Tensor | None]:
+        """Return the ROI that was looked at last, and the logits of its patch.
+
+        Beyond where it looked before it does not go after what lies in other ROIs.
+        """
         roi = box.roi.clip(image.shape)
         logits = self._on_patch(image, roi, label, box)
         for _ in range(self._looks - 1):
             if logits is None:
                 break
-            part = part_in(logits, roi, self.model.frame, image.shape)
+            seen = self._with_scene(logits, image, roi, label)
+            part = part_in(seen, roi, self.model.frame, image.shape, others)
             if part is None or part.iou(roi) > _WELL_PLACED:
                 break
             roi, logits = part, self._on_patch(image, part, label, box)
         return roi, logits
+
+    def _with_scene(self, logits: Tensor, image: GrayImage, roi: RoiBox, label: str) -> Tensor:
+        """Return what a patch and the scene say together: a patch alone knows no neighbours."""
+        scene = self._on_scene(image, label)
+        if scene is None:
+            return logits
+        return with_scene(logits, scene, roi, self.model.frame, image.shape)
 
     def _on_patch(
         self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None

@@ -55,8 +55,8 @@ class RefinerTraining:
     sizes
         Sizes of the network by kind, where they are not the default.
     backbone
-        Tensors of a YOLOv3-tiny that new networks start from whose encoder is its backbone
-        (`sizes` with a "decoder"); None for random ones.
+        Tensors of a YOLOv3-tiny that new U-Nets start from, whose encoder is its backbone; None
+        for random ones.
     frozen_trunk
         Whether point features that were taken over from a box detector or a start stay as they
         are: a training step takes half the time.
@@ -132,11 +132,11 @@ class RefinerLearner(Learner):
         held_out: Sequence[HeldOut] = (),
         device: str = "auto",
     ) -> None:
-        check_frame(training.frame.scene if kind == SCENE else training.frame, network)
+        self._frame = training.frame.scene if kind == SCENE else training.frame
+        check_frame(self._frame, network)
         self._deck, self._training = Deck(samples), training
-        self._frame, self._augmentation = training.frame, training.augmentation
-        if kind == SCENE:  # it is to say what the boxes do not
-            self._frame = training.frame.scene
+        self._augmentation = training.augmentation
+        if isinstance(network, YoloUNet):  # it is to say what the boxes do not
             self._augmentation = replace(training.augmentation, no_box=1.0)
         self.kind, self.classes = kind, tuple(classes)
         self.batch, self.rng = training.batch, np.random.default_rng(seed)

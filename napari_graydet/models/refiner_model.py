@@ -1,9 +1,10 @@
 """The networks of a refiner and their weights file.
 
-Three networks can refine: a U-Net on the patch of an ROI (roi_unet.py), PointNet's segmentation
+Three networks can refine: a U-Net on the patch of an ROI (yolo_unet.py), PointNet's segmentation
 head on the same patch (point_head.py), and the same U-Net on the whole image, the scene, which sees
 less of the edges, but where in the body an ROI lies. Any of them can be averaged; which ones are
-used was chosen on held-out images and stands in the card.
+used was chosen on held-out images and stands in the card. Older files hold smaller U-Nets
+(roi_unet.py).
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class RefinerModel(StoredModel):
     def from_tensors(cls, tensors: Tensors, card: WeightsCard) -> Self:
         """Build the model; see `StoredModel.from_tensors`."""
         configuration: dict[str, Any] = dict(card.configuration)
-        frame = Frame(**configuration["frame"])
+        frame = _frame(configuration["frame"])
         networks: dict[Kind, nn.Module] = {}
         for kind, sizes in configuration["networks"].items():
             network = build(kind, len(card.classes), _with_coordinates(kind, sizes))
@@ -154,11 +155,11 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
     if sizes is not None and sizes.get("n_classes", n_classes) != n_classes:
         raise ModelError(f"{n_classes} classes, but a network of {sizes['n_classes']}")
     if kind in ("unet", SCENE):
-        if "decoder" in given:
-            return YoloUNet(YoloUNetConfig(n_classes, tuple(given["decoder"])))
         if "widths" in given:
-            given["widths"] = tuple(given["widths"])
-        return RoiUNet(RoiUNetConfig(**given))
+            return RoiUNet(RoiUNetConfig(**{**given, "widths": tuple(given["widths"])}))
+        if "decoder" in given:
+            given["decoder"] = tuple(given["decoder"])
+        return YoloUNet(YoloUNetConfig(**given))
     if kind == "points":
         return PointHead(PointHeadConfig(**given))
     raise ModelError(f"Expected a refiner of kind 'unet', 'points' or 'scene', got {kind!r}.")
@@ -166,8 +167,13 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
 
 def _with_coordinates(kind: Kind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the sizes in a card; U-Nets of cards that say nothing about coordinates see them."""
-    is_roi_unet = kind != "points" and "decoder" not in sizes
+    is_roi_unet = kind != "points" and "widths" in sizes
     return {"coordinates": True, **sizes} if is_roi_unet else sizes
+
+
+def _frame(sizes: Mapping[str, Any]) -> Frame:
+    """Return the frame in a card; in older ones the scene has half as many pixels again."""
+    return Frame(**{"scene_size": int(sizes["size"]) * 3 // 2, **sizes})
 
 
 def check_frame(frame: Frame, network: nn.Module) -> None:

@@ -63,15 +63,18 @@ class Frame:
         Pixels per side of the patch.
     margin
         By how much the patch exceeds the ROI on each side, as a share of the ROI's size.
+    scene_size
+        Pixels per side where the patch is the whole image.
     """
 
     size: int = 128
     margin: float = 0.15
+    scene_size: int = 128
 
     @property
     def scene(self) -> Frame:
-        """The grid of a whole image: half as many pixels again, and nothing around it."""
-        return Frame(self.size * 3 // 2, 0.0)
+        """The grid of a whole image, with nothing around it."""
+        return Frame(self.scene_size, 0.0)
 
     @property
     def reach(self) -> float:
@@ -274,19 +277,46 @@ def on_pixels(logits: Tensor, roi: RoiBox, frame: Frame, window: Window) -> Floa
     rows, cols = window
     x = ((np.arange(cols.start, cols.stop) + 0.5 - roi.x0) / roi.width * 2 - 1) / frame.reach
     y = ((np.arange(rows.start, rows.stop) + 0.5 - roi.y0) / roi.height * 2 - 1) / frame.reach
-    knots = max(frame.size - 1, 1)  # the patch's pixel centres are a net's knots
-    v, u = (((at + 1) / 2 * frame.size - 0.5) / knots for at in (y, x))
+    return _read(logits, y, x)
+
+
+def with_scene(
+    logits: Tensor, scene: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]
+) -> Tensor:
+    """Return (1, S, S) logits of a patch and of the whole image, together on the patch's grid."""
+    at = ((np.arange(frame.size) + 0.5) / frame.size * 2 - 1) * frame.reach
+    x = ((roi.x0 + roi.x1) + at * roi.width) / shape[1] - 1
+    y = ((roi.y0 + roi.y1) + at * roi.height) / shape[0] - 1
+    seen = torch.from_numpy(_read(scene, y, x))[None]
+    return (logits.clamp(-_SURE, _SURE) + seen.clamp(-_SURE, _SURE)) / 2
+
+
+def _read(logits: Tensor, y: Floats, x: Floats) -> Float32:
+    """Read (1, S, S) logits at rows and columns from -1 to 1, edge to edge."""
+    size = logits.shape[-1]
+    knots = max(size - 1, 1)  # the patch's pixel centres are a net's knots
+    v, u = (((at + 1) / 2 * size - 0.5) / knots for at in (y, x))
     return bilinear(logits[0].numpy().astype(np.float64), v, u).astype(np.float32)
 
 
-def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -> RoiBox | None:
+def part_in(
+    logits: Tensor,
+    roi: RoiBox,
+    frame: Frame,
+    shape: tuple[int, int],
+    others: Iterable[RoiBox] = (),
+) -> RoiBox | None:
     """Return the ROI of the largest part in the (1, S, S) logits of a patch; None if none is there.
 
-    Where the part goes on beyond the patch, the ROI ends there. What lies beyond the image is none.
+    Where the part goes on beyond the patch, the ROI ends there. What lies beyond the image is none,
+    nor what lies beyond the ROI in one of the others.
     """
-    rows_inside = _inside(roi.y0, roi.y1, frame, shape[0])
-    cols_inside = _inside(roi.x0, roi.x1, frame, shape[1])
-    parts, count = ndimage.label((logits[0].numpy() > 0) & np.outer(rows_inside, cols_inside))
+    free = np.ones((frame.size, frame.size), dtype=bool)
+    for other in others:
+        free &= ~_inside(other, roi, frame)
+    free |= _inside(roi, roi, frame)
+    free &= _inside(RoiBox.of_image(shape), roi, frame)
+    parts, count = ndimage.label((logits[0].numpy() > 0) & free)
     if count == 0:
         return None
     largest = int(np.bincount(parts.ravel())[1:].argmax())
@@ -301,11 +331,13 @@ def part_in(logits: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]) -
     return RoiBox(float(x0), float(y0), float(x1), float(y1)).grow(_PART_MARGIN, shape)
 
 
-def _inside(low: float, high: float, frame: Frame, end: int) -> Mask:
-    """Tell along one axis which pixels of an ROI's patch have their centres in the image."""
+def _inside(region: RoiBox, roi: RoiBox, frame: Frame) -> Mask:
+    """Tell which pixels of an ROI's patch have their centres in a region of the image; (S, S)."""
     at = ((np.arange(frame.size) + 0.5) / frame.size * 2 - 1) * frame.reach
-    centres = (low + high) / 2 + at * (high - low) / 2
-    return np.asarray((centres >= 0) & (centres < end))
+    x = (roi.x0 + roi.x1 + at * roi.width) / 2
+    y = (roi.y0 + roi.y1 + at * roi.height) / 2
+    cols, rows = (x >= region.x0) & (x < region.x1), (y >= region.y0) & (y < region.y1)
+    return np.asarray(np.outer(rows, cols))
 
 
 def parts_beyond(

@@ -1,7 +1,7 @@
 """What a refiner learns from: parts of images, warped, exposed and framed anew at every draw.
 
-The box comes along, disturbed as a detector's, so that the network learns to correct boxes rather
-than to trust them.
+The box comes along, disturbed as a detector's, so that a point head learns to correct boxes rather
+than to trust them; U-Nets on YOLO's backbone learn without (docs/decisions/0018).
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ class Augmentation:
     invert
         Chance of a negative, for files whose tag is wrong.
     no_box
-        Chance that the patch comes without a box.
+        Chance that the patch comes without a box; that of a U-Net on YOLO's backbone always does.
     blur
         Chance that the picture is softer or sharper than the sample.
     shade

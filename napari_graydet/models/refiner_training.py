@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from napari_graydet.errors import ModelError
@@ -17,18 +16,11 @@ from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.refiner_choice import HeldOut, all_of, best_of, choose_refiner, images_of
 from napari_graydet.models.refiner_learner import RefinerLearner, RefinerTraining, new_network
 from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_patch import Frame
 from napari_graydet.models.refiner_samples import RefinerImage, RefinerSamples, refiner_samples
 from napari_graydet.models.training import Budget, Scores, Step, Watch, fit
 
-SHARES: dict[Kind, float] = {"unet": 0.52, "points": 0.1, "scene": 0.38}
+SHARES: dict[Kind, float] = {"unet": 0.475, "points": 0.05, "scene": 0.475}
 """Share of the steps, or of the time, that each refiner gets: the U-Nets gain most from more."""
-
-SHARES_OF_LARGE_PARTS: dict[Kind, float] = {"unet": 0.22, "points": 0.04, "scene": 0.74}
-"""The same where patches show hardly more than the whole image does."""
-
-FINER = 3.0
-"""How many pixels a patch must have for one of the scene's, so that details are worth the steps."""
 
 OnProgress = Callable[[Step], None]
 """Called after every step; may raise to stop."""
@@ -144,19 +136,6 @@ def _trained(
     return learner.model()
 
 
-def shares_of(samples: RefinerSamples, frame: Frame) -> dict[Kind, float]:
-    """Return each refiner's share: steps go where the resolution is.
-
-    The patch of a lung has as many pixels as the scene has there, that of a finger's bone 30 times
-    as many.
-    """
-    part, scene = (
-        float(np.median([s.roi.area for s in some])) for some in (samples.parts, samples.scenes)
-    )
-    finer = (frame.size / frame.reach) ** 2 / part / (frame.scene.size**2 / scene)
-    return SHARES if finer >= FINER else SHARES_OF_LARGE_PARTS
-
-
 def _told(watch: Watch, on_progress: OnProgress | None) -> Watch:
     if on_progress is None:
         return watch
@@ -192,8 +171,8 @@ def make_refiner(
     Parameters
     ----------
     samples, classes, seed, trunk, training, minutes, device
-        As for `train_refiner`; steps and minutes are those of all together, divided as
-        `shares_of` says.
+        As for `train_refiner`; steps and minutes are those of all together, divided as `SHARES`
+        says.
     start
         Refiner whose networks are trained on; a kind that it does not have starts anew.
     on_progress, watch
@@ -218,7 +197,6 @@ def make_refiner(
         raise ModelError("Expected held-out images to choose a refiner on, got none.")
     training = training or _settings(start)
     cuts = refiner_samples(samples, classes, training.frame)
-    shares = shares_of(cuts, training.frame) if cuts.parts else SHARES
     models = [
         _trained(
             cuts,
@@ -231,9 +209,9 @@ def make_refiner(
             trunk=trunk,
             validation=held_out,
             device=device,
-            watch=_part_of(_told(watch or Watch(), on_progress), kind, shares),
+            watch=_part_of(_told(watch or Watch(), on_progress), kind),
         )
-        for kind, part in shares.items()
+        for kind, part in SHARES.items()
     ]
     chosen, table = choose_refiner(models, held_out)
     metrics: dict[str, Any] = {f"held-out DSC: {name}": value for name, value in table.items()}
@@ -250,16 +228,16 @@ def make_refiner(
     return table
 
 
-def _part_of(watch: Watch, kind: Kind, shares: Mapping[Kind, float]) -> Watch:
+def _part_of(watch: Watch, kind: Kind) -> Watch:
     """Return the watch of one of the trainings: shares of the whole, checkpoints of its own."""
-    before = sum(list(shares.values())[: list(shares).index(kind)])
+    before = sum(list(SHARES.values())[: list(SHARES).index(kind)])
 
     def step(at: Step) -> None:
-        watch.step(replace(at, share=before + shares[kind] * at.share))
+        watch.step(replace(at, share=before + SHARES[kind] * at.share))
 
     def validated(step: int, share: float, scores: Scores, best: bool) -> None:
         named = {f"{kind} {name}": value for name, value in scores.items()}
-        watch.validated(step, before + shares[kind] * share, named, best)
+        watch.validated(step, before + SHARES[kind] * share, named, best)
 
     kept = watch.checkpoints
     if kept is not None:

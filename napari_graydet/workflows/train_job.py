@@ -134,7 +134,7 @@ class PartJob:
 
     @property
     def refiner_steps(self) -> int:
-        """Steps of the two refiners together, where no other budget is given."""
+        """Steps of all refiners together, where no other budget is given."""
         return grown(FAST_REFINER_STEPS, len(self.train.cases))
 
     def samples(self, data: Dataset) -> Iterator[Sample]:

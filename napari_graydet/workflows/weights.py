@@ -69,7 +69,7 @@ def make_weights(
     data
         Folder of the data sets; only Montgomery images are read.
     darknet
-        The YOLOv3-tiny weights that the ROI detector starts from.
+        The YOLOv3-tiny weights that the ROI detector and the refiner start from.
     out
         Folder to write to.
     which
@@ -91,7 +91,7 @@ def make_weights(
     if which in ("boxes", "all"):
         _make_boxes(data, out / "boxes.safetensors", seed, cache)
     if which in ("refiner", "all"):
-        _make_refiner(data, out / "refiner.safetensors", seed, cache)
+        _make_refiner(data, darknet, out / "refiner.safetensors", seed, cache)
 
 
 def _training(data: Path, cache: Path) -> Iterator[Sample]:
@@ -145,14 +145,16 @@ def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
     print(f"{path}: {metrics}")
 
 
-def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
+def _make_refiner(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> None:
     """Train all refiners on top of the detectors beside them, and choose among them."""
     from napari_graydet.models.box_detector import BoxModel
+    from napari_graydet.models.darknet import read_darknet
     from napari_graydet.models.refiner_learner import RefinerTraining
     from napari_graydet.models.refiner_training import make_refiner
     from napari_graydet.workflows.predict import Predictor
     from napari_graydet.workflows.refiner_part import held_out_boxes
 
+    training = RefinerTraining(steps=REFINER_STEPS, backbone=read_darknet(darknet))
     roi, boxes = (path.with_name(f"{kind}.safetensors") for kind in ("roi", "boxes"))
     choice = training_data.choice_samples(data, CHOICE_PHANTOMS, cache=cache)
     table = make_refiner(
@@ -163,7 +165,7 @@ def _make_refiner(data: Path, path: Path, seed: int, cache: Path) -> None:
         held_out=held_out_boxes(([sample] for sample in choice), Predictor(roi, boxes)),
         data=_sources(data),
         trunk=BoxModel.load(boxes),
-        training=RefinerTraining(steps=REFINER_STEPS),
+        training=training,
         on_progress=lambda at: _say("refiner", at.step, at.share, at.loss),
     )
     print(f"{path}: {table}")

@@ -21,7 +21,7 @@ SIDE = 64
 SMALL = RefinerTraining(
     steps=4,
     batch=4,
-    frame=Frame(32, 0.15),
+    frame=Frame(32, 0.15, 48),
     sizes={
         "unet": {"widths": (8, 16)},
         "points": {"global_width": 32, "tnet_width": 16, "width": 16},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save
 from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_context
 from napari_graydet.models.refiner import Refiner
 from napari_graydet.models.refiner_choice import best_of, choose_refiner, compare_refiners
-from napari_graydet.models.refiner_model import RefinerModel, build
+from napari_graydet.models.refiner_model import Kind, RefinerModel, build
 from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, X, part_in
 from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
@@ -143,6 +144,71 @@ def test_a_part_that_a_misplaced_roi_cuts_off_is_seen_at_the_second_look() -> No
     part = part_in(torch.ones(1, 64, 64), misplaced, model.frame, image.shape)
     assert part is not None and part.x0 < misplaced.x0 and part.x1 > misplaced.x1
     assert part_in(-torch.ones(1, 64, 64), misplaced, model.frame, image.shape) is None
+
+
+class BrightOnTheLeft(Brightness):
+    """Says so of bright pixels in the left half, and is sure of it."""
+
+    def forward(self, patches: torch.Tensor, class_ids: torch.Tensor) -> torch.Tensor:
+        left = torch.arange(patches.shape[-1]) < patches.shape[-1] / 2
+        return ((patches[:, GRAY] > 0) & left).float() * 16 - 8
+
+
+def test_where_to_look_again_is_not_decided_by_the_patch_alone() -> None:
+    pixels = np.zeros((100, 120), np.uint8)
+    pixels[20:80, 35:55] = 255  # the part
+    pixels[20:80, 62:90] = 255  # another one beside it, of which the ROI has more
+    image, truth = GrayImage(pixels, GrayScale.of_bits(8)), pixels > 0
+    truth[:, 60:] = False
+    box = BoxProposal(GrayBox.flat(RoiBox(44, 18, 92, 82), GrayRange(200, 255)), "bone", 0.9)
+    networks: dict[Kind, torch.nn.Module] = {"unet": Brightness(), "scene": BrightOnTheLeft()}
+    refiner = Refiner(RefinerModel(networks, Frame(64), CLASSES), device="cpu")
+    assert dice(refiner.masks(image, [box])["bone"], truth) > 0.97
+
+
+def test_a_second_look_leaves_to_other_rois_what_is_theirs() -> None:
+    model = RefinerModel({"unet": Brightness()}, Frame(64), CLASSES)
+    patch, roi, shape = torch.ones(1, 64, 64), RoiBox(40, 30, 100, 80), (100, 120)
+    neighbour = RoiBox(90, 20, 118, 95)  # has a strip of the ROI as well, which stays the ROI's
+    part = part_in(patch, roi, model.frame, shape, [neighbour])
+    assert part is not None and part.x0 < roi.x0 and part.y1 > roi.y1
+    assert part.x1 < roi.x1 + 4, "grown by a margin, but not into the neighbour"
+    free = part_in(patch, roi, model.frame, shape)
+    assert free is not None and free.x1 > roi.x1 + 4
+
+
+def test_two_parts_that_touch_do_not_become_one_at_the_next_look() -> None:
+    pixels = np.zeros((100, 120), np.uint8)
+    pixels[20:80, 20:100] = 255  # two bones, side by side
+    image = GrayImage(pixels, GrayScale.of_bits(8))
+    looked: list[RoiBox] = []
+
+    class Watched(Refiner):
+        def _on_patch(self, image: GrayImage, roi: RoiBox, *rest: Any) -> torch.Tensor | None:
+            looked.append(roi)
+            return super()._on_patch(image, roi, *rest)
+
+    rois = (RoiBox(20, 20, 60, 80), RoiBox(60, 20, 100, 80))
+    both = [BoxProposal(GrayBox.flat(r, GrayRange(200, 255)), "bone", 0.9) for r in rois]
+    refiner = Watched(RefinerModel({"unet": Brightness()}, Frame(64), CLASSES), device="cpu")
+    refiner.masks(image, both)
+    assert max(roi.width for roi in looked) < 46
+    looked.clear()
+    refiner.masks(image, both[:1])
+    assert max(roi.width for roi in looked) > 50, "what is nobody's is gone after"
+
+
+def test_a_roi_that_is_far_off_is_followed_over_several_looks() -> None:
+    pixels = np.zeros((100, 200), np.uint8)
+    pixels[20:70, 30:130] = 255
+    image, truth = GrayImage(pixels, GrayScale.of_bits(8)), pixels > 0
+    model = RefinerModel({"unet": Brightness()}, Frame(64), CLASSES)
+    box = BoxProposal(GrayBox.flat(RoiBox(90, 20, 190, 70), GrayRange(200, 255)), "bone", 0.9)
+    scores = [
+        dice(refiner.masks(image, [box])["bone"], truth)
+        for refiner in (Refiner(model, device="cpu", looks=2), Refiner(model, device="cpu"))
+    ]
+    assert scores[0] < 0.9 < 0.95 < scores[1]
 
 
 def test_boxes_of_unknown_labels_are_left_alone() -> None:

@@ -176,3 +176,16 @@ def test_what_a_patch_shows_beyond_the_image_is_no_part() -> None:
     logits[:, 30:40, 28:40] = 4.0  # a smaller one inside
     part = rp.part_in(logits, roi, FRAME, (50, 40))
     assert part is not None and part.y0 > 5 and part.height < 10
+
+
+def test_the_scene_is_read_where_the_patch_lies() -> None:
+    frame, shape, roi = rp.Frame(16, 0.25, 32), (80, 160), RoiBox(20, 10, 60, 50)
+    x, y = frame.scene.grid()
+    scene = torch.from_numpy(3 * x - 2 * y)[None]  # a slope, in -5 .. 5
+    patch = torch.full((1, 16, 16), 20.0)  # surer than anything counts
+    seen = rp.with_scene(patch, scene, roi, frame, shape)[0].numpy() * 2 - 8
+    across, down = frame.grid()
+    columns, rows = 40 + 20 * across, 30 + 20 * down  # in the image
+    inside = (rows > 2) & (columns > 4)
+    expected = 3 * (columns / 80 - 1) - 2 * (rows / 40 - 1)
+    assert np.abs(seen - expected)[inside].max() < 1e-4

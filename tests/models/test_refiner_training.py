@@ -30,7 +30,7 @@ from napari_graydet.models.refiner_samples import (
     draw,
     refiner_samples,
 )
-from napari_graydet.models.refiner_training import make_refiner, shares_of, train_refiner
+from napari_graydet.models.refiner_training import make_refiner, train_refiner
 from napari_graydet.models.training import Step, Watch
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
@@ -138,16 +138,6 @@ def test_point_head_takes_the_box_detectors_features_and_keeps_them() -> None:
     head = model.networks["points"]
     kept = head.get_submodule("mlp2").state_dict()
     assert all(torch.equal(kept[k], v) for k, v in network.mlp2.state_dict().items())
-
-
-@pytest.mark.parametrize(("side", "fine"), [(6, True), (40, False)])
-def test_steps_go_where_the_resolution_is(side: int, fine: bool) -> None:
-    mask = np.zeros((64, 64), dtype=bool)
-    mask[10 : 10 + side, 10 : 10 + side] = True
-    samples = refiner_samples([replace(disc(0), mask=mask)], CLASSES, SMALL.frame)
-    shares = shares_of(samples, SMALL.frame)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert (shares["unet"] > shares["scene"]) == fine
 
 
 def test_bad_trainings_are_refused() -> None:
@@ -272,7 +262,7 @@ def test_parts_without_a_true_pixel_are_left_out() -> None:
 
 def test_a_scene_is_the_whole_image_without_a_box() -> None:
     picture = disc(3)
-    frame = Frame(128)  # a scene of 192: three to a pixel
+    frame = Frame(scene_size=192)  # three to a pixel
     samples = refiner_samples([picture], CLASSES, frame)
     assert samples.of("scene") is samples.scenes and samples.of("unet") is samples.parts
     (scene,) = samples.scenes

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_graydet.errors import WeightsError
-from napari_graydet.models.refiner_learner import OF_BACKBONE, RefinerLearner, new_network
-from napari_graydet.models.refiner_model import RefinerModel
-from napari_graydet.models.refiner_patch import CHANNELS, GRAY, INSIDE, Frame, X
-from napari_graydet.models.refiner_samples import refiner_samples
+from napari_graydet.models import refiner_learner
+from napari_graydet.models.refiner_learner import (
+    OF_BACKBONE,
+    RefinerLearner,
+    RefinerTraining,
+    new_network,
+)
+from napari_graydet.models.refiner_model import Kind, RefinerModel
+from napari_graydet.models.refiner_patch import CHANNELS, DEPTH, GRAY, INSIDE, VALID, Frame, X
+from napari_graydet.models.refiner_samples import Drawn, draw, refiner_samples
+from napari_graydet.models.refiner_training import train_refiner
 from napari_graydet.models.roi_training import tensors_of
 from napari_graydet.models.training import Budget, fit
 from napari_graydet.models.yolo import build_yolo
@@ -23,7 +32,9 @@ from tests.models.refiners import CLASSES, SMALL, disc
 DECODER = (4, 4, 6, 6, 8)
 IDS = torch.tensor([0, 1])
 TRAINING = replace(
-    SMALL, frame=Frame(64), sizes={"unet": {"decoder": DECODER}, "scene": {"decoder": DECODER}}
+    SMALL,
+    frame=Frame(64, scene_size=96),
+    sizes={"unet": {"decoder": DECODER}, "scene": {"decoder": DECODER}},
 )
 
 
@@ -60,11 +71,11 @@ def test_other_channels_count_for_nothing_at_first_and_are_learned() -> None:
     network = YoloUNet(YoloUNetConfig(2, DECODER)).train()
     patches = torch.randn(2, CHANNELS, 64, 64)
     other = patches.clone()
-    other[:, INSIDE] += 1.0
+    other[:, VALID] += 1.0
     assert torch.equal(network.eval()(patches, IDS), network(other, IDS))
     network.train()(patches, IDS).sum().backward()
     assert network.others.weight.grad is not None
-    assert network.others.weight.grad[:, INSIDE].abs().sum() > 0
+    assert network.others.weight.grad[:, VALID].abs().sum() > 0
     assert network.others.weight.shape[1] == X, "coordinates it is not told"
 
 
@@ -87,6 +98,52 @@ def test_weights_come_back_and_go_on_with_other_classes(tmp_path: Path) -> None:
     assert isinstance(more, YoloUNet)
     lungs, ids = torch.tensor([0, 0]), torch.tensor([1, 1])
     assert torch.allclose(more(patches, lungs), again.networks["scene"](patches, ids))
+
+
+@pytest.mark.parametrize("kind", ["unet", "scene"])
+def test_it_never_hears_of_a_box(kind: Kind) -> None:
+    boxes = [DEPTH, INSIDE]
+    model = train_refiner([disc(0)], CLASSES, seed=0, kind=kind, training=TRAINING)
+    network = model.networks[kind]
+    assert isinstance(network, YoloUNet)
+    assert not network.others.weight[:, boxes].any()
+    assert network.others.weight[:, VALID].any()
+    patches = torch.randn(2, CHANNELS, 64, 64)
+    boxed = patches.clone()
+    boxed[:, boxes] = 1.0
+    with torch.no_grad():
+        assert torch.equal(network(patches, IDS), network(boxed, IDS))
+
+
+def test_smaller_unets_are_told_the_box_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def spy(*args: Any) -> Drawn:
+        drawn = draw(*args)
+        seen.append(bool(drawn.channels[INSIDE].any()))
+        return drawn
+
+    monkeypatch.setattr(refiner_learner, "draw", spy)
+    train_refiner([disc(0)], CLASSES, seed=0, kind="unet", training=SMALL)
+    assert any(seen)
+
+
+def test_cards_that_say_nothing_of_the_scenes_size_have_half_as_many_pixels_again(
+    tmp_path: Path,
+) -> None:
+    network = new_network("scene", CLASSES, TRAINING, None, None).eval()
+    path = tmp_path / "old.safetensors"
+    RefinerModel({"scene": network}, Frame(64, scene_size=32), CLASSES).save(path)
+    card = path.with_suffix(".json")
+    said = json.loads(card.read_text())
+    assert said["configuration"]["frame"].pop("scene_size") == 32
+    card.write_text(json.dumps(said))
+    assert RefinerModel.load(path).frame.scene == Frame(96, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["unet", "scene"])
+def test_new_refiners_have_it(kind: Kind) -> None:
+    assert isinstance(new_network(kind, CLASSES, RefinerTraining(), None, None), YoloUNet)
 
 
 def test_it_learns_from_coco_on_and_its_backbone_slowly(yolo: torch.nn.Module) -> None:
