@@ -47,7 +47,7 @@ def test_the_parts_are_made_one_by_one(tmp_path: Path, monkeypatch: pytest.Monke
     made: list[str] = []
     monkeypatch.setattr(weights, "_make_roi", lambda *given: made.append(given[2].name))
     monkeypatch.setattr(weights, "_make_boxes", lambda *given: made.append(given[1].name))
-    monkeypatch.setattr(weights, "_make_refiner", lambda *given: made.append(given[1].name))
+    monkeypatch.setattr(weights, "_make_refiner", lambda *given: made.append(given[2].name))
     for which in get_args(Which):
         make_weights(tmp_path, tmp_path, tmp_path, which=which, cache=tmp_path)
     roi, boxes, refiner = (f"{kind}.safetensors" for kind in ("roi", "boxes", "refiner"))
