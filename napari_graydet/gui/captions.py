@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from napari.layers import Shapes
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.gui.colors import darker, label_color
+from napari_graydet.gui.colors import ink, label_color
 from napari_graydet.gui.session import Session
 from napari_graydet.project.schema import RoiRecord
 
@@ -19,9 +20,6 @@ MAX_CAPTIONS = 6
 LETTER, LINE = 0.018, 0.032
 """Width of a letter and height of a caption, as shares of the image's longer side, where all of the
 image is seen in a window that is not large."""
-
-BRIGHT = 0.4
-"""Gray, of 0 (black) to 1, from which on a caption is written in a dark ink."""
 
 TEXT: dict[str, Any] = {
     "string": "{caption}",
@@ -51,6 +49,13 @@ def room(roi: RoiBox, text: str, side: float) -> RoiBox:
     return RoiBox(x, y - LINE * side, x + max(LETTER * side * len(text), 1.0), y)
 
 
+def letters(roi: RoiBox, text: str, side: float) -> list[RoiBox]:
+    """Return what each letter of a caption covers."""
+    area = room(roi, text, side)
+    edges = np.linspace(area.x0, area.x1, len(text) + 1)
+    return [RoiBox(a, area.y0, b, area.y1) for a, b in pairwise(edges)]
+
+
 def brightness(image: GrayImage, area: RoiBox) -> float:
     """Return the mean gray of an area as it is shown, 0 to 1; beyond the image all is black."""
     seen = image.pixels[area.slices(image.shape)]
@@ -62,7 +67,7 @@ class Captions:
     """Says what stands beside each ROI of a session, so that it can be read.
 
     A caption that would lie on another one is left out, the selected ROI's never. On a bright
-    part of the image it is dark.
+    part of the image it is dark, and where it begins on one and ends on the other in between.
     """
 
     def __init__(self, session: Session) -> None:
@@ -98,8 +103,8 @@ class Captions:
         image = self._session.image
         if image is None or not caption:
             return color
-        bright = brightness(image, room(roi.roi_box, caption, self._side)) >= BRIGHT
-        return darker(color) if bright else color
+        under = letters(roi.roi_box, caption, self._side)
+        return ink(color, (brightness(image, letter) for letter in under))
 
     @property
     def _side(self) -> float:

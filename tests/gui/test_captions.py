@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.gui.captions import MAX_CAPTIONS, Captions, brightness, room
-from napari_graydet.gui.colors import PALETTE, darker
+from napari_graydet.gui.captions import MAX_CAPTIONS, Captions, brightness, letters, room
+from napari_graydet.gui.colors import LEGIBLE, PALETTE, contrast, ink, inks
 from napari_graydet.gui.session import Session
 from napari_graydet.project.schema import RoiRecord
 
@@ -73,7 +74,7 @@ def test_a_caption_on_something_bright_is_dark() -> None:
     gray[:, SIDE // 2 :] = 220
     scene = Scene(gray)
     found = scene.captions().features(rois_at([(10, 60), (140, 60), (140, 0)]))
-    assert list(found["ink"]) == [PALETTE[0], darker(PALETTE[0]), PALETTE[0]]
+    assert list(found["ink"]) == [PALETTE[0], inks(PALETTE[0])[2], PALETTE[0]]
     assert list(found["color"]) == [PALETTE[0]] * 3, "the ROIs keep the colour of their class"
 
 
@@ -90,19 +91,48 @@ def test_brightness_is_what_is_shown() -> None:
     assert brightness(GrayImage(pixels, GrayScale(0, 65535, 0, 4000)), RoiBox(-9, -9, -1, -1)) == 0
 
 
+def test_a_caption_that_ends_on_something_bright_is_read_at_both_ends() -> None:
+    gray = np.zeros((SIDE, SIDE))
+    gray[:, 50:] = 220
+    roi = rois_at([(35, 60)])
+    at, text = roi[0].roi_box, "bone 0.50"
+    assert at.x0 < 50 < room(at, text, SIDE).x1
+    (found,) = Scene(gray).captions().features(roi)["ink"]
+    assert min(contrast(found, "#000000"), contrast(found, "#dcdcdc")) > 2.5
+
+
+def test_letters_fill_the_room_of_a_caption() -> None:
+    roi, text = RoiBox(20, 30, 40, 50), "bone 0.50"
+    parts, whole = letters(roi, text, SIDE), room(roi, text, SIDE)
+    assert len(parts) == len(text)
+    assert (parts[0].x0, parts[-1].x1) == (whole.x0, whole.x1)
+    assert {(part.y0, part.y1) for part in parts} == {(whole.y0, whole.y1)}
+
+
+@given(color=st.sampled_from(PALETTE), grounds=st.lists(st.floats(0, 1), min_size=1, max_size=9))
+def test_no_other_ink_is_read_better_where_one_is_read_worst(
+    color: str, grounds: list[float]
+) -> None:
+    grays = ["#" + 3 * f"{round(255 * gray):02x}" for gray in grounds]
+    worst = {each: min(contrast(each, gray) for gray in grays) for each in inks(color)}
+    found = ink(color, grounds)
+    if worst[color] >= LEGIBLE:
+        assert found == color
+    else:
+        assert worst[found] == max(worst.values())
+
+
 def test_inks_can_be_read() -> None:
-    """At least 4.5 : 1 (WCAG AA) on black and on white."""
+    """At least 4.5 : 1 (WCAG AA) on black and on white, and 2.5 : 1 on both at once."""
     for colour in PALETTE:
-        assert contrast(colour, "#000000") >= 4.5
-        assert contrast(darker(colour), "#ffffff") >= 4.5
+        bright, middle, dark, white = inks(colour)
+        assert bright == colour
+        assert min(contrast(bright, "#000000"), contrast(white, "#000000")) >= 4.5
+        assert contrast(dark, "#ffffff") >= 4.5
+        assert min(contrast(middle, "#000000"), contrast(middle, "#ffffff")) >= 2.5
+        assert ink(colour, []) == colour
 
 
-def contrast(a: str, b: str) -> float:
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
+def test_contrast_is_that_of_the_standard() -> None:
+    assert contrast("#000000", "#ffffff") == contrast("#ffffff", "#000000") == 21
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
