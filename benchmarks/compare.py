@@ -5,6 +5,8 @@
     python -m benchmarks.compare --train tibia --n 25 --seeds 0 1 --methods all
     python -m benchmarks.compare --time          # seconds and memory, stage by stage
     python -m benchmarks.compare --table         # Markdown of what is there
+    python -m benchmarks.compare --curves        # the short table of chests in docs/benchmarks.md
+    python -m benchmarks.compare --limbs         # the one of tibia and knee crops
 
 Every job (method, seed, N, budget) is one file in benchmarks/results/compare; a job whose file is
 there is skipped, so that a series can be computed in pieces, on several machines. `--iterations`
@@ -40,6 +42,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.alone import alone
+from benchmarks.compare_curves import learning_curves, limbs
 from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
@@ -66,10 +69,15 @@ def main() -> None:
         from benchmarks.compare_time import time_methods
 
         time_methods(options)
-    elif not options.table:
+        return
+    shown = {"curves": learning_curves, "limbs": limbs}
+    for name, table in shown.items():
+        if getattr(options, name):
+            print(table(read_results(options.out)))
+            return
+    if not options.table:
         _train(options)
-    if not options.time:
-        print(markdown(summarise(read_results(options.out))))
+    print(markdown(summarise(read_results(options.out))))
 
 
 def _options() -> argparse.Namespace:
@@ -92,6 +100,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many test images of each set")
     parser.add_argument("--time", action="store_true", help="measure time and memory instead")
     parser.add_argument("--table", action="store_true", help="print tables, compute nothing")
+    parser.add_argument("--curves", action="store_true", help="the same, short, of chests")
+    parser.add_argument("--limbs", action="store_true", help="the same, short, of limbs")
     return parser.parse_args()
 
 

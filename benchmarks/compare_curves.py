@@ -1,0 +1,190 @@
+"""The tables of docs/benchmarks.md that set ours beside whole-image networks, from the results.
+
+    python -m benchmarks.compare --curves      # learning curves on chests
+    python -m benchmarks.compare --limbs       # all methods on tibia and knee crops
+
+``python -m benchmarks.compare --table`` has all figures of all methods; these two are what is read
+first: one line for each training, and ours minus the U-Net with its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from napari_graydet.workflows.compare_results import JobResult
+from napari_graydet.workflows.report import markdown_table
+from napari_graydet.workflows.statistics import Interval, compare_paired
+
+OURS, RIVAL = "graydet+refiner", "unet 1850it 128px"
+NETWORKS = {
+    "ours, refined": OURS,
+    "U-Net": RIVAL,
+    "U-Net, 3 x steps": "unet 5550it 128px",
+    "Res-UNet": "res-unet 1850it 128px",
+    "Attention U-Net": "attention-unet 1850it 128px",
+    "FCN": "fcn 1850it 128px",
+    "U-Net++": "unet++ 1850it 128px",
+}
+OTHERS = {
+    "ours, boxes alone": "graydet",
+    "preset `paper`": "paper",
+    "multi-Otsu": "multi-otsu",
+    "ridge": "ridge",
+    "Otsu": "otsu",
+    "constant range": "constant",
+}
+CHESTS = ("montgomery", "shenzhen")
+UNUSED = "Montgomery, those without a part in choices"
+NOTHING = "–"
+
+Dice = dict[str, float]
+"""DSC by image."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training, tested on one set: DSC by method and image."""
+
+    n: int
+    train: str
+    seed: int
+    test: str
+    dice: Mapping[str, Dice]
+
+    def gain(self) -> Interval | None:
+        """Return ours minus the U-Net, None where one of them has not been run."""
+        if not {OURS, RIVAL} <= self.dice.keys():
+            return None
+        ours, rival = self.dice[OURS], self.dice[RIVAL]
+        images = sorted(ours)
+        return compare_paired([ours[i] for i in images], [rival[i] for i in images], images).gain
+
+    def only(self, test: str, images: set[str]) -> Row:
+        """Return the same for some of the images."""
+        kept = {
+            method: {image: value for image, value in dice.items() if image in images}
+            for method, dice in self.dice.items()
+        }
+        return Row(self.n, self.train, self.seed, test, kept)
+
+
+def learning_curves(results: Sequence[JobResult]) -> str:
+    """Return the chest table, and how many of its rows tell ours and the U-Net apart."""
+    rows = _rows(results)
+    heads = ["trained on", "seed", "tested on", "images", "ours, refined", "U-Net"]
+    others = list(NETWORKS)[2:]
+    table = markdown_table(
+        [*heads, "ours minus U-Net", *others], [_curve_cells(row, others) for row in rows]
+    )
+    gains = [gain for row in rows if (gain := row.gain()) is not None]
+    told = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
+    return f"{table}\n\nOurs ahead in {told[0]} of {len(gains)} rows, behind in {told[1]}."
+
+
+def limbs(results: Sequence[JobResult], kinds: Sequence[str] = ("tibia", "knee")) -> str:
+    """Return the table of all methods on crops of limbs, 25 training crops, seed 0."""
+    found = {(r.job.train, r.job.title): r for r in results if (r.job.n, r.job.seed) == (25, 0)}
+    names = {name: title for name, title in NETWORKS.items() if name != "U-Net, 3 x steps"}
+    cells = [
+        [name, *(cell for kind in kinds for cell in _limb_cells(found.get((kind, title)), kind))]
+        for name, title in {**names, **OTHERS}.items()
+    ]
+    figures = ["DSC", "IoU", "FN", "FP", "HD95"]
+    heads = [f"{kind}: {name}" if name == "DSC" else name for kind in kinds for name in figures]
+    gains = [
+        f"{kind}: ours minus U-Net {_signed(gain)}"
+        for kind in kinds
+        if (gain := _row(25, kind, 0, kind, results).gain()) is not None
+    ]
+    return "\n\n".join([markdown_table(["method", *heads], cells), "; ".join(gains)])
+
+
+def _rows(results: Sequence[JobResult]) -> list[Row]:
+    chests = [result for result in results if result.job.train in CHESTS]
+    trainings = sorted({(r.job.n, r.job.train, r.job.seed) for r in chests})
+    unused = _without_a_part_in_choices(chests)
+    rows = []
+    for n, train, seed in trainings:
+        for test in (train, *(name for name in CHESTS if name != train)):
+            row = _row(n, train, seed, test, chests)
+            if RIVAL in row.dice:
+                rows.append(row)
+                if train == "shenzhen" and test == "montgomery":
+                    rows.append(row.only(UNUSED, unused))
+    return rows
+
+
+def _row(n: int, train: str, seed: int, test: str, results: Sequence[JobResult]) -> Row:
+    dice = {
+        result.job.title: {score.image: score.dice or 0.0 for score in result.scores[test]}
+        for result in results
+        if (result.job.n, result.job.train, result.job.seed) == (n, train, seed)
+        and test in result.scores
+    }
+    return Row(n, train, seed, test, dice)
+
+
+def _without_a_part_in_choices(results: Sequence[JobResult]) -> set[str]:
+    """Return the Montgomery images that docs/decisions/0014 and 0018 were not chosen on.
+
+    Choices were made on those that are neither tested on by networks trained on Montgomery nor
+    among its 25 training images of seed 0.
+    """
+    home: set[str] = set()
+    for result in results:
+        if result.job.train == "montgomery":
+            home |= {score.image for score in result.scores.get("montgomery", [])}
+            if (result.job.n, result.job.seed) == (25, 0):
+                home |= set(result.images)
+    return home
+
+
+def _curve_cells(row: Row, others: Sequence[str]) -> list[str]:
+    means = {method: fmean(dice.values()) for method, dice in row.dice.items() if dice}
+    best = max(means.values())
+    gain = row.gain()
+
+    def cell(name: str) -> str:
+        mean = means.get(NETWORKS[name])
+        if mean is None:
+            return NOTHING
+        return f"**{_plain(mean)}**" if mean == best else _plain(mean)
+
+    return [
+        f"{row.n} {row.train.capitalize()}",
+        str(row.seed),
+        row.test[0].upper() + row.test[1:],
+        str(len(row.dice[RIVAL])),
+        cell("ours, refined"),
+        cell("U-Net"),
+        NOTHING if gain is None else _signed(gain),
+        *(cell(name) for name in others),
+    ]
+
+
+def _limb_cells(result: JobResult | None, test: str) -> list[str]:
+    if result is None:
+        return [NOTHING] * 5
+    scores = result.scores[test]
+
+    def mean(figure: str) -> float:
+        return fmean(v for score in scores if (v := getattr(score, figure)) is not None)
+
+    return [
+        _plain(fmean(score.dice or 0.0 for score in scores)),
+        *(_plain(mean(figure), 3) for figure in ("iou", "fn", "fp")),
+        f"{mean('hd95'):.1f}",
+    ]
+
+
+def _plain(value: float, places: int = 4) -> str:
+    return f"{value:.{places}f}".removeprefix("0")
+
+
+def _signed(gain: Interval) -> str:
+    def words(value: float) -> str:
+        return f"{value:+.3f}".replace("0.", ".", 1)
+
+    return f"{words(gain.mean)} [{words(gain.low)}, {words(gain.high)}]"
