@@ -45,6 +45,9 @@ _PART_MARGIN, _LEAST_PIXELS = 0.03, 2.0
 """An ROI around a part that was found: grown by as much as the true ROIs of training, and its
 smallest side."""
 
+_BESIDE = 0.2
+"""Share of the largest part's area from which on another one in the same ROI is not left behind."""
+
 _LEAST_SHARE, _LEAST_SURE, _LEAST_FREE = 0.01, 0.8, 0.4
 """Share of the image, mean probability, and share outside of all ROIs from which a part that they
 missed is believed: a rim that an ROI cut off is none."""
@@ -306,21 +309,27 @@ def part_in(
     shape: tuple[int, int],
     others: Iterable[RoiBox] = (),
 ) -> RoiBox | None:
-    """Return the ROI of the largest part in the (1, S, S) logits of a patch; None if none is there.
+    """Return the ROI of what the (1, S, S) logits of a patch show; None if no part is there.
 
-    Where the part goes on beyond the patch, the ROI ends there. What lies beyond the image is none,
-    nor what lies beyond the ROI in one of the others.
+    That is the largest part, and others in the ROI that are not much smaller, as the two bones of a
+    knee. Where a part goes on beyond the patch, the ROI ends there. What lies beyond the image is
+    none, nor what lies beyond the ROI in one of the others.
     """
+    own = _inside(roi, roi, frame)
     free = np.ones((frame.size, frame.size), dtype=bool)
     for other in others:
         free &= ~_inside(other, roi, frame)
-    free |= _inside(roi, roi, frame)
-    free &= _inside(RoiBox.of_image(shape), roi, frame)
-    parts, count = ndimage.label((logits[0].numpy() > 0) & free)
+    seen = (logits[0].numpy() > 0) & _inside(RoiBox.of_image(shape), roi, frame)
+    parts, count = ndimage.label(seen & (free | own))
     if count == 0:
         return None
-    largest = int(np.bincount(parts.ravel())[1:].argmax())
-    rows, cols = ndimage.find_objects(parts)[largest]
+    areas = np.bincount(parts.ravel())[1:]
+    beside = np.bincount(parts[free & own], minlength=count + 1)[1:] >= _BESIDE * areas.max()
+    beside[areas.argmax()] = True
+    rows, cols = (
+        slice(int(at.min()), int(at.max()) + 1)
+        for at in np.nonzero(np.isin(parts, np.flatnonzero(beside) + 1))
+    )
     edges = []
     for span, low, high in ((cols, roi.x0, roi.x1), (rows, roi.y0, roi.y1)):
         at = (np.array([span.start, span.stop]) / frame.size * 2 - 1) * frame.reach

@@ -189,3 +189,18 @@ def test_the_scene_is_read_where_the_patch_lies() -> None:
     inside = (rows > 2) & (columns > 4)
     expected = 3 * (columns / 80 - 1) - 2 * (rows / 40 - 1)
     assert np.abs(seen - expected)[inside].max() < 1e-4
+
+
+def test_of_two_bones_in_an_roi_neither_is_left_behind() -> None:
+    roi, shape = RoiBox(20, 10, 40, 50), (60, 60)
+    logits = torch.full((1, 64, 64), -4.0)
+    logits[:, 10:36, 16:48] = 4.0
+    logits[:, 40:56, 20:44] = 4.0
+    both = rp.part_in(logits, roi, FRAME, shape)
+    assert both is not None and both.iou(roi) > 0.7
+    elsewhere = RoiBox(15, 35, 45, 58)
+    first = rp.part_in(logits, roi, FRAME, shape, [elsewhere])
+    assert first is not None and first.y1 < 37, "the lower one is in an ROI of its own"
+    logits[:, 42:, :] = -4.0  # little is left of it
+    speck = rp.part_in(logits, roi, FRAME, shape)
+    assert speck is not None and speck.y1 < 37
