@@ -84,10 +84,14 @@ class Frame:
         """Edge of the patch in coordinates of the ROI."""
         return 1 + 2 * self.margin
 
+    @property
+    def axis(self) -> Floats:
+        """Pixel centres along either side of the patch, in coordinates of the ROI; (size,)."""
+        return np.asarray(((np.arange(self.size) + 0.5) / self.size * 2 - 1) * self.reach)
+
     def grid(self) -> tuple[Float32, Float32]:
         """Return x and y of the patch's pixel centres in coordinates of the ROI; (size, size)."""
-        at = ((np.arange(self.size) + 0.5) / self.size * 2 - 1) * self.reach
-        x, y = np.meshgrid(at, at)
+        x, y = np.meshgrid(self.axis, self.axis)
         return x.astype(np.float32), y.astype(np.float32)
 
 
@@ -287,9 +291,8 @@ def with_scene(
     logits: Tensor, scene: Tensor, roi: RoiBox, frame: Frame, shape: tuple[int, int]
 ) -> Tensor:
     """Return (1, S, S) logits of a patch and of the whole image, together on the patch's grid."""
-    at = ((np.arange(frame.size) + 0.5) / frame.size * 2 - 1) * frame.reach
-    x = ((roi.x0 + roi.x1) + at * roi.width) / shape[1] - 1
-    y = ((roi.y0 + roi.y1) + at * roi.height) / shape[0] - 1
+    x = ((roi.x0 + roi.x1) + frame.axis * roi.width) / shape[1] - 1
+    y = ((roi.y0 + roi.y1) + frame.axis * roi.height) / shape[0] - 1
     seen = torch.from_numpy(_read(scene, y, x))[None]
     return (logits.clamp(-_SURE, _SURE) + seen.clamp(-_SURE, _SURE)) / 2
 
@@ -342,9 +345,8 @@ def part_in(
 
 def _inside(region: RoiBox, roi: RoiBox, frame: Frame) -> Mask:
     """Tell which pixels of an ROI's patch have their centres in a region of the image; (S, S)."""
-    at = ((np.arange(frame.size) + 0.5) / frame.size * 2 - 1) * frame.reach
-    x = (roi.x0 + roi.x1 + at * roi.width) / 2
-    y = (roi.y0 + roi.y1 + at * roi.height) / 2
+    x = (roi.x0 + roi.x1 + frame.axis * roi.width) / 2
+    y = (roi.y0 + roi.y1 + frame.axis * roi.height) / 2
     cols, rows = (x >= region.x0) & (x < region.x1), (y >= region.y0) & (y < region.y1)
     return np.asarray(np.outer(rows, cols))
 
