@@ -42,7 +42,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.alone import alone
-from benchmarks.compare_curves import learning_curves, limbs
+from benchmarks.compare_curves import chests, learning_curves, limbs
 from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
@@ -70,7 +70,7 @@ def main() -> None:
 
         time_methods(options)
         return
-    shown = {"curves": learning_curves, "limbs": limbs}
+    shown = {"curves": learning_curves, "limbs": limbs, "chests": chests}
     for name, table in shown.items():
         if getattr(options, name):
             print(table(read_results(options.out)))
@@ -100,8 +100,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many test images of each set")
     parser.add_argument("--time", action="store_true", help="measure time and memory instead")
     parser.add_argument("--table", action="store_true", help="print tables, compute nothing")
-    parser.add_argument("--curves", action="store_true", help="the same, short, of chests")
-    parser.add_argument("--limbs", action="store_true", help="the same, short, of limbs")
+    parser.add_argument("--curves", action="store_true", help="ours and networks on chests, by N")
+    parser.add_argument("--limbs", action="store_true", help="all methods on limbs, N = 25")
+    parser.add_argument("--chests", action="store_true", help="all methods on chests, N = 25")
     return parser.parse_args()
 
 

@@ -2,18 +2,19 @@
 
     python -m benchmarks.compare --curves      # learning curves on chests
     python -m benchmarks.compare --limbs       # all methods on tibia and knee crops
+    python -m benchmarks.compare --chests      # all methods on chests
 
-``python -m benchmarks.compare --table`` has all figures of all methods; these two are what is read
-first: one line for each training, and ours minus the U-Net with its interval.
+``python -m benchmarks.compare --table`` has all figures of all methods; these are what is read
+first: one line for each training or method, and ours minus the U-Net with its interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from napari_graydet.workflows.compare_results import JobResult
+from napari_graydet.workflows.compare_results import JobResult, Score
 from napari_graydet.workflows.report import markdown_table
 from napari_graydet.workflows.statistics import Interval, compare_paired
 
@@ -38,6 +39,17 @@ OTHERS = {
 CHESTS = ("montgomery", "shenzhen")
 UNUSED = "Montgomery, those without a part in choices"
 NOTHING = "–"
+METHODS = {name: t for name, t in NETWORKS.items() if name != "U-Net, 3 x steps"} | OTHERS
+FIGURES: dict[str, Callable[[Sequence[Score]], list[float]]] = {
+    "DSC": lambda scores: [score.dice or 0.0 for score in scores],
+    **{
+        name: lambda scores, name=name: [  # type: ignore[misc]
+            value for s in scores if (value := getattr(s, name.lower())) is not None
+        ]
+        for name in ("IoU", "FN", "FP", "HD95")
+    },
+}
+"""Figures of images; a method that failed on one has a DSC of nothing there."""
 
 Dice = dict[str, float]
 """DSC by image."""
@@ -83,32 +95,69 @@ def learning_curves(results: Sequence[JobResult]) -> str:
     return f"{table}\n\nOurs ahead in {told[0]} of {len(gains)} rows, behind in {told[1]}."
 
 
-def limbs(results: Sequence[JobResult], kinds: Sequence[str] = ("tibia", "knee")) -> str:
-    """Return the table of all methods on crops of limbs, 25 training crops, seed 0."""
+def limbs(results: Sequence[JobResult]) -> str:
+    """Return the table of all methods on crops of limbs."""
+    return _all_methods(results, [("tibia", "tibia"), ("knee", "knee")], list(FIGURES))
+
+
+def chests(results: Sequence[JobResult]) -> str:
+    """Return the table of all methods on chests, at home and in the other hospital."""
+    places = [(train, test) for train in CHESTS for test in sorted(CHESTS, key=train.__ne__)]
+    return _all_methods(results, places, ["DSC", "IoU", "HD95"])
+
+
+def _all_methods(
+    results: Sequence[JobResult], places: Sequence[tuple[str, str]], figures: Sequence[str]
+) -> str:
+    """Return a table with a line for each method: 25 training images, seed 0."""
     found = {(r.job.train, r.job.title): r for r in results if (r.job.n, r.job.seed) == (25, 0)}
-    names = {name: title for name, title in NETWORKS.items() if name != "U-Net, 3 x steps"}
-    cells = [
-        [name, *(cell for kind in kinds for cell in _limb_cells(found.get((kind, title)), kind))]
-        for name, title in {**names, **OTHERS}.items()
+    columns: list[list[str]] = []
+    for train, test in places:
+        scores = [
+            None if (result := found.get((train, title))) is None else result.scores[test]
+            for title in METHODS.values()
+        ]
+        columns += [_column(scores, figure) for figure in figures]
+    heads = [
+        f"{_place(train, test)}: {figure}" if figure == figures[0] else figure
+        for train, test in places
+        for figure in figures
     ]
-    figures = ["DSC", "IoU", "FN", "FP", "HD95"]
-    heads = [f"{kind}: {name}" if name == "DSC" else name for kind in kinds for name in figures]
     gains = [
-        f"{kind}: ours minus U-Net {_signed(gain)}"
-        for kind in kinds
-        if (gain := _row(25, kind, 0, kind, results).gain()) is not None
+        f"{_place(train, test)}: ours minus U-Net {_signed(gain)}"
+        for train, test in places
+        if (gain := _row(25, train, 0, test, results).gain()) is not None
     ]
+    cells = [list(line) for line in zip(METHODS, *columns, strict=True)]
     return "\n\n".join([markdown_table(["method", *heads], cells), "; ".join(gains)])
 
 
+def _place(train: str, test: str) -> str:
+    return test if train == test else f"{train} -> {test}"
+
+
+def _column(scores: Sequence[Sequence[Score] | None], figure: str) -> list[str]:
+    """Return one figure of all methods; the best DSC is bold."""
+    means = [None if of is None else fmean(FIGURES[figure](of)) for of in scores]
+    places = 1 if figure == "HD95" else 4 if figure == "DSC" else 3
+    plain = [NOTHING if mean is None else _plain(mean, places) for mean in means]
+    if figure != "DSC":
+        return plain
+    best = max((mean for mean in means if mean is not None), default=None)
+    return [
+        f"**{text}**" if mean is not None and mean == best else text
+        for text, mean in zip(plain, means, strict=True)
+    ]
+
+
 def _rows(results: Sequence[JobResult]) -> list[Row]:
-    chests = [result for result in results if result.job.train in CHESTS]
-    trainings = sorted({(r.job.n, r.job.train, r.job.seed) for r in chests})
-    unused = _without_a_part_in_choices(chests)
+    found = [result for result in results if result.job.train in CHESTS]
+    trainings = sorted({(r.job.n, r.job.train, r.job.seed) for r in found})
+    unused = _without_a_part_in_choices(found)
     rows = []
     for n, train, seed in trainings:
         for test in (train, *(name for name in CHESTS if name != train)):
-            row = _row(n, train, seed, test, chests)
+            row = _row(n, train, seed, test, found)
             if RIVAL in row.dice:
                 rows.append(row)
                 if train == "shenzhen" and test == "montgomery":
@@ -161,21 +210,6 @@ def _curve_cells(row: Row, others: Sequence[str]) -> list[str]:
         cell("U-Net"),
         NOTHING if gain is None else _signed(gain),
         *(cell(name) for name in others),
-    ]
-
-
-def _limb_cells(result: JobResult | None, test: str) -> list[str]:
-    if result is None:
-        return [NOTHING] * 5
-    scores = result.scores[test]
-
-    def mean(figure: str) -> float:
-        return fmean(v for score in scores if (v := getattr(score, figure)) is not None)
-
-    return [
-        _plain(fmean(score.dice or 0.0 for score in scores)),
-        *(_plain(mean(figure), 3) for figure in ("iou", "fn", "fp")),
-        f"{mean('hd95'):.1f}",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.compare_curves import OURS, learning_curves, limbs
+from benchmarks.compare_curves import OURS, chests, learning_curves, limbs
 from napari_graydet.workflows.compare_results import Job, JobResult, Score
 from napari_graydet.workflows.measuring import Cost
 
@@ -82,3 +82,14 @@ def test_an_image_that_a_method_failed_on_counts_as_nothing() -> None:
 def test_nothing_run_is_an_empty_table() -> None:
     assert learning_curves([]).endswith("Ours ahead in 0 of 0 rows, behind in 0.")
     assert "U-Net++ | – |" in limbs([])
+
+
+def test_the_best_of_a_place_is_bold_at_home_and_abroad() -> None:
+    ours = {"montgomery": {"a": 0.97, "b": 0.97}, "shenzhen": {"c": 0.9, "d": 0.9}}
+    theirs = {"montgomery": {"a": 0.96, "b": 0.96}, "shenzhen": {"c": 0.92, "d": 0.92}}
+    made = [result(OURS, "montgomery", ours), result("unet", "montgomery", theirs)]
+    table = chests(made)
+    assert cells(table, "ours, refined")[:6] == ["**.9700**", ".485", "3.0", ".9000", ".450", "3.0"]
+    assert cells(table, "U-Net")[:6] == [".9600", ".480", "3.0", "**.9200**", ".460", "3.0"]
+    assert cells(table, "ridge") == ["–"] * 12
+    assert "montgomery -> shenzhen: ours minus U-Net -.020 [-.020, -.020]" in table
