@@ -1,5 +1,5 @@
 # make demo   opens the sample radiographs (no display: saves screenshots and says where)
-# make test   runs all tests
+# make test   runs the tests (make check-long: the long ones, too)
 # Both set everything up first, in .venv, and are quick the second time.
 
 PYTHON ?= python3
@@ -46,7 +46,7 @@ bench: $(READY)
 	$(OFFSCREEN) $(BIN)/python -m benchmarks.drag
 	$(OFFSCREEN) $(BIN)/python -m benchmarks.pauses
 
-# Weights as shipped are made: phantoms and the Montgomery images only. Two hours or so on two cores.
+# Weights as shipped are made: phantoms and the Montgomery images only. Some three hours on two cores.
 weights: $(READY)
 	$(BIN)/python -m napari_graydet.workflows.weights --data $(DATA) --darknet $(DARKNET) \
 		--out napari_graydet/weights --part all --seed 0

@@ -5,9 +5,9 @@
 
 They learn from phantoms and from the training side of the Montgomery chest X-rays, nothing else
 (training_data.py). Everything is seeded; budgets are steps, not seconds, so that the same seed
-gives the same weights on the same machine and library versions. About an hour on two cores, most
-of it for drawing phantoms the first time (kept under `--cache`). `--part refiner` comes after the
-other two: it works with the detectors that stand in `--out`.
+gives the same weights on the same machine and library versions. Some three hours on two cores;
+drawn phantoms are kept under `--cache`. `--part refiner` comes after the other two: it works with
+the detectors that stand in `--out`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFINER_STEPS = 4000
 CHOICE_PHANTOMS = 6
 
 Which = Literal["roi", "boxes", "all", "refiner"]
-"""All: both detectors, without which nothing works."""
+"""All: both detectors and the refiner."""
 
 
 def box_samples(samples: Iterable[Sample], classes: Sequence[str] = CLASSES) -> list[BoxSample]:
