@@ -77,7 +77,9 @@ class Evaluation:
         recorder, folder = self._controller.recorder, self._controller.session.folder
         if self.running or recorder is None or folder is None or not recorder.flush():
             return
-        place = tempfile.TemporaryDirectory(prefix="graydet-evaluation-")
+        place = tempfile.TemporaryDirectory(
+            prefix="graydet-evaluation-", ignore_cleanup_errors=True
+        )
         arguments: list[str | Path] = [folder, "--split", side, "--device", self._device()]
         model = self._model()
         self.note = None
@@ -88,7 +90,7 @@ class Evaluation:
                 arguments, Path(place.name), model, progress, cancel, command=self.command
             ),
             done=lambda scored: self._done(scored, side, place, folder),
-            failed=lambda error: self._failed(error, place),
+            failed=lambda error: self._failed(error, place, folder),
             progress=self._told,
             finished=self._finished,
             waits=True,
@@ -118,8 +120,12 @@ class Evaluation:
         self._drop()
         self._kept, self.scored, self.side = place, scored, side
 
-    def _failed(self, error: Exception, place: tempfile.TemporaryDirectory[str]) -> None:
+    def _failed(
+        self, error: Exception, place: tempfile.TemporaryDirectory[str], folder: Path
+    ) -> None:
         place.cleanup()
+        if folder != self._controller.session.folder:
+            return
         stopped = isinstance(error, CancelledError)
         self.note = Message(one_line(error), "info" if stopped else "error")
 

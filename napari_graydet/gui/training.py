@@ -4,6 +4,8 @@
                |  \\-> stopping ------------------^
                \\-> (failed) ---------------------^
 
+    idle or deciding -> choosing -> idle
+
 The run is the command-line run in a process of its own, so it can be stopped, killed or crash
 without touching the window; what it leaves is an entry of the project's model registry.
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from psygnal import Signal
 
@@ -31,7 +33,9 @@ from napari_graydet.workflows.training_events import Event, OnEvent
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller
 
-Phase = Literal["idle", "running", "stopping", "comparing", "deciding"]
+Phase = Literal["idle", "running", "stopping", "comparing", "deciding", "choosing"]
+
+T = TypeVar("T")
 
 CLOSE_SECONDS = 3.0
 """How long a closing window waits for a training to write its last checkpoint."""
@@ -83,6 +87,7 @@ class Training:
         self.note: Message | None = None
         self._process: TrainProcess | None = None
         self._stop = False
+        self._opened = 0  # projects so far
         self._job: Job | None = None
         self._place: tempfile.TemporaryDirectory[str] | None = None
         controller.session.project_changed.connect(self._project_changed)
@@ -109,9 +114,9 @@ class Training:
         self._go("running")
         self._controller.jobs.run(
             lambda progress, cancel: self._follow([parts, folder, *options], progress, cancel),
-            done=lambda event: self._ended(event, folder),
-            failed=lambda error: self._back(one_line(error), "error"),
-            progress=cast(OnProgress, self._told),
+            done=self._here(self._ended),
+            failed=self._here(lambda error: self._back(one_line(error), "error")),
+            progress=cast(OnProgress, self._here(self._told)),
             waits=True,
         )
 
@@ -130,7 +135,8 @@ class Training:
                 tell(last)
         finally:
             process.close(patience=0.0)
-            self._process = None
+            if self._process is process:  # not that of a project opened meanwhile
+                self._process = None
         return last
 
     def cancel(self) -> None:
@@ -159,11 +165,8 @@ class Training:
             self.run.take(event)
             self.changed.emit()
 
-    def _ended(self, event: Event, folder: Path) -> None:
+    def _ended(self, event: Event) -> None:
         kind = event.get("event")
-        if folder != self._controller.session.folder:
-            self._go("idle")  # another project was opened meanwhile
-            return
         if kind == "done":
             self.compare(event["run"])
         elif kind == "cancelled":
@@ -179,7 +182,9 @@ class Training:
         if folder is None or self.phase not in ("idle", "running", "stopping"):
             return
         self._drop_comparison()
-        self._place = tempfile.TemporaryDirectory(prefix="graydet-comparison-")
+        self._place = tempfile.TemporaryDirectory(
+            prefix="graydet-comparison-", ignore_cleanup_errors=True
+        )
         place, in_use, device = Path(self._place.name), self.models.name, self._device()
         self.comparing = Progress(0, 0, "")
         self._go("comparing")
@@ -188,9 +193,9 @@ class Training:
                 folder, run_id, in_use, place, progress, cancel,
                 device=device, command=self.command,
             ),
-            done=self._compared,
-            failed=lambda error: self._not_compared(run_id, error),
-            progress=self._compares,
+            done=self._here(self._compared),
+            failed=self._here(lambda error: self._not_compared(run_id, error)),
+            progress=self._here(self._compares),
             waits=True,
         )  # fmt: skip
 
@@ -207,7 +212,6 @@ class Training:
         self._go("deciding")
 
     def _not_compared(self, run_id: str, error: Exception) -> None:
-        self._job = self.comparing = None
         self._drop_comparison()
         if isinstance(error, CancelledError):
             self._back(f"Model {run_id} was not compared; {self.models.name} stays in use.", "info")
@@ -232,10 +236,11 @@ class Training:
         folder = self._controller.session.folder
         if folder is None or self.phase not in ("idle", "deciding"):
             return
+        self._go("choosing")
         self._controller.jobs.run(
             lambda _progress, _cancel: choice(ModelRegistry(folder)),
-            done=self._chosen,
-            failed=lambda error: self._back(one_line(error), "error"),
+            done=self._here(self._chosen),
+            failed=self._here(self._not_chosen),
         )
 
     def _chosen(self, choices: Mapping[str, str]) -> None:
@@ -243,7 +248,22 @@ class Training:
         self._refresh()
         self._back(f"{_upper(name_of(choices))} is in use from the next detection on.", "info")
 
+    def _not_chosen(self, error: Exception) -> None:
+        self._back(one_line(error), "error")
+        if self.comparison is not None:
+            self._go("deciding")  # the question is still open
+
     # Inside -------------------------------------------------------------------------------------
+
+    def _here(self, then: Callable[[T], None]) -> Callable[[T], None]:
+        """Return a callback of work on this project; with another one open it does nothing."""
+        opened = self._opened
+
+        def told(value: T) -> None:
+            if opened == self._opened:
+                then(value)
+
+        return told
 
     def _back(self, text: str, level: Level) -> None:
         """Return to the beginning and say how it ended, in the panel and above all tabs."""
@@ -257,7 +277,10 @@ class Training:
         self.changed.emit()
 
     def _drop_comparison(self) -> None:
-        self.comparison = None
+        """Stop a comparison, and throw away what it found."""
+        if self._job is not None:
+            self._job.cancel()
+        self.comparison = self.comparing = self._job = None
         if self._place is not None:
             self._place.cleanup()
             self._place = None
@@ -269,6 +292,7 @@ class Training:
         if self.phase in ("running", "stopping"):
             self.close()  # the run belongs to the other project
         self._drop_comparison()
+        self._opened += 1
         self.models, self.run, self.note = Models(folder), None, None
         self._go("idle")
         self.models_changed.emit()

@@ -1,0 +1,116 @@
+"""Trainings as the window sees them, with work that is held back: what arrives late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napari_graydet.errors import ModelError
+from napari_graydet.gui import training as training_module
+from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.training import Training
+from napari_graydet.project.models import ModelRegistry
+from tests.gui.fakes import InlineJobs, make_controller, make_folder
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    made = make_controller(make_folder(tmp_path / "a"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def training(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> Training:
+    def compared(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(run_id="0001")
+
+    monkeypatch.setattr(training_module, "compare_models", compared)
+    made = Training(controller, lambda: "cpu")
+    made._project_changed()
+    return made
+
+
+def jobs_of(controller: Controller) -> InlineJobs:
+    assert isinstance(controller.jobs, InlineJobs)
+    return controller.jobs
+
+
+def take_held(jobs: InlineJobs) -> list[Any]:
+    held, jobs.held = jobs.held, []
+    return held
+
+
+def test_a_comparison_does_not_arrive_in_another_project(
+    training: Training, controller: Controller, tmp_path: Path
+) -> None:
+    jobs = jobs_of(controller)
+    jobs.hold = True
+    training.compare("0001")
+    of_a = take_held(jobs)
+    jobs.hold = False
+    controller.open_folder(make_folder(tmp_path / "b"))
+    assert (training.phase, training.comparing) == ("idle", None)
+    jobs.hold = True
+    training.start(["roi"], "fast")
+    for arrives in of_a:
+        arrives()
+    assert training.phase == "running", "the training in b goes on, and can be stopped"
+    assert training.comparison is None
+
+
+@pytest.mark.parametrize("ends", ["it ended", "it failed"])
+def test_a_training_does_not_end_in_another_project(
+    training: Training, controller: Controller, tmp_path: Path, ends: str
+) -> None:
+    def follow(*_: Any) -> Any:
+        if ends == "it failed":
+            raise ModelError("of a")
+        return {"event": "done", "run": "0001"}
+
+    training._follow = follow  # type: ignore[method-assign]
+    jobs = jobs_of(controller)
+    jobs.hold = True
+    training.start(["roi"], "fast")
+    of_a = take_held(jobs)
+    jobs.hold = False
+    controller.open_folder(make_folder(tmp_path / "b"))
+    jobs.hold = True
+    training.start(["roi"], "fast")
+    for arrives in of_a:
+        arrives()
+    assert (training.phase, training.note) == ("running", None)
+
+
+def test_nothing_starts_before_a_choice_is_made(
+    training: Training, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelRegistry, "roll_back", lambda _: {})
+    jobs = jobs_of(controller)
+    jobs.hold = True
+    training.roll_back()
+    training.start(["roi"], "fast")
+    training.roll_back()
+    assert training.phase == "choosing" and len(jobs.held) == 1
+    jobs.release()
+    assert training.phase == "idle"
+
+
+def test_a_choice_that_fails_leaves_the_question_open(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ModelError("the weights are damaged")
+
+    monkeypatch.setattr(ModelRegistry, "activate", refuse)
+    training.compare("0001")
+    assert training.phase == "deciding"
+    training.use("0001")
+    assert training.phase == "deciding" and training.comparison is not None
+    assert training.note is not None and "damaged" in training.note.text
+    training.keep()
+    assert training.phase == "idle"
