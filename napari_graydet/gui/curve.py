@@ -58,7 +58,8 @@ class CurveView(QWidget):
         """Return what the two lines are."""
         curve = self.curve
         name = curve.score_name if curve is not None else ""
-        meaning = f" ({MEANINGS[name]})" if name in MEANINGS else ""
+        meanings = (f" ({said})" for known, said in MEANINGS.items() if name.endswith(known))
+        meaning = next(meanings, "")
         return (
             "Orange: the loss on the images that are learned from; it has no unit, it should "
             f"fall.\nBlue: {name or 'the score'}{meaning} on the held-out images, 0 to 1; it "
@@ -112,13 +113,14 @@ class CurveView(QWidget):
     def _draw_score(self, painter: QPainter, plot: QRectF, colours: ViewColours) -> None:
         assert self.curve is not None
         colour = _score_colour(colours)
-        placed = _placed(self.curve.score, plot)
         painter.setPen(QPen(colour, 1.6))
-        painter.drawPolyline(placed)
-        painter.setBrush(colour)
-        for point in (placed.at(i) for i in range(len(self.curve.score))):
-            painter.drawEllipse(point, DOT, DOT)
-        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for points in self.curve.scores.values():
+            placed = _placed(points, plot)
+            painter.drawPolyline(placed)
+            painter.setBrush(colour)
+            for point in (placed.at(i) for i in range(len(points))):
+                painter.drawEllipse(point, DOT, DOT)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _draw_caption(self, painter: QPainter, room: QRectF, colours: ViewColours) -> None:
         loss, _, score = self.caption().partition("   ")

@@ -26,13 +26,24 @@ Points = list[tuple[float, float]]
 
 @dataclass
 class Curve:
-    """Loss and held-out score of one part, over the share of it that is done (0..1)."""
+    """Loss and held-out scores of one part, over the share of it that is done (0..1).
+
+    Scores stand by name: where a part is several networks, each has its own.
+    """
 
     part: str
     loss: Points = field(default_factory=list)
-    score: Points = field(default_factory=list)
-    score_name: str = ""
-    best: float | None = None
+    scores: dict[str, Points] = field(default_factory=dict)
+
+    @property
+    def score_name(self) -> str:
+        """What is scored now; empty before the first score."""
+        return next(reversed(self.scores), "")
+
+    @property
+    def score(self) -> Points:
+        """The points of what is scored now."""
+        return self.scores.get(self.score_name, [])
 
     def add_loss(self, share: float, value: float) -> None:
         """Add a point, and thin the curve out when it has too many."""
@@ -101,11 +112,8 @@ class Run:
         if not event["scores"]:
             return
         name, value = next(iter(event["scores"].items()))
-        curve = self._curve(event["part"])
-        curve.score_name = name
-        curve.score.append((event["share"], value))
-        if event["best"]:
-            curve.best = value
+        points = self._curve(event["part"]).scores.setdefault(name, [])
+        points.append((event["share"], value))
 
     @property
     def seconds_left(self) -> float | None:

@@ -12,9 +12,13 @@ import pytest
 from napari_graydet.errors import ModelError
 from napari_graydet.gui import training as training_module
 from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.curve import CurveView
 from napari_graydet.gui.training import Training
+from napari_graydet.gui.training_run import Curve, Run
 from napari_graydet.project.models import ModelRegistry
 from tests.gui.fakes import InlineJobs, make_controller, make_folder
+
+LOSS = {"loss": 0.1}
 
 
 @pytest.fixture
@@ -114,3 +118,25 @@ def test_a_choice_that_fails_leaves_the_question_open(
     assert training.note is not None and "damaged" in training.note.text
     training.keep()
     assert training.phase == "idle"
+
+
+def test_networks_of_one_part_have_curves_of_their_own() -> None:
+    run = Run()
+    told = [(0.2, "unet DSC", 0.96), (0.45, "unet DSC", 0.97), (0.7, "scene DSC", 0.93)]
+    for share, name, value in told:
+        run.take({"event": "progress", "part": "refiner", "share": share, "overall": share} | LOSS)
+        run.take(
+            {"event": "validation", "part": "refiner", "share": share, "scores": {name: value}}
+        )
+    curve = run.curves["refiner"]
+    assert curve.scores == {"unet DSC": [(0.2, 0.96), (0.45, 0.97)], "scene DSC": [(0.7, 0.93)]}
+    assert (curve.score_name, curve.score) == ("scene DSC", [(0.7, 0.93)])
+
+
+def test_the_best_in_a_caption_is_that_of_the_network_it_names(qapp: object) -> None:
+    view, curve = CurveView(), Curve("refiner")
+    curve.add_loss(0.7, 0.1)
+    curve.scores = {"unet DSC": [(0.2, 0.97)], "scene DSC": [(0.7, 0.93), (0.8, 0.92)]}
+    view.show_curve(curve)
+    assert "held-out scene DSC 0.920, best 0.930" in view.caption()
+    assert "overlap of the refined masks" in view.toolTip()
