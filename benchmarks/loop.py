@@ -239,7 +239,11 @@ class Researcher:
             self._show(path)
             image = self._controller.session.image
             assert image is not None
-            record = predictor.predict(image).annotation
+            proposal = predictor.predict(image)
+            failed = [text for text in proposal.notices if text.startswith("not refined")]
+            if failed:  # a person would be told; a score of boxes alone would pass for the model's
+                raise SystemExit(f"{path.name}: {failed[0]}")
+            record = proposal.annotation
             found = np.zeros(image.shape, dtype=np.bool_)
             for label in record.labels:
                 found |= record.mask(image.pixels, label)

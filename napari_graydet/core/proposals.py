@@ -33,6 +33,8 @@ class BoxProposal:
     spread
         How far the proposals that it was chosen from disagree about its bottom and top, as a share
         of its height (core/uncertainty.py); None where there was nothing to choose from.
+    drawn
+        Whether a person says where its ROI lies.
     """
 
     box: GrayBox
@@ -40,3 +42,4 @@ class BoxProposal:
     score: float
     margin: float | None = None
     spread: float | None = None
+    drawn: bool = False

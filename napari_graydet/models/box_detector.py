@@ -327,8 +327,10 @@ class BoxDetector:
         for i, class_id in enumerate(found.class_ids[: alternatives + 1]):
             bottom, top = (float(edge) for edge in found.edges[i])
             box = GrayBox.flat(extent, image.scale.range_from_unit(bottom, top))
-            sure = (float(of[i]) for of in (found.scores, found.margins, found.spreads))
-            proposals.append(BoxProposal(box, self.labels[class_id], *sure))
+            score, margin, spread = (
+                float(of[i]) for of in (found.scores, found.margins, found.spreads)
+            )
+            proposals.append(BoxProposal(box, self.labels[class_id], score, margin, spread))
         return proposals
 
     def _class_ids(self, label: str | None) -> Sequence[int]:

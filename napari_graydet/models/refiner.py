@@ -68,8 +68,8 @@ class Refiner:
     notice
         Told when that happens.
     looks
-        How often to look at an ROI at most: where the part that patch and scene show lies elsewhere
-        in the patch than in training, the patch is laid around it and looked at again.
+        How often to look at a detected ROI at most: where the part that patch and scene show lies
+        elsewhere in the patch than in training, the patch is laid around it and looked at again.
     """
 
     def __init__(
@@ -152,11 +152,9 @@ class Refiner:
         """
         refined = {}
         for label in dict.fromkeys(b.label for b in boxes if b.label in self.labels):
-            own = [b.box for b in boxes if b.label == label]
-            rois = [box.roi.clip(image.shape) for box in own]
-            pieces = [
-                self._seen(image, label, box, rois[:i] + rois[i + 1 :]) for i, box in enumerate(own)
-            ]
+            own = [b for b in boxes if b.label == label]
+            rois = [b.box.roi.clip(image.shape) for b in own]
+            pieces = [self._seen(image, one, rois[:i] + rois[i + 1 :]) for i, one in enumerate(own)]
             scene = self._on_scene(image, label)
             refined[label] = painted(pieces, self.model.frame, image.shape, scene)
         return refined
@@ -237,15 +235,17 @@ class Refiner:
         return residuals
 
     def _seen(
-        self, image: GrayImage, label: str, box: GrayBox, others: Sequence[RoiBox]
+        self, image: GrayImage, proposal: BoxProposal, others: Sequence[RoiBox]
     ) -> tuple[RoiBox, Tensor | None]:
         """Return the ROI that was looked at last, and the logits of its patch.
 
-        Beyond where it looked before it does not go after what lies in other ROIs.
+        Beyond where it looked before it does not go after what lies in other ROIs. An ROI that a
+        person has drawn lies where it is meant to.
         """
+        box, label = proposal.box, proposal.label
         roi = box.roi.clip(image.shape)
         logits = self._on_patch(image, roi, label, box)
-        for _ in range(self._looks - 1):
+        for _ in range(0 if proposal.drawn else self._looks - 1):
             if logits is None:
                 break
             seen = self._with_scene(logits, image, roi, label)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -255,16 +256,20 @@ class YoloRoiDetector:
         settings = self.settings
         least = settings.min_score if min_score is None else min_score
         gray = image.display8()
-        looks = [self._look(gray, least, *look) for look in settings.looks]
-        found = looks[0] if len(looks) == 1 else self._joined(looks, least)
+        looks = [self._look(gray, least, size) for size, _, _ in settings.looks]
+        fitting = [
+            _between(seen, smallest, largest, gray.shape)
+            for seen, (_, smallest, largest) in zip(looks, settings.looks, strict=True)
+        ]
+        found = self._joined(fitting, least)
+        if not len(found):  # rather what is seen at the wrong size than nothing
+            found = self._joined(looks, least)
         found_rows = zip(found.corners, found.classes, found.scores, strict=True)
         proposals = (self._proposal(*row, image.shape) for row in found_rows)
         return [p for p in proposals if p is not None][: settings.most]
 
-    def _look(
-        self, gray: npt.NDArray[np.uint8], least: float, size: int, smallest: float, largest: float
-    ) -> RoiCandidates:
-        """Return the ROIs of some extents, in pixels of the image, that are seen at one size."""
+    def _look(self, gray: npt.NDArray[np.uint8], least: float, size: int) -> RoiCandidates:
+        """Return the ROIs that are seen at one size, in pixels of the image."""
         settings, (height, width) = self.settings, gray.shape
         canvas, (columns, rows) = letterbox(gray, size)
         with self._lock:
@@ -280,15 +285,14 @@ class YoloRoiDetector:
             voting_iou=settings.voting_iou,
             min_score=least,
         )
-        corners = found.corners / np.array([columns / width, rows / height] * 2)
-        extent = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0.0) / max(gray.shape)
-        kept = (extent >= smallest) & (extent <= largest)
-        return RoiCandidates(
-            corners[kept], found.scores[kept], found.classes[kept], found.views[kept]
+        return replace(
+            found, corners=found.corners / np.array([columns / width, rows / height] * 2)
         )
 
     def _joined(self, looks: Sequence[RoiCandidates], least: float) -> RoiCandidates:
         """Return the ROIs of several looks; of those that are one, the better."""
+        if len(looks) == 1:
+            return looks[0]
         together = RoiCandidates(
             np.concatenate([look.corners for look in looks]),
             np.concatenate([look.scores for look in looks]),
@@ -337,3 +341,14 @@ class YoloRoiDetector:
         except GeometryError:  # wholly in the padding, or narrower than a pixel
             return None
         return RoiProposal(roi, self.labels[class_id], float(np.clip(score, 0.0, 1.0)))
+
+
+def _between(
+    seen: RoiCandidates, smallest: float, largest: float, shape: tuple[int, ...]
+) -> RoiCandidates:
+    """Return the ROIs whose longer side, as a share of the image's, is between two."""
+    extent = (seen.corners[:, 2:] - seen.corners[:, :2]).max(axis=1, initial=0.0) / max(shape)
+    kept = (extent >= smallest) & (extent <= largest)
+    return RoiCandidates(
+        seen.corners[kept], seen.scores[kept], seen.classes[kept], seen.views[kept]
+    )

@@ -162,7 +162,8 @@ def lower_priority(pid: int) -> None:
     """Let the window go first, where `window_flags` does not see to it: on POSIX."""
     if os.name == "posix":
         with suppress(OSError):  # it may have ended already
-            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, pid, min(own + NICE, 19))
 
 
 def window_flags() -> dict[str, Any]:

@@ -86,14 +86,15 @@ def box_message(proposal: BoxProposal) -> Message:
         "score": proposal.score,
         "margin": proposal.margin,
         "spread": proposal.spread,
+        "drawn": proposal.drawn,
     }
 
 
 def box_of(message: Message) -> BoxProposal:
     """Return the box of a message."""
     nets = (np.array(message[name], dtype=np.float64) for name in ("low", "high"))
-    sure = (message[name] for name in ("score", "margin", "spread"))
-    return BoxProposal(GrayBox(RoiBox(*message["roi"]), *nets), message["label"], *sure)
+    about = (message[name] for name in ("score", "margin", "spread", "drawn"))
+    return BoxProposal(GrayBox(RoiBox(*message["roi"]), *nets), message["label"], *about)
 
 
 def residual_message(residual: Residual) -> Message:

@@ -94,7 +94,8 @@ def refined(
     Parameters
     ----------
     annotation
-        Boxes and clean-up. A residual of source "model" is replaced, one of source "human" stays.
+        Boxes and clean-up. A residual of source "model" is replaced, one of source "human" stays,
+        and so does that of a label which this refiner does not know.
     image
         The image.
     refiner, model
@@ -106,15 +107,17 @@ def refined(
         If the refiner cannot be run.
     """
     painted = {k for k, residual in annotation.residual.items() if residual.source == "human"}
+    drawn = {roi.id for roi in annotation.rois if roi.source == "human"}
     boxes = [
-        BoxProposal(b.gray_box(), b.label, b.score or 0.0)
+        BoxProposal(b.gray_box(), b.label, b.score or 0.0, drawn=b.roi_id in drawn)
         for b in annotation.boxes
         if b.label not in painted
     ]
     labels = dict.fromkeys(box.label for box in boxes)
     bases = {label: annotation.base_mask(image.pixels, label) for label in labels}
     found = refiner.refine(image, boxes, bases)
-    records = {k: v for k, v in annotation.residual.items() if k in painted}
+    kept = painted | (labels.keys() - found.keys())
+    records = {k: v for k, v in annotation.residual.items() if k in kept}
     for label, residual in found.items():
         if (record := ResidualRecord.of(residual, "model", model)) is not None:
             records[label] = record

@@ -211,6 +211,22 @@ def test_a_roi_that_is_far_off_is_followed_over_several_looks() -> None:
     assert scores[0] < 0.9 < 0.95 < scores[1]
 
 
+def test_an_roi_that_a_person_has_drawn_lies_where_it_is_meant_to() -> None:
+    pixels = np.zeros((100, 120), np.uint8)
+    pixels[20:80, 20:100] = 255
+    pixels[85:95, 20:30] = 255  # a small part that the person wants, too
+    image = GrayImage(pixels, GrayScale.of_bits(8))
+    model = RefinerModel({"unet": Brightness()}, Frame(64), CLASSES)
+    roi = RoiBox(20, 20, 60, 96)
+    drawn = BoxProposal(GrayBox.flat(roi, GrayRange(200, 255)), "bone", 0.9, drawn=True)
+    once = Refiner(model, device="cpu", looks=1).masks(image, [drawn])["bone"]
+    found = Refiner(model, device="cpu").masks(image, [drawn])["bone"]
+    np.testing.assert_array_equal(found, once)
+    assert found[86:94, 21:29].all()
+    detected = Refiner(model, device="cpu").masks(image, [replace(drawn, drawn=False)])["bone"]
+    assert (detected != once).any()
+
+
 def test_boxes_of_unknown_labels_are_left_alone() -> None:
     box = BoxProposal(GrayBox.flat(ROI, GrayRange(10, 200)), "tooth", 0.5)
     refiner = Refiner(random_model("unet"), device="cpu")

@@ -318,10 +318,10 @@ def test_proposals_cross_bit_for_bit(score: float, x: float, k: int, seed: int) 
     low = rng.normal(size=(k, k)) * 1e4
     roi = RoiBox(x, x / 3, x + 1 / 3, x + 7)
     sure = (None, None) if k == 1 else (score / 7, x / 3)
-    box = BoxProposal(GrayBox(roi, low, low + 1 / 7), "os – bone", score, *sure)
+    box = BoxProposal(GrayBox(roi, low, low + 1 / 7), "os – bone", score, *sure, drawn=k == 1)
     again = messages.box_of(json.loads(json.dumps(messages.box_message(box))))
     assert (again.label, again.score, again.box.roi) == (box.label, score, roi)
-    assert (again.margin, again.spread) == sure
+    assert (again.margin, again.spread, again.drawn) == (*sure, k == 1)
     np.testing.assert_array_equal(again.box.low, box.box.low)
     np.testing.assert_array_equal(again.box.high, box.box.high)
     found = RoiProposal(roi, "os – bone", score)

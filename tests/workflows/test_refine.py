@@ -127,6 +127,37 @@ def test_human_residual_is_never_overwritten() -> None:
     np.testing.assert_array_equal(newer.mask(PIXELS, "lung"), TARGET)
 
 
+def test_what_another_refiner_made_of_an_unknown_label_stays() -> None:
+    annotation = segment(IMAGE, predictor=predictor(None)).annotation
+    older = {"lung": ResidualRecord(added=((9, 2),), source="model", model="older")}
+    annotation = annotation.model_copy(update={"residual": older})
+    after, notices = refined(annotation, IMAGE, Knows("bone"), "newer")
+    assert after.residual["lung"] == older["lung"] and after.residual["bone"].model == "newer"
+    assert notices == ("lung: not refined, newer does not know it",)
+
+
+def test_a_refiner_is_told_which_rois_a_person_has_drawn() -> None:
+    annotation = segment(IMAGE, predictor=predictor(None)).annotation
+    rois = tuple(
+        roi.model_copy(update={"source": "human"}) if roi.label == "bone" else roi
+        for roi in annotation.rois
+    )
+    told: dict[str, bool] = {}
+
+    class Listens(Knows):
+        def refine(
+            self,
+            image: GrayImage,
+            boxes: Sequence[BoxProposal],
+            bases: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+        ) -> dict[str, Residual]:
+            told.update({box.label: box.drawn for box in boxes})
+            return super().refine(image, boxes, bases)
+
+    refined(annotation.model_copy(update={"rois": rois}), IMAGE, Listens(), "knows")
+    assert told == {"bone": True, "lung": False}
+
+
 def test_broken_refiner_leaves_the_boxes_and_says_so() -> None:
     found = segment(IMAGE, predictor=predictor(Knows(broken=True)))
     assert found.annotation.residual == {}
