@@ -2,15 +2,16 @@
 
 The parts are those of ``napari-graydet train``. A trained part is kept in the task's folder and
 found again by the next method that needs it; what it took is written beside it and counts for both.
-A part that another version of the program made, or from another start, is trained again.
+A part that another version of the program made, or from another start, is trained again. Where
+minutes are given, the parts of a method share them, so each method has parts of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -63,10 +64,10 @@ def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
     A seventh of the images is held out for choices (when to stop, which refiner), by patient; they
     count among the images that the method learns from.
     """
-    names = ("roi", "boxes", "refiner") if refine else ("roi", "boxes")
-    notes = {name: _part(name, preset, names, task) for name in names}
-    predictor = _predictor(_file("roi", preset, task).parent, task.device)
-    refiner = _refiner(_file("refiner", preset, task), task.device) if refine else None
+    parts = _Parts(("roi", "boxes", "refiner") if refine else ("roi", "boxes"), preset, task)
+    notes = {name: _part(name, parts) for name in parts.names}
+    predictor = Predictor(parts.file("roi"), parts.file("boxes"), task.device)
+    refiner = _refiner(parts.file("refiner"), task.device) if refine else None
     return _trained(GraydetMethod(predictor, refiner, name=_name(preset, refine)), notes)
 
 
@@ -74,10 +75,6 @@ def _name(preset: Preset, refine: bool) -> str:
     if preset == "paper":
         return "paper"
     return "graydet+refiner" if refine else "graydet"
-
-
-def _predictor(folder: Path, device: str) -> Predictor:
-    return Predictor(folder / "roi.safetensors", folder / "boxes.safetensors", device)
 
 
 def _trained(method: GraydetMethod, notes: dict[str, PartNote]) -> Trained:
@@ -106,12 +103,13 @@ def train_interval(kind: Kind, task: Task) -> Trained:
     """
     from napari_graydet.models.interval import IntervalDetector, fit_interval
 
-    note = _part("roi", "fast", ("roi",), task)
+    parts = _Parts(("roi",), "fast", task)
+    note = _part("roi", parts)
     with measured() as cost:
         crops = box_samples(chain.from_iterable(task.samples()), task.train.classes)
         model = fit_interval(kind, crops, task.train.classes, task.seed)
     predictor = Predictor(
-        _file("roi", "fast", task),
+        parts.file("roi"),
         device=task.device,
         box_detector=IntervalDetector(model, name=kind),
     )
@@ -122,65 +120,93 @@ def train_interval(kind: Kind, task: Task) -> Trained:
 # --- One part -----------------------------------------------------------------------------------
 
 
-def _file(name: str, preset: Preset, task: Task) -> Path:
-    return task.folder / preset / f"{name}.safetensors"
+@dataclass(frozen=True)
+class _Parts:
+    """Parts that a method trains together."""
+
+    names: tuple[str, ...]
+    preset: Preset
+    task: Task
+
+    def file(self, name: str) -> Path:
+        """Return where the weights of one of them, or of one that it relies on, lie."""
+        folder = self.task.folder / self.preset
+        shared = self.task.minutes is None
+        return (folder if shared else folder / "-".join(self.names)) / f"{name}.safetensors"
+
+    def minutes_of(self, name: str) -> float | None:
+        """Return the share of the time that one of them gets."""
+        if self.task.minutes is None:
+            return None
+        return self.task.minutes * PARTS[name].effort / sum(PARTS[n].effort for n in self.names)
 
 
-def _part(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNote:
+def _part(name: str, parts: _Parts) -> PartNote:
     """Train a part unless that was done before; return what it took."""
-    with alone(_file(name, preset, task)):
-        return _part_alone(name, preset, among, task)
+    with alone(parts.file(name)):
+        return _part_alone(name, parts)
 
 
-def _part_alone(name: str, preset: Preset, among: Sequence[str], task: Task) -> PartNote:
-    path = _file(name, preset, task)
-    note = path.with_suffix(".cost.json")
-    job, steps = _job(name, preset, among, task)
+def _part_alone(name: str, parts: _Parts) -> PartNote:
+    path = parts.file(name)
+    note, cut = path.with_suffix(".cost.json"), path.with_suffix(".cut.json")
+    job, steps = _job(name, parts)
     made_of = _made_of(job)
     known = _read(note) if path.exists() else None
     if known is not None and known.made_of == made_of:
         return known
     note.unlink(missing_ok=True)
     job = replace(job, checkpoints=job.checkpoints.with_name(f"{name}-{made_of[:8]}"))
-    with measured() as cost:
-        result = PARTS[name].train(job)
+    before = _read(cut)
+    if before is None or before.made_of != made_of:
+        before = PartNote(cost=Cost(), steps=0, weights=0, made_of=made_of)
+
+    def taken(weights: int = 0, said: str | None = None) -> PartNote:
+        took, made = before.cost + cost, before.steps + steps()
+        return PartNote(cost=took, steps=made, weights=weights, note=said, made_of=made_of)
+
+    try:
+        with measured() as cost:
+            result = PARTS[name].train(job)
+    finally:  # a training that was cut goes on, and what it took until here counts
+        _write(cut, taken())
     shutil.rmtree(job.checkpoints, ignore_errors=True)
-    made = PartNote(
-        cost=cost, steps=steps(), weights=_weights(path), note=result.note, made_of=made_of
-    )
-    atomic_write_text(note, made.model_dump_json(indent=1) + "\n", error=ExportError)
+    made = taken(_weights(path), result.note)
+    _write(note, made)
+    cut.unlink(missing_ok=True)
     return made
 
 
-def _job(
-    name: str, preset: Preset, among: Sequence[str], task: Task
-) -> tuple[PartJob, Callable[[], int]]:
+def _write(path: Path, note: PartNote) -> None:
+    atomic_write_text(path, note.model_dump_json(indent=1) + "\n", error=ExportError)
+
+
+def _job(name: str, parts: _Parts) -> tuple[PartJob, Callable[[], int]]:
     """Return the training of a part, and what tells how many steps it has made."""
-    path = _file(name, preset, task)
+    path, task = parts.file(name), parts.task
     made = 0
 
     def tell(event: str, **fields: Any) -> None:
         nonlocal made
-        if event == "progress":  # a refiner counts its networks' steps one after the other
-            made = max(made + 1, int(fields["step"]))
+        if event == "progress":  # of every step; a refiner's networks come one after the other
+            made += 1
             task.step(name, float(fields["share"]))
 
     split = splits.by_patient(task.train.patients, seed=task.seed)
-    effort = PARTS[name].effort / sum(PARTS[other].effort for other in among)
     job = PartJob(
         train=task.train.subset(split.train),
         validation=task.train.subset(split.validation),
         classes=task.train.classes,
-        preset=preset,
+        preset=parts.preset,
         seed=task.seed,
-        start=_start(name, preset, task),
+        start=_start(name, parts.preset, task),
         out=path,
         checkpoints=path.parent / name,
         tell=tell,
         should_cancel=task.should_cancel,
-        minutes=None if task.minutes is None else task.minutes * effort,
+        minutes=parts.minutes_of(name),
         device=task.device,
-        uses={kind: _file(kind, preset, task) for kind in PARTS[name].needs},
+        uses={kind: parts.file(kind) for kind in PARTS[name].needs},
     )
     return job, lambda: made
 

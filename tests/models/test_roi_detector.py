@@ -297,6 +297,30 @@ def test_an_object_that_fills_the_image_is_found_whole(shipped: YoloRoiDetector)
     assert np.mean(ious[True]) > max(0.8, np.mean(ious[False]))
 
 
+def test_what_is_seen_at_the_wrong_size_is_better_than_nothing(
+    shipped: YoloRoiDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[int, list[tuple[float, ...]]] = {}
+
+    def look(gray: object, least: float, size: int) -> RoiCandidates:
+        corners = np.array(seen[size], dtype=np.float64).reshape(-1, 4)
+        n = len(corners)
+        ids = np.zeros(n, dtype=np.intp)
+        return RoiCandidates(corners, np.full(n, 0.5), ids, ids)
+
+    monkeypatch.setattr(shipped, "_look", look)
+    image, large, small = _noise(0, (100, 100)), (5.0, 5, 95, 95), (10.0, 10, 30, 30)
+    fine, coarse = (size for size, _, _ in shipped.settings.looks)
+    for at_fine, at_coarse, expected in (
+        ([large], [], [large]),
+        ([], [small], [small]),
+        ([large, small], [], [small]),
+        ([], [], []),
+    ):
+        seen.update({fine: at_fine, coarse: at_coarse})
+        assert [p.roi.xyxy for p in shipped.detect(image)] == expected
+
+
 @pytest.mark.parametrize("sizes", [(320, 320), (64, 320), (480, None)])
 def test_one_look_is_enough_where_the_other_is_no_coarser(sizes: tuple[int, int | None]) -> None:
     settings = RoiSettings(image_size=sizes[0], coarse_size=sizes[1])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_graydet.errors import ModelError
+from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.workflows import contest_parts
 from napari_graydet.workflows.contest_parts import train_graydet, train_interval
@@ -107,6 +108,48 @@ def test_minutes_are_divided_among_the_parts(
     assert sum(job.minutes or 0 for job in trainings.jobs) == pytest.approx(7.0)
     *_, refiner = trainings.jobs
     assert refiner.uses == {job.out.stem: job.out for job in trainings.jobs[:2]}
+
+
+def test_every_method_has_the_same_time_in_any_order(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+
+    def spent(folder: str, *order: str) -> dict[str, float]:
+        minutes = {}
+        for method in order:
+            trainings.jobs.clear()
+            given = task(data, tmp_path / folder, minutes=12.0)
+            if method == "otsu":
+                train_interval("otsu", given)
+            else:
+                train_graydet("fast", method == "graydet+refiner", given)
+            minutes[method] = sum(job.minutes or 0 for job in trainings.jobs)
+        return minutes
+
+    methods = ("graydet+refiner", "graydet", "otsu")
+    for folder, order in (("one", methods), ("two", methods[::-1])):
+        (tmp_path / folder).mkdir()
+        assert spent(folder, *order) == pytest.approx(dict.fromkeys(methods, 12.0))
+
+
+def test_what_a_training_took_before_it_was_cut_counts(
+    data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(name: str, job: PartJob) -> PartResult:
+        job.tell("progress", step=1, share=0.3)
+        time.sleep(0.2)
+        raise CancelledError("stopped")
+
+    monkeypatch.setattr(trainings, "train", cut)
+    with pytest.raises(CancelledError):
+        train_interval("otsu", task(data, tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setattr(contest_parts, "PARTS", {name: trainings.of(name) for name in SIZES})
+    trained = train_interval("otsu", task(data, tmp_path))
+    assert dict(trained.steps) == {"roi": 4}
+    assert trained.cost.seconds > 0.2
+    assert train_interval("otsu", task(data, tmp_path)).steps == trained.steps
 
 
 def test_a_part_that_was_cut_is_trained_again(
