@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from napari_graydet.core.grayscale import LEVELS, GrayImage
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import GeometryError
 from napari_graydet.models.box_detector import RoiInput
 
 Float = npt.NDArray[np.float64]
@@ -114,11 +115,17 @@ class Disturbance:
 
 
 def jitter_roi(roi: RoiBox, shape: tuple[int, int], sd: float, rng: np.random.Generator) -> RoiBox:
-    """Move each edge by a normal share of the size (at most two deviations), inside the crop."""
+    """Move each edge by a normal share of the size (at most two deviations), inside the crop.
+
+    An ROI so narrow that no pixel would be left stays as it is.
+    """
     dx0, dy0, dx1, dy1 = np.clip(rng.normal(0, sd, 4), -2 * sd, 2 * sd)
     w, h = roi.width, roi.height
     moved = RoiBox(roi.x0 + dx0 * w, roi.y0 + dy0 * h, roi.x1 + dx1 * w, roi.y1 + dy1 * h)
-    return moved.clip(shape)
+    try:
+        return moved.clip(shape)
+    except GeometryError:
+        return roi
 
 
 def tone_curve(disturbance: Disturbance, rng: np.random.Generator) -> Float:

@@ -17,6 +17,7 @@ from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled
 from napari_graydet.workflows.train_parts import Part, parts_of
 from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.workflows.training_data import SMALLEST_SHARE
 
 STARTS_KIND = {"roi": "roi", "boxes": "boxes", "pointnet": "boxes", "refiner": "refiner"}
 """Which kind of weights a card's kind can start."""
@@ -206,21 +207,31 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
     ImageError, MaskError, ProjectError
         If a file cannot be read or a mask has another size.
     DatasetError
-        If a class is in no training image, or its masks always cover the whole image.
+        If a class is in no training image, has only parts that are too small to count as objects
+        there, or its masks always cover the whole image.
     """
     whole: dict[str, list[bool]] = {}
     seen: set[str] = set()
+    objects: set[str] = set()
     for data in (train, validation):
         for case in data.cases:
             check_cancelled(should_cancel)
             for sample in case.samples():
                 if sample.parts.any():
                     whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
-                    seen |= {sample.label} if data is train else set()
+                    if data is train:
+                        seen.add(sample.label)
+                        objects |= {sample.label} if sample.rois else set()
     if missing := [label for label in train.classes if label not in seen]:
         raise DatasetError(
             f"Expected every class in the training images, but none of the {len(train.cases)} has "
             f"{' or '.join(missing)}; label more images of it, or leave it out (--classes)."
+        )
+    if small := [label for label in train.classes if label not in objects]:
+        raise DatasetError(
+            f"Expected objects of {SMALLEST_SHARE:.1%} of their image or more, but all parts of "
+            f"{' or '.join(small)} in the {len(train.cases)} training images are smaller; crop the "
+            "images, or draw an ROI around each object in a project."
         )
     for label, covers in whole.items():
         if all(covers):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from napari_graydet.core.anchors import AnchorGrid, centre_width_of, edges_of
@@ -98,6 +98,15 @@ def test_jittered_rois_stay_near_and_inside(seed: int, sd: float) -> None:
     assert 0 <= moved.x0 < moved.x1 <= 60 and 0 <= moved.y0 < moved.y1 <= 100
     assert abs(moved.x0 - roi.x0) <= 2 * sd * roi.width + 1e-9
     assert abs(moved.y1 - roi.y1) <= 2 * sd * roi.height + 1e-9
+
+
+@given(seed=seeds, x=st.floats(0, 58), width=st.floats(1, 1.2))
+def test_a_narrow_roi_can_be_jittered(seed: int, x: float, width: float) -> None:
+    roi = RoiBox(x, 5, x + width, 90)
+    assume(not roi._slices_empty((100, 60)))
+    moved = jitter_roi(roi, (100, 60), 0.1, np.random.default_rng(seed))
+    rows, cols = moved.slices((100, 60))
+    assert rows.stop > rows.start and cols.stop > cols.start
 
 
 def test_a_crop_shows_the_roi_with_its_surroundings() -> None:

@@ -165,6 +165,13 @@ def _all_empty(folder: Path) -> None:
         overwrite(folder, f"p{number}", np.zeros((40, 50)))
 
 
+def _all_tiny(folder: Path) -> None:
+    for number in range(6):
+        mask = np.zeros((40, 50))
+        mask[20, 20:23] = 255
+        overwrite(folder, f"p{number}", mask)
+
+
 def _one_image(folder: Path) -> None:
     for number in range(1, 6):
         (folder / "images" / f"p{number}.png").unlink()
@@ -181,6 +188,7 @@ def _unlabelled(folder: Path) -> None:
         (_other_size, MaskError, "p3"),
         (_all_covering, DatasetError, "cover their whole image"),
         (_all_empty, DatasetError, "none of the 5 has bone"),
+        (_all_tiny, DatasetError, "objects of 0.1% of their image or more.* draw an ROI"),
         (_one_image, DatasetError, "at least 2 patients"),
         (_unlabelled, DatasetError, "stem"),
     ],
