@@ -109,7 +109,7 @@ def _options() -> argparse.Namespace:
 def _train(options: argparse.Namespace) -> None:
     pool, tests = SETS[options.train](options.data)
     if options.limit is not None:
-        tests = {name: _first(data, options.limit) for name, data in tests.items()}
+        tests = {name: first(data, options.limit) for name, data in tests.items()}
     series = Series(options.train, pool, tests, options.out, options.work, options.device)
     methods = list(CONTESTANTS) if "all" in options.methods else options.methods
     jobs = {
@@ -140,7 +140,8 @@ def _starts(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
     return {name: start(name, options.starts) for name in ("roi", "boxes", "refiner")}
 
 
-def _first(data: Dataset, count: int) -> Dataset:
+def first(data: Dataset, count: int | None) -> Dataset:
+    """Return the first images of a set; None takes all."""
     return data.subset([case.name for case in data.cases[:count]])
 
 

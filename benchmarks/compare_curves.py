@@ -10,7 +10,7 @@ first: one line for each training or method, and ours minus the U-Net with its i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -40,16 +40,7 @@ CHESTS = ("montgomery", "shenzhen")
 UNUSED = "Montgomery, those without a part in choices"
 NOTHING = "–"
 METHODS = {name: t for name, t in NETWORKS.items() if name != "U-Net, 3 x steps"} | OTHERS
-FIGURES: dict[str, Callable[[Sequence[Score]], list[float]]] = {
-    "DSC": lambda scores: [score.dice or 0.0 for score in scores],
-    **{
-        name: lambda scores, name=name: [  # type: ignore[misc]
-            value for s in scores if (value := getattr(s, name.lower())) is not None
-        ]
-        for name in ("IoU", "FN", "FP", "HD95")
-    },
-}
-"""Figures of images; a method that failed on one has a DSC of nothing there."""
+FIGURES = ("DSC", "IoU", "FN", "FP", "HD95")
 
 Dice = dict[str, float]
 """DSC by image."""
@@ -97,7 +88,7 @@ def learning_curves(results: Sequence[JobResult]) -> str:
 
 def limbs(results: Sequence[JobResult]) -> str:
     """Return the table of all methods on crops of limbs."""
-    return _all_methods(results, [("tibia", "tibia"), ("knee", "knee")], list(FIGURES))
+    return _all_methods(results, [("tibia", "tibia"), ("knee", "knee")], FIGURES)
 
 
 def chests(results: Sequence[JobResult]) -> str:
@@ -136,9 +127,16 @@ def _place(train: str, test: str) -> str:
     return test if train == test else f"{train} -> {test}"
 
 
+def _values(scores: Sequence[Score], figure: str) -> list[float]:
+    """Return a figure of all images; a method that failed on one has a DSC of nothing there."""
+    if figure == "DSC":
+        return [score.dice or 0.0 for score in scores]
+    return [value for score in scores if (value := getattr(score, figure.lower())) is not None]
+
+
 def _column(scores: Sequence[Sequence[Score] | None], figure: str) -> list[str]:
     """Return one figure of all methods; the best DSC is bold."""
-    means = [None if of is None else fmean(FIGURES[figure](of)) for of in scores]
+    means = [None if of is None else fmean(_values(of, figure)) for of in scores]
     places = 1 if figure == "HD95" else 4 if figure == "DSC" else 3
     plain = [NOTHING if mean is None else _plain(mean, places) for mean in means]
     if figure != "DSC":

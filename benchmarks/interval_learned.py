@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compare import SETS
+from benchmarks.compare import SETS, first
 from benchmarks.held_out_rois import FindsBoxes, HeldOutRoi, ceilings, held_out_rois, mask_ious
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import read_card
@@ -42,8 +42,8 @@ def main() -> None:
     files = [options.parts / preset / "boxes.safetensors" for preset in PRESETS]
     detectors = _detectors(_parts(pool.subset(names)), pool.classes, files, options.seed)
     results = {
-        name: _scored(test, detectors, options)
-        for name, test in ((name, _first(test, options.limit)) for name, test in tests.items())
+        name: _scored(first(test, options.limit), detectors, options)
+        for name, test in tests.items()
     }
     document = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -69,10 +69,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many images of each test")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "interval_learned.json")
     return parser.parse_args()
-
-
-def _first(data: Dataset, count: int | None) -> Dataset:
-    return data.subset([case.name for case in data.cases[:count]])
 
 
 def _detectors(

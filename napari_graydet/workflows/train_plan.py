@@ -17,7 +17,7 @@ from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled
 from napari_graydet.workflows.train_parts import Part, parts_of
 from napari_graydet.workflows.train_request import TrainRequest
-from napari_graydet.workflows.training_data import SMALLEST_SHARE
+from napari_graydet.workflows.training_data import SMALLEST_PIXELS, SMALLEST_SHARE
 
 STARTS_KIND = {"roi": "roi", "boxes": "boxes", "pointnet": "boxes", "refiner": "refiner"}
 """Which kind of weights a card's kind can start."""
@@ -229,9 +229,10 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
         )
     if small := [label for label in train.classes if label not in objects]:
         raise DatasetError(
-            f"Expected objects of {SMALLEST_SHARE:.1%} of their image or more, but all parts of "
-            f"{' or '.join(small)} in the {len(train.cases)} training images are smaller; crop the "
-            "images, or draw an ROI around each object in a project."
+            f"Expected objects of at least {SMALLEST_PIXELS} pixels and {SMALLEST_SHARE:.1%} of "
+            f"their image, but all parts of {' or '.join(small)} in the {len(train.cases)} "
+            "training images are smaller; crop the images, or draw an ROI around each object in a "
+            "project."
         )
     for label, covers in whole.items():
         if all(covers):

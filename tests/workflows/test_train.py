@@ -188,7 +188,7 @@ def _unlabelled(folder: Path) -> None:
         (_other_size, MaskError, "p3"),
         (_all_covering, DatasetError, "cover their whole image"),
         (_all_empty, DatasetError, "none of the 5 has bone"),
-        (_all_tiny, DatasetError, "objects of 0.1% of their image or more.* draw an ROI"),
+        (_all_tiny, DatasetError, "at least 16 pixels and 0.1%.* draw an ROI"),
         (_one_image, DatasetError, "at least 2 patients"),
         (_unlabelled, DatasetError, "stem"),
     ],
