@@ -49,7 +49,8 @@ class Cost(BaseModel):
 def measured() -> Iterator[Cost]:
     """Give a `Cost` that is filled in when the block ends.
 
-    On Linux the peak is that of the block; elsewhere it is that of the process so far.
+    Where Linux lets the peak start anew it is that of the block; elsewhere it is that of the
+    process so far.
     """
     cost = Cost()
     with contextlib.suppress(OSError):
