@@ -9,9 +9,9 @@ the intents that a hand would give (an ROI per part, the best gray range, painti
 the image is accepted. Then the window's own training runs (`napari_graydet.gui.training`), the
 models are compared on the held-out images, and the new one is put in use.
 
-Before the first round and after each one the untouched proposals are scored on images that are
-never accepted, of patients that are in none of the rounds: DSC and IoU of the union of all
-proposed masks, clean-up and refiner as the project has them.
+Before the first round and after each one the untouched proposals are scored on all images of
+patients that are in none of the rounds: DSC and IoU of the union of all proposed masks, clean-up
+and refiner as the project has them.
 
 Results: benchmarks/results/loop.json, written after each round. A run that was cut goes on with
 the project under --work.
@@ -88,7 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "loop.json")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "loop")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how far to go now")
-    parser.add_argument("--test", type=int, default=60, help="images that are never accepted")
+    parser.add_argument("--test", type=int, help="images to score; all that remain if not given")
     parser.add_argument("--minutes", type=float, help="budget of a training, not the preset's")
     parser.add_argument("--device", default="auto")
     return parser.parse_args()
@@ -262,8 +262,8 @@ class Researcher:
     def _predictor(self) -> Predictor:
         """Return the detectors in use, in a process of their own as the window has them."""
         weights = self._training.models.weights
-        sources = (weights(part) for part in TRAINED)
-        settings = DetectorSettings(*sources, device=self._options.device)
+        roi, boxes, refiner = (weights(part) for part in TRAINED)
+        settings = DetectorSettings(roi, boxes, refiner, device=self._options.device)
         if self._process is None or self._settings != settings:
             if self._process is not None:
                 self._process.close()
@@ -276,7 +276,7 @@ class Researcher:
             raise SystemExit(message.text)
 
 
-def _divided(paths: list[Path], test: int) -> tuple[list[Path], list[Path]]:
+def _divided(paths: list[Path], test: int | None) -> tuple[list[Path], list[Path]]:
     """Return the images to correct and those to score, of different people, seeded."""
     people = sorted({path.stem[DIGITS] for path in paths})
     order = {p: n for n, p in enumerate(np.random.default_rng(SEED).permutation(people))}
@@ -304,7 +304,7 @@ def table(rounds: list[dict[str, Any]]) -> str:
     """Return the rounds as a Markdown table."""
     lines = ["| accepted | DSC | median | IoU | training, s |", "|---|---|---|---|---|"]
     lines += [
-        f"| {r['accepted']} | {r['dice']:.3f} | {r['dice_median']:.3f} | {r['iou']:.3f} "
+        f"| {r['accepted']} | {r['dice']:.4f} | {r['dice_median']:.4f} | {r['iou']:.4f} "
         f"| {r.get('training_seconds', '–')} |"
         for r in rounds
     ]
