@@ -86,6 +86,16 @@ def compare(
             help="Time to train each method, instead.", rich_help_panel=_HOW, show_default=False
         ),
     ] = None,
+    start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights that ours start from, several, each for the part that it fits: darknet's "
+            ".weights and a pretrained PointNet for **paper**. Default: the shipped ones.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -113,6 +123,7 @@ def compare(
     from napari_graydet.workflows.compare_picture import write_picture
     from napari_graydet.workflows.compare_summary import summarise
     from napari_graydet.workflows.compare_tables import document, write_tables
+    from napari_graydet.workflows.contest_task import starts_of
 
     data = read_data(project, images, masks, label=label, patients=patients)
     for notice in data.notices:
@@ -127,14 +138,20 @@ def compare(
         minutes=minutes,
     )
     series = workflow.Series(
-        _TRAINED, pool, {_TESTED: tested}, out / "results", out / "work", device
+        _TRAINED,
+        pool,
+        {_TESTED: tested},
+        out / "results",
+        out / "work",
+        device,
+        starts_of(start or []),
     )
     with progress_bar("Comparing") as show:
         workflow.run_jobs(series, jobs, on_job=_shown(show))
     results = series.finished()
     for result in results:
         for note in result.notes:
-            complain(f"{result.job.key}: {note}.")
+            complain(f"{result.job.key}: {note.rstrip('.')}.")
     tables = summarise(results, reference)
     written = write_tables(tables, results, out)
     if write_picture(out / _PICTURE, _TESTED, tested, series.kept_masks()):

@@ -65,8 +65,8 @@ def train(
     preset: Annotated[
         Preset,
         typer.Option(
-            help="**fast**: minutes on a CPU. **paper**: as Ge et al. 2022, hours on a CPU, "
-            "with one deviation: YOLO's head is the anchor-free one of ultralytics.",
+            help="**fast**: minutes on a CPU. **paper**: as Ge et al. 2022, hours on a CPU; YOLO's "
+            "head is the anchor-free one of ultralytics (docs/decisions/0019: all deviations).",
             rich_help_panel=_HOW,
         ),
     ] = Preset.FAST,
@@ -74,11 +74,12 @@ def train(
         int, typer.Option(min=0, rich_help_panel=_HOW, help="Same seed, same weights.")
     ] = 0,
     start: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="MODEL|FILE",
             help="A model's number, **shipped**, or a weights file (.safetensors; darknet's "
-            ".weights for roi); default: the model in use, else the shipped weights.",
+            ".weights for roi); several, each for the parts that it fits. Default: the model in "
+            "use, else the shipped weights.",
             rich_help_panel=_HOW,
             show_default=False,
         ),
@@ -158,7 +159,7 @@ def train(
                 parts=parts,
                 preset=preset.value,
                 seed=seed,
-                start=start,
+                start=tuple(start or ()),
                 epochs=epochs,
                 minutes=minutes,
                 device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,13 +96,20 @@ class Models:
         return str(ModelRegistry(self.folder).weights_path(run_id, kind))
 
     def unseen(self, entries: Sequence[ImageEntry]) -> list[ImageEntry]:
-        """Return the accepted images that no model in use was trained on or judged by."""
-        seen: set[str] = set()
+        """Return the accepted images that no model in use was trained on or judged by.
+
+        One that was changed and accepted again since then is among them.
+        """
+        seen: dict[str, float] = {}
         for run_id in self.in_use:
             entry = self.entry(run_id)
             if entry is not None and entry.split is not None:
-                seen |= {*entry.split.train, *entry.split.validation}
-        return [e for e in entries if e.state is State.ACCEPTED and e.path not in seen]
+                for path in (*entry.split.train, *entry.split.validation):
+                    then = entry.revisions.get(path, math.inf)  # older models do not know
+                    seen[path] = max(seen.get(path, -1), then)
+        return [
+            e for e in entries if e.state is State.ACCEPTED and e.revision > seen.get(e.path, -1)
+        ]
 
 
 def name_of(choices: Mapping[str, str]) -> str:

@@ -49,6 +49,9 @@ from napari_graydet.models.training import Budget, Learner, Scores, Watch, fit
 POSITIVE, NEGATIVE = 0.5, 0.3
 PER_ROI = 16
 BATCH = 64
+_TRIES = 20
+"""Batches to draw until one has anchors with pixels in them: on dark parts most have none."""
+
 EPOCHS = 200.0
 """Of both stages together, 100 each."""
 
@@ -152,7 +155,7 @@ def train_paper_boxes(
         raise ModelError("There is nothing to train on: no part was given.")
     grid = grid or AnchorGrid()
     torch.manual_seed(seed)
-    network = _started(start, len(classes), config)
+    network = started(start, len(classes), config)
     rois = labelled(samples, grid, len(classes))
     learner = PaperLearner(network, rois, grid, seed, device)
     learner.hold_out(validation, tuple(classes))
@@ -217,19 +220,29 @@ class PaperLearner(Learner):
             layer.requires_grad_(True).train()
 
     def loss(self) -> Tensor:
-        """Return the cross entropy of a batch, half objects and half background."""
-        half = self.batch // 2
-        rows = np.concatenate([self.rng.choice(side, half) for side in self._sides if side.size])
-        wanted = torch.from_numpy(self._label[rows]).to(self.device)
+        """Return the cross entropy of a batch."""
         if self._frozen is not None:
+            rows = self._rows()
             pooled = self._frozen[torch.from_numpy(rows)].to(self.device)
-            return functional.cross_entropy(self.pointnet.classify(pooled), wanted)
-        clouds, kept = self._clouds(rows, self.rng)
+            return functional.cross_entropy(self.pointnet.classify(pooled), self._wanted(rows))
+        for _ in range(_TRIES):
+            rows = self._rows()
+            clouds, kept = self._clouds(rows, self.rng)
+            if len(kept) > 1:  # fewer have no statistics
+                break
+        else:
+            raise ModelError("Hardly any box has a pixel in it; train on images with more grays.")
         pooled, transform = self.pointnet.features(torch.from_numpy(clouds).to(self.device))
-        loss = functional.cross_entropy(
-            self.pointnet.classify(pooled), wanted[torch.from_numpy(kept)]
-        )
+        loss = functional.cross_entropy(self.pointnet.classify(pooled), self._wanted(rows[kept]))
         return loss + ORTHOGONAL * away_from_orthogonal(transform)
+
+    def _rows(self) -> Ints:
+        """Draw a batch of labelled anchors, half objects and half background."""
+        half = self.batch // 2
+        return np.concatenate([self.rng.choice(side, half) for side in self._sides if side.size])
+
+    def _wanted(self, rows: Ints) -> Tensor:
+        return torch.from_numpy(self._label[rows]).to(self.device)
 
     def validate(self) -> Scores:
         """Score the network, without a regressor, on the held-out ROIs."""
@@ -252,7 +265,9 @@ class PaperLearner(Learner):
             if there.size:
                 clouds.append(cloud[0])
                 kept.append(place)
-        return np.stack(clouds), np.array(kept, dtype=np.int64)
+        shape = (0, self.pointnet.config.points, 3)
+        drawn = np.stack(clouds) if clouds else np.zeros(shape, dtype=np.float32)
+        return drawn, np.array(kept, dtype=np.int64)
 
     def _pooled(self) -> Tensor:
         """Return the frozen layers' features of all labelled anchors, zeros for empty ones."""
@@ -284,6 +299,8 @@ def fit_paper_regressor(
             features.append(scored(network, clouds, cpu)[1])
             deltas.append(roi.deltas[positive][there])
             labels.append(roi.labels[positive][there])
+    if not features:
+        raise ModelError("No box has a pixel in it; train on images with more grays.")
     return RidgeRegressor.fit_sgd(
         np.concatenate(features), np.concatenate(labels), np.concatenate(deltas), n_classes, rng=rng
     )
@@ -312,7 +329,14 @@ def paper_scores(model: PaperModel, rois: Sequence[DrawnRoi], device: torch.devi
     return {"share of the ceiling": float(iou / ceiling), "mask IoU": float(iou)}
 
 
-def _started(start: Path | None, n_classes: int, config: PaperConfig | None) -> PaperPointNet:
+def started(start: Path | None, n_classes: int, config: PaperConfig | None = None) -> PaperPointNet:
+    """Return a network of these sizes, its point layers from a pretrained PointNet if there is one.
+
+    Raises
+    ------
+    WeightsError
+        If the start is none, or one of other sizes.
+    """
     network = PaperPointNet(config or PaperConfig(n_classes))
     if start is not None:
         sizes = network.config

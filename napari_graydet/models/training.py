@@ -239,6 +239,11 @@ def _halve(learner: Learner, watch: Watch, error: BaseException) -> None:
     watch.notice(f"Out of memory: going on with batches of {smaller}.")
 
 
+def _finite_gradients(network: nn.Module) -> bool:
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    return bool(torch.isfinite(nn.utils.get_total_norm(grads)).item()) if grads else True
+
+
 class _Fit:
     """One training and its clock, in the process that leads."""
 
@@ -288,6 +293,8 @@ class _Fit:
             value = self.group.average(learner.network, _gradients(learner, self.watch))
             if not math.isfinite(value):
                 self._stop_unusable(f"The loss became {value} at step {self.step + 1}")
+            if not _finite_gradients(learner.network):  # before they spoil the weights
+                self._stop_unusable(f"The gradient is not finite at step {self.step + 1}")
             try:
                 learner.before_update()
                 learner.optimiser.step()
@@ -298,9 +305,7 @@ class _Fit:
                 _halve(learner, self.watch, error)
 
     def _stop_unusable(self, what: str) -> None:
-        if (
-            self.step and self._is_sound()
-        ):  # otherwise the checkpoint before it is the last good one
+        if self.step and self._is_sound():  # else the checkpoint before it is the last good one
             self._save()
         raise ModelError(
             f"{what}; the training was stopped. Look for images with extreme grays, or train with "

@@ -73,6 +73,8 @@ class ModelEntry(Record):
         SHA-256 over image hashes and labels: the data's snapshot.
     split
         Who was trained on, who chose the moment to stop, who was left alone.
+    revisions
+        Of the images then, in a project: one that was changed since is news.
     request
         What was asked for: enough to go on after a kill.
     versions
@@ -99,6 +101,7 @@ class ModelEntry(Record):
     classes: tuple[str, ...] = ()
     data: str = ""
     split: SplitNote | None = None
+    revisions: dict[str, int] = Field(default_factory=dict)
     request: dict[str, JsonValue] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     started: datetime
@@ -272,7 +275,7 @@ class ModelRegistry:
         """Put a run's weights in use, all of them or those of some kinds.
 
         Where a run found out that the boxes alone are better than its refiner, none is in use
-        afterwards.
+        afterwards; nor with boxes of preset "paper", which has none.
 
         Returns
         -------
@@ -296,6 +299,8 @@ class ModelRegistry:
             choices[kind] = run_id
             if not read_card(self.weights_path(run_id, kind)).is_of_use:
                 del choices[kind]
+        if "boxes" in wanted and entry.preset == "paper" and "refiner" not in wanted:
+            choices.pop("refiner", None)
         return self._choose(choices)
 
     def previous(self) -> dict[str, str] | None:

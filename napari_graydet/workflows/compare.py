@@ -39,6 +39,7 @@ from napari_graydet.workflows.compare_results import (
 )
 from napari_graydet.workflows.contest_task import Task, Tell
 from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, chosen
+from napari_graydet.workflows.data_checks import check_data, check_readable
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.evaluate import evaluate
 from napari_graydet.workflows.events import (
@@ -248,6 +249,8 @@ def run_jobs(
         If results of other images lie in the folder, or there are too few images.
     WeightsError
         If a start is not there.
+    ImageError, MaskError, ProjectError
+        If an image or mask cannot be read, or has another size.
     ModelError
         If a method cannot be trained.
     ExportError
@@ -255,8 +258,7 @@ def run_jobs(
     CancelledError
         If the user stopped.
     """
-    for job in jobs:  # too few images are found out before anything is trained
-        series.training_names(job.n, job.seed)
+    _check(series, jobs, should_cancel)
     results = []
     for done, job in enumerate(jobs):
         check_cancelled(should_cancel)
@@ -277,6 +279,18 @@ def run_jobs(
         results.append(result)
         on_job(done + 1, len(jobs), job.key, 0.0)
     return results
+
+
+def _check(series: Series, jobs: Sequence[Job], should_cancel: ShouldCancel) -> None:
+    """Find out what is wrong with the images before anything is trained."""
+    learned = {(job.n, job.seed): series.training_names(job.n, job.seed) for job in jobs}
+    if all(series.result_path(job).exists() for job in jobs):
+        return
+    for names in set(learned.values()):
+        train = series.pool.subset(names)
+        check_data(train, train.subset(()), should_cancel)
+    for test in series.tests.values():
+        check_readable(test, should_cancel)
 
 
 def _digests(series: Series, job: Job) -> dict[str, str]:

@@ -65,6 +65,9 @@ def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
     count among the images that the method learns from.
     """
     parts = _Parts(("roi", "boxes", "refiner") if refine else ("roi", "boxes"), preset, task)
+    for name in parts.names:  # before any of them is trained
+        if (start := _start(name, preset, task)) is not None:
+            PARTS[name].try_start(start, preset, task.train.classes)
     notes = {name: _part(name, parts) for name in parts.names}
     predictor = Predictor(parts.file("roi"), parts.file("boxes"), task.device)
     refiner = _refiner(parts.file("refiner"), task.device) if refine else None
@@ -150,7 +153,7 @@ def _part(name: str, parts: _Parts) -> PartNote:
 def _part_alone(name: str, parts: _Parts) -> PartNote:
     path = parts.file(name)
     note, cut = path.with_suffix(".cost.json"), path.with_suffix(".cut.json")
-    job, steps = _job(name, parts)
+    job, steps, said = _job(name, parts)
     made_of = _made_of(job)
     known = _read(note) if path.exists() else None
     if known is not None and known.made_of == made_of:
@@ -171,7 +174,8 @@ def _part_alone(name: str, parts: _Parts) -> PartNote:
     finally:  # a training that was cut goes on, and what it took until here counts
         _write(cut, taken())
     shutil.rmtree(job.checkpoints, ignore_errors=True)
-    made = taken(_weights(path), result.note)
+    said += [result.note] if result.note is not None and result.note not in said else []
+    made = taken(_weights(path), " ".join(said) or None)
     _write(note, made)
     cut.unlink(missing_ok=True)
     return made
@@ -181,13 +185,15 @@ def _write(path: Path, note: PartNote) -> None:
     atomic_write_text(path, note.model_dump_json(indent=1) + "\n", error=ExportError)
 
 
-def _job(name: str, parts: _Parts) -> tuple[PartJob, Callable[[], int]]:
-    """Return the training of a part, and what tells how many steps it has made."""
+def _job(name: str, parts: _Parts) -> tuple[PartJob, Callable[[], int], list[str]]:
+    """Return the training of a part, what tells how many steps it has made, and its notices."""
     path, task = parts.file(name), parts.task
-    made = 0
+    made, said = 0, list[str]()
 
     def tell(event: str, **fields: Any) -> None:
         nonlocal made
+        if event == "notice":
+            said.append(str(fields["message"]))
         if event == "progress":  # of every step; a refiner's networks come one after the other
             made += 1
             task.step(name, float(fields["share"]))
@@ -208,7 +214,7 @@ def _job(name: str, parts: _Parts) -> tuple[PartJob, Callable[[], int]]:
         device=task.device,
         uses={kind: parts.file(kind) for kind in PARTS[name].needs},
     )
-    return job, lambda: made
+    return job, lambda: made, said
 
 
 def _made_of(job: PartJob) -> str:
@@ -222,8 +228,8 @@ def _start(name: str, preset: Preset, task: Task) -> Path | None:
     """Return the weights that a part starts from: the task's, else the shipped ones, if any."""
     from napari_graydet.models.registry import shipped
 
-    if name == "boxes" and preset == "paper" and "pointnet" in task.starts:
-        return task.starts["pointnet"]
+    if name == "boxes" and preset == "paper":
+        return task.starts.get("pointnet")
     if name in task.starts:
         return task.starts[name]
     if name == "refiner":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.lock import exclusive
+from napari_graydet.io.weights import read_card
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.measuring import Cost
@@ -44,7 +45,8 @@ class Task:
         "auto", "cuda", "mps" or "cpu".
     starts
         Weights to start from: of "roi", "boxes", "refiner", and "pointnet" for the paper's boxes.
-        Missing ones are the shipped; a refiner of None starts from random weights.
+        Missing ones are the shipped, but that the paper's boxes start from random weights, as a
+        refiner of None does.
     tell, should_cancel
         Told of the progress, and asked whether to stop.
 
@@ -110,6 +112,27 @@ class Trained:
     steps: Mapping[str, int] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     notes: tuple[str, ...] = ()
+
+
+def starts_of(files: Sequence[Path]) -> dict[str, Path]:
+    """Return what weights files start, as `Task.starts` names it.
+
+    Raises
+    ------
+    WeightsError
+        If one is not there or damaged, or two start the same.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        if not path.is_file():
+            raise WeightsError(f"There is no weights file {path}; check its name.")
+        name = "roi" if path.suffix == ".weights" else read_card(path).kind
+        if name in found:
+            raise WeightsError(
+                f"{found[name].name} and {path.name} both start {name}; give one of them."
+            )
+        found[name] = path
+    return found
 
 
 def alone(path: Path) -> AbstractContextManager[None]:

@@ -53,6 +53,8 @@ class Case:
         Reads the samples.
     folders
         Where its files lie; `told` keeps this out of reports.
+    revision
+        Of the record that it was made of; None outside of projects.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Case:
     digest: str
     load: Callable[[], list[Sample]]
     folders: tuple[Path, ...] = ()
+    revision: int | None = None
 
     def samples(self) -> list[Sample]:
         """Read image and truth: one sample per class of the dataset, empty masks included.
@@ -297,7 +300,8 @@ def from_project(store: ProjectStore) -> Dataset:
         record, path = records[entry.path], store.image_path(entry.id)
         load = partial(_read_accepted, entry.path, path, entry.sha256, record, classes)
         digest = _digest(entry.sha256, record.model_dump_json(exclude={"state"}))
-        cases.append(Case(entry.path, people[entry.path], digest, load, (path.parent,)))
+        case = Case(entry.path, people[entry.path], digest, load, (path.parent,), entry.revision)
+        cases.append(case)
     absent = [name for name in store.classes if name not in used]
     notice = f"No accepted image has {' or '.join(absent)}; left out."
     return Dataset(tuple(cases), classes, (notice,) if absent else ())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 
+from napari_graydet.errors import WeightsError
 from napari_graydet.io.weights import WeightsCard
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.train_job import Preset
@@ -34,8 +36,9 @@ def pretrain_pointnet(
     data
         Folder of OFF files or ``.npz``, see `models.modelnet.read_modelnet`.
     out
-        The safetensors file. Checkpoints stand in a folder beside it until the end; called again
-        after a stop or a kill, it goes on from there.
+        The safetensors file; one that is there is never overwritten. Checkpoints stand in a
+        folder beside it until the end; called again after a stop or a kill, for the same training
+        of the same shapes, it goes on from there.
     preset
         Whose training is to start from it: "paper" or "fast".
     seed, epochs, minutes, device
@@ -48,7 +51,7 @@ def pretrain_pointnet(
     DatasetError, FormatError
         If the shapes cannot be read.
     ModelError, WeightsError
-        If the training fails, or a file cannot be written.
+        If the training fails, or `out` is there already or cannot be written.
     CancelledError
         If stopped.
     """
@@ -59,6 +62,8 @@ def pretrain_pointnet(
     from napari_graydet.models.pretraining import EPOCHS, pretrain
     from napari_graydet.models.training import Scores, Step, Watch
 
+    if out.exists():
+        raise WeightsError(f"{out} is there already; choose another name, or delete it.")
     train, test = (
         read_modelnet(data, part, np.random.default_rng([seed, place]))
         for place, part in enumerate(("train", "test"))
@@ -68,7 +73,10 @@ def pretrain_pointnet(
     config = PaperConfig(n_classes)
     if preset == "fast":
         config = PaperConfig(n_classes, tnet_width=PointNetConfig(1).tnet_width)
-    work = out.with_name(f".{out.stem}.checkpoints")
+    asked = hashlib.sha256(repr((preset, seed, epochs, minutes, train.classes)).encode())
+    for array in (train.points, train.labels, test.points, test.labels):
+        asked.update(np.ascontiguousarray(array).data)
+    work = out.with_name(f".{out.stem}.{asked.hexdigest()[:12]}.checkpoints")
 
     def step(at: Step) -> None:
         share, loss = round(at.share, 5), round(at.loss, 5)

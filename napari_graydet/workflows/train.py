@@ -96,6 +96,7 @@ def train(
             "split": SplitNote(
                 seed=split.seed, train=split.train, validation=split.validation, test=split.test
             ),
+            "revisions": {c.name: c.revision for c in plan.data.cases if c.revision is not None},
         }
     )
     with _alone(registry, entry.id):
@@ -208,7 +209,7 @@ class _Run:
             data=entry.data,
             resumed=resumed,
         )
-        for notice in self._plan.data.notices:
+        for notice in self._plan.notices:
             self._tell("notice", message=notice)
 
     def _train(self, part: Part, number: int) -> None:

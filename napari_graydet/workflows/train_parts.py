@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +41,10 @@ NOT_PRETRAINED = (
     "PointNet starts from random weights; the paper's was pretrained: give one made by "
     "pretrain pointnet with --start."
 )
+NOT_FROM_COCO = (
+    "The ROI detector starts from weights that know radiographs; the paper's knew photographs: "
+    "give darknet's .weights with --start."
+)
 RIVAL_USED = (
     "On the held-out images {kind} finds gray ranges better ({rival:.3f} of the ceiling) than "
     "PointNet ({network:.3f}), so it is used; PointNet is kept for later trainings."
@@ -60,6 +65,9 @@ class Part:
         One line for people.
     train
         Trains and writes `job.out`.
+    try_start
+        Loads weights as `train` will, for a preset and classes; raises `WeightsError` or
+        `ModelError` where it cannot start from them.
     effort
         Share of the time that it takes, beside the other parts'.
     in_all
@@ -74,6 +82,7 @@ class Part:
     kind: Kind
     about: str
     train: Callable[[PartJob], PartResult]
+    try_start: Callable[[Path, Preset, tuple[str, ...]], None]
     effort: float = 1.0
     in_all: bool = True
     presets: tuple[Preset, ...] = ("fast", "paper")
@@ -144,6 +153,14 @@ def shrunk(sample: Sample) -> RoiSample:
     return _SmallSample(small, sample.label, sample.kind, rois)
 
 
+def _try_roi_start(path: Path, preset: Preset, classes: tuple[str, ...]) -> None:
+    from napari_graydet.models.roi_training import described, start_from
+    from napari_graydet.models.yolo import build_yolo
+
+    network = build_yolo(described(path)[0], len(classes))
+    start_from(network, path, classes)
+
+
 # --- 3D boxes -----------------------------------------------------------------------------------
 
 
@@ -155,7 +172,7 @@ def train_boxes_part(job: PartJob) -> PartResult:
 
     if job.preset == "paper":
         return _train_paper_boxes(job)
-    start = _box_model(job)
+    start = _box_model(job.weights, job.classes, job.seed)
     samples, held_out = _crops(job, job.train), _crops(job, job.validation)
     rois = scored_rois(held_out, np.random.default_rng(job.seed))
     before = box_scores(start, rois)
@@ -183,15 +200,15 @@ def _train_paper_boxes(job: PartJob) -> PartResult:
         train_paper_boxes,
     )
 
-    pretrained = read_card(job.weights).kind == "pointnet"
-    if not pretrained:
-        job.tell("notice", message=NOT_PRETRAINED)
+    note = NOT_PRETRAINED if job.start is None else None
+    if note is not None:
+        job.tell("notice", message=note)
     held_out = _crops(job, job.validation)
     model = train_paper_boxes(
         _crops(job, job.train),
         job.classes,
         seed=job.seed,
-        start=job.weights if pretrained else None,
+        start=job.start,
         epochs=job.epochs or EPOCHS,
         minutes=job.minutes,
         validation=held_out,
@@ -199,18 +216,27 @@ def _train_paper_boxes(job: PartJob) -> PartResult:
         watch=job.watch(),
     )
     scores = paper_scores(model, paper_rois(held_out), choose_device("cpu"))
-    return _saved(job, model, scores, {})
+    return replace(_saved(job, model, scores, {}), note=note)
+
+
+def _try_boxes_start(path: Path, preset: Preset, classes: tuple[str, ...]) -> None:
+    from napari_graydet.models.paper_training import started
+
+    if preset == "paper":
+        started(path, len(classes))
+    else:
+        _box_model(path, classes)
 
 
 def train_regressor_part(job: PartJob) -> PartResult:
     """Solve the box regressor again, on the network as it is."""
-    if read_card(job.weights).architecture.startswith("pointnet-paper"):
+    if job.preset == "paper":
         return _train_paper_regressor(job)
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_scores import box_scores, scored_rois
     from napari_graydet.models.box_training import BoxTraining, fit_regressor
 
-    start = _box_model(job)
+    start = _box_model(job.weights, job.classes, job.seed)
     rng = np.random.default_rng(job.seed)
     rois = scored_rois(_crops(job, job.validation), np.random.default_rng(job.seed))
     samples = _crops(job, job.train)
@@ -232,11 +258,6 @@ def _train_paper_regressor(job: PartJob) -> PartResult:
     )
 
     start = PaperModel.load(job.weights)
-    if start.classes != job.classes:
-        raise ModelError(
-            f"Expected a model of {', '.join(job.classes)}, got one of {', '.join(start.classes)}; "
-            "train the boxes, too."
-        )
     rois = labelled(_crops(job, job.train), start.grid, len(job.classes))
     rng = np.random.default_rng(job.seed)
     fitted = fit_paper_regressor(start.network, rois, start.grid, len(job.classes), rng)
@@ -248,15 +269,36 @@ def _train_paper_regressor(job: PartJob) -> PartResult:
     )
 
 
-def _box_model(job: PartJob) -> BoxModel:
-    """Return the start as a model of the job's classes."""
+def _try_regressor_start(path: Path, preset: Preset, classes: tuple[str, ...]) -> None:
+    from napari_graydet.models.box_detector import ARCHITECTURE
+    from napari_graydet.models.paper_pointnet import ARCHITECTURE as PAPER
+    from napari_graydet.models.paper_pointnet import PaperModel
+
+    card = read_card(path)
+    wanted = PAPER if preset == "paper" else ARCHITECTURE
+    if card.kind == "boxes" and card.architecture != wanted:
+        raise ModelError(
+            f"The regressor of preset {preset} is fitted to a network {wanted}, the boxes to start "
+            f"from are {card.architecture}; train boxes with preset {preset}, or choose the other."
+        )
+    if preset != "paper":
+        _box_model(path, classes)
+    elif (known := PaperModel.load(path).classes) != classes:
+        raise ModelError(
+            f"Expected a model of {', '.join(classes)}, got one of {', '.join(known)}; "
+            "train the boxes, too."
+        )
+
+
+def _box_model(path: Path, classes: tuple[str, ...], seed: int = 0) -> BoxModel:
+    """Return a start as a model of these classes; the seed is of what it has not learned."""
     from napari_graydet.models.box_detector import BoxModel
     from napari_graydet.models.box_training import for_classes
     from napari_graydet.models.pretraining import box_model_from
 
-    if read_card(job.weights).kind == "pointnet":
-        return box_model_from(job.weights, job.classes, job.seed)
-    return for_classes(BoxModel.load(job.weights), job.classes)
+    if read_card(path).kind == "pointnet":
+        return box_model_from(path, classes, seed)
+    return for_classes(BoxModel.load(path), classes)
 
 
 def _saved_best(
@@ -313,15 +355,35 @@ def _figures(metrics: Mapping[str, object]) -> Scores:
     return {name: value for name, value in metrics.items() if isinstance(value, float)}
 
 
+def _try_refiner_start(path: Path, preset: Preset, classes: tuple[str, ...]) -> None:
+    from napari_graydet.models.refiner_model import RefinerModel
+
+    RefinerModel.load(path)
+
+
 _PARTS = (
-    Part("roi", "roi", "the ROI detector (YOLO)", train_roi_part, effort=3),
-    Part("boxes", "boxes", "the 3D box detector (PointNet and regressor)", train_boxes_part),
-    Part("regressor", "boxes", "the box regressor alone", train_regressor_part, in_all=False),
+    Part("roi", "roi", "the ROI detector (YOLO)", train_roi_part, _try_roi_start, effort=3),
+    Part(
+        "boxes",
+        "boxes",
+        "the 3D box detector (PointNet and regressor)",
+        train_boxes_part,
+        _try_boxes_start,
+    ),
+    Part(
+        "regressor",
+        "boxes",
+        "the box regressor alone",
+        train_regressor_part,
+        _try_regressor_start,
+        in_all=False,
+    ),
     Part(
         "refiner",
         "refiner",
         "the refiner (what no gray range can reach)",
         train_refiner_part,
+        _try_refiner_start,
         effort=2,
         presets=("fast",),
         needs=("roi", "boxes"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from napari_graydet.errors import ModelError
 from napari_graydet.project import splits
@@ -25,8 +32,8 @@ class TrainRequest(BaseModel):
     seed
         Of everything random, the split of folders included.
     start
-        None: the weights in use, else the shipped ones. "shipped"; a run's id; or a weights file,
-        for the part that it fits.
+        What the parts start from: "shipped", runs' ids, weights files, each for the parts that it
+        fits. For all others the weights in use, else the shipped ones.
     epochs
         Passes over the training images, for each part; None takes the preset's budget.
     minutes
@@ -48,7 +55,7 @@ class TrainRequest(BaseModel):
     parts: str = "all"
     preset: Preset = "fast"
     seed: int = Field(0, ge=0, lt=2**32)
-    start: str | None = None
+    start: tuple[str, ...] = ()
     epochs: float | None = Field(None, gt=0)
     minutes: float | None = Field(None, gt=0)
     validation: float = Field(splits.VALIDATION, gt=0, lt=1)
@@ -59,6 +66,14 @@ class TrainRequest(BaseModel):
     masks: str | None = None
     label: str = UNLABELLED
     patients: str | None = None
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        """Take one start as well, which is how earlier versions kept it."""
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_one_source(self) -> TrainRequest:
@@ -87,10 +102,17 @@ class TrainRequest(BaseModel):
 
     def moved(self, change: Callable[[str], str]) -> TrainRequest:
         """Return the request with every path changed."""
-        paths = ("project", "images", "masks")
-        update = {name: change(getattr(self, name)) for name in paths if getattr(self, name)}
-        for name in ("patients", "start"):  # these can also be something else than a file
-            value = getattr(self, name)
-            if value is not None and any(Path(path).is_file() for path in (value, change(value))):
+        update: dict[str, object] = {}
+        for name in ("project", "images", "masks"):
+            if value := getattr(self, name):
                 update[name] = change(value)
+
+        def moved_file(value: str) -> str:
+            """Move what is a file; these can also be something else."""
+            is_file = any(Path(path).is_file() for path in (value, change(value)))
+            return change(value) if is_file else value
+
+        if self.patients is not None:
+            update["patients"] = moved_file(self.patients)
+        update["start"] = tuple(moved_file(start) for start in self.start)
         return self.model_copy(update=update)

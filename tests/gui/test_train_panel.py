@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_graydet.core.roi import RoiBox
 from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows import command_process
@@ -113,6 +114,11 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     window.wait(lambda: window.session.image_id == window.session.entries[-1].id)
     window.controller.accept()
     assert "1 image accepted since model 0001 was trained (7 in all)" in panel.news.text()
+    window.controller.go_to(window.session.entries[0].id)
+    window.wait(lambda: window.session.image_id == window.session.entries[0].id)
+    window.controller.add_roi(RoiBox(2, 2, 12, 12), "bone")
+    window.controller.accept()
+    assert "2 images accepted since" in panel.news.text(), "what was corrected is news, too"
 
     click(panel.models.back)
     window.wait(lambda: training.models.choices == {})
@@ -127,6 +133,18 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     click(compare.keep)
     wait_phase(window, "idle")
     assert ModelRegistry(folder).choices() == {} and "stays in use" in said(window)
+
+
+def test_the_preset_reaches_the_command_line(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    assert window.session.folder is not None
+    panel.preset.setCurrentIndex(panel.preset.findData("paper"))
+    assert not panel.parts["refiner"].isEnabled() and "hours on a CPU" in panel.hint.text()
+    click(panel.start)
+    wait_phase(window, "deciding")
+    (entry,) = ModelRegistry(window.session.folder).entries()
+    assert (entry.preset, entry.parts) == ("paper", ("roi", "boxes"))
+    assert training.comparison is not None
 
 
 def test_a_training_is_stopped_within_a_second_and_goes_on(window: Window) -> None:

@@ -1,7 +1,7 @@
 """The command line with a training that takes no time: `COMMAND` starts it in a process.
 
 ``train`` writes the events and the registry's entry of a real run, with tiny weights, and does
-what the seed of the project's name asks for; ``evaluate`` is the real one, with detectors that
+what files in the project ask for; ``evaluate`` is the real one, with detectors that
 know the answer: the model in use sees too large a box, a trained one the right one.
 """
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 
+from napari_graydet.cli import app
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
@@ -53,8 +55,9 @@ class Training:
     """A run; a file ``<what>.txt`` in the project says how it goes."""
 
     def __init__(self, arguments: list[str]) -> None:
-        self.parts, self.folder = arguments[0].split(","), Path(arguments[1])
-        self.resumed = "--resume" in arguments
+        asked = typer.main.get_command(app).commands["train"].make_context("train", arguments)  # type: ignore[attr-defined]
+        self.parts, self.folder = asked.params["parts"].split(","), asked.params["project"]
+        self.preset, self.resumed = asked.params["preset"].value, asked.params["resume"] is not None
         self.registry = ModelRegistry(self.folder)
 
     def asked(self, what: str) -> bool:
@@ -88,10 +91,12 @@ class Training:
         if self.resumed:
             return self.registry.entries()[-1].model_copy(update={"status": "running"})
         with ProjectStore.open(self.folder) as store:
-            drawn = frozen(self.folder, from_project(store).patients, seed=0)
-        entry = self.registry.begin(self.parts, preset="fast", seed=0, request={}, versions={})
+            data = from_project(store)
+        drawn = frozen(self.folder, data.patients, seed=0)
+        entry = self.registry.begin(self.parts, preset=self.preset, seed=0, request={}, versions={})
         note = SplitNote(seed=0, train=drawn.train, validation=drawn.validation)
-        entry = entry.model_copy(update={"split": note})
+        revisions = {case.name: case.revision for case in data.cases}
+        entry = entry.model_copy(update={"split": note, "revisions": revisions})
         self.registry.write(entry)
         return entry
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.boxes import pairwise_iou_3d
 from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import segment_mask
 from napari_graydet.errors import ModelError, WeightsError
@@ -26,6 +29,7 @@ from napari_graydet.models.paper_pointnet import (
     anchor_clouds,
 )
 from napari_graydet.models.paper_training import (
+    EPOCHS,
     PaperLearner,
     iou_along_gray,
     labelled,
@@ -33,6 +37,8 @@ from napari_graydet.models.paper_training import (
 )
 from napari_graydet.models.pretraining import point_layers, pretrain
 from napari_graydet.models.registry import load_box_detector
+from napari_graydet.models.roi_training import PRESETS
+from napari_graydet.workflows.train_job import PAPER_ROI_EPOCHS
 
 TINY = PaperConfig(1, points=16, global_width=32, tnet_width=16)
 GRID = AnchorGrid(8)
@@ -72,6 +78,28 @@ def test_clouds_hold_the_points_of_their_range_only() -> None:
     clouds, places = anchor_clouds(points, levels, ranges, 40, rng)
     assert places.tolist() == [0, 2] and clouds.shape == (2, 40, 3)
     assert clouds[0].max() < 10 and (clouds[1] == 50).all()
+
+
+def test_dark_parts_whose_boxes_are_mostly_empty_are_learned_from() -> None:
+    dark = samples(1)[0]
+    dark = dataclasses.replace(dark, unit=dark.unit * 0.012)
+    learner = PaperLearner(PaperPointNet(TINY), labelled([dark], GRID, 1), GRID, 0, "cpu")
+    drawn, kept = learner._clouds(np.zeros(0, dtype=np.int64), learner.rng)
+    assert drawn.shape == (0, TINY.points, 3) and not kept.size
+    model = train_paper_boxes(
+        [*samples(2), dark], ["a"], seed=0, epochs=0.4, config=TINY, grid=GRID, device="cpu"
+    )
+    assert np.isfinite(model.regressor.coef).all()
+
+
+def test_the_papers_numbers() -> None:
+    """METHOD.md, section 1; whoever changes one changes what `paper` stands for."""
+    assert (PAPER_ROI_EPOCHS, EPOCHS) == (50, 200)
+    first, second = PRESETS["paper"]
+    assert (first.share, first.rates, first.frozen) == (0.5, (1e-3, 1e-3), -3)
+    assert (second.share, second.rates, second.frozen) == (0.5, (1e-4, 1e-4), 0)
+    descent = inspect.signature(RidgeRegressor.fit_sgd).parameters
+    assert (descent["learning_rate"].default, descent["epochs"].default) == (1e-4, 200)
 
 
 def test_every_roi_has_an_object_among_its_anchors() -> None:

@@ -13,12 +13,12 @@ from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.project.models import ACTIVE_FILE, RUN_FILE, ModelEntry, ModelRegistry
 
 
-def begin(registry: ModelRegistry) -> ModelEntry:
-    return registry.begin(["roi"], preset="fast", seed=1, request={"a": 1}, versions={"torch": "2"})
+def begin(registry: ModelRegistry, preset: str = "fast") -> ModelEntry:
+    return registry.begin(["roi"], preset=preset, seed=1, request={"a": 1}, versions={"torch": "2"})
 
 
-def done(registry: ModelRegistry, *kinds: str) -> str:
-    entry = begin(registry)
+def done(registry: ModelRegistry, *kinds: str, preset: str = "fast") -> str:
+    entry = begin(registry, preset)
     for kind in kinds:
         card = WeightsCard(kind=kind, architecture="a", classes=["bone"])  # type: ignore[arg-type]
         values = np.full(3, int(entry.id), np.float32)
@@ -51,6 +51,17 @@ def test_use_and_go_back(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="nothing to roll back"):
         registry.roll_back()
     assert registry.activate(a, ["roi"]) == {"roi": a}
+
+
+def test_boxes_of_the_paper_go_without_a_refiner(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+    fast = done(registry, "boxes", "refiner")
+    registry.activate(fast)
+    assert registry.activate(done(registry, "roi", preset="paper"))["refiner"] == fast
+    paper = done(registry, "boxes", preset="paper")
+    choices = registry.activate(paper)
+    assert choices["boxes"] == paper and "refiner" not in choices
+    assert registry.roll_back()["refiner"] == fast
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "cancelled"])

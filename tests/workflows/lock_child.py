@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -13,15 +12,14 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.workflows import train_parts
 from napari_graydet.workflows.train import resume, train
 from napari_graydet.workflows.train_request import TrainRequest
-from tests.workflows.trainings import QuickPart
+from tests.workflows.trainings import QuickPart, quick_part
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
 
 
 def _quick() -> None:
-    part = dataclasses.replace(train_parts.PARTS["boxes"], train=QuickPart())
-    train_parts.PARTS["boxes"] = part
+    train_parts.PARTS["boxes"] = quick_part(QuickPart())
 
 
 def stay(request: TrainRequest, folder: Path, pipe: Connection) -> None:

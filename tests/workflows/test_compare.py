@@ -179,6 +179,32 @@ def test_too_many_training_images_are_refused_before_anything_is_trained(
     assert trainer.asked == []
 
 
+def test_images_and_masks_are_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    images, masks = make_folders(tmp_path / "data")
+    whole = from_folders(images, masks, patients="p([0-9]+)_")
+    names = compare.divided(whole, 0.4)
+    learned, tested = (side.cases[0].name for side in names)
+
+    def refused(match: str) -> None:
+        data = from_folders(images, masks, patients="p([0-9]+)_")
+        trainer = Trainer(135)
+        jobs = [job("t", n=len(names[0].cases))]
+        with pytest.raises(GraydetError, match=match):
+            run_jobs(series_of(data, tmp_path), jobs, contestants={"t": Contestant("", trainer)})
+        assert trainer.asked == []
+
+    for name in (learned, tested):
+        path = masks / f"{name}.png"
+        before = path.read_bytes()
+        Image.new("L", (5, 5)).save(path)
+        refused("5 x 5")
+        path.write_bytes(before)
+    for value, match in ((0, "none of the"), (255, "cover their whole image")):
+        for path in masks.iterdir():
+            Image.new("L", (32, 24), value).save(path)
+        refused(match)
+
+
 def test_a_start_that_is_not_there_is_missed_before_anything_is_trained(
     data: Dataset, tmp_path: Path
 ) -> None:

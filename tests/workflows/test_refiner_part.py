@@ -14,7 +14,7 @@ from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models import refiner_learner, refiner_training, registry
 from napari_graydet.project.models import RANDOM, SHIPPED, ModelRegistry
-from napari_graydet.workflows import refiner_part, train_parts, train_plan
+from napari_graydet.workflows import refiner_part, train_parts, train_starts
 from napari_graydet.workflows.refiner_part import NOT_BETTER
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_job import PartJob, PartResult
@@ -42,7 +42,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
             raise WeightsError("no refiner")
         return registry.shipped(kind)
 
-    monkeypatch.setattr(train_plan, "shipped", shipped)
+    monkeypatch.setattr(train_starts, "shipped", shipped)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_refiner_starts_from_nothing_and_the_next_one_from_it(
     models = ModelRegistry(tmp_path)
     path = models.weights_path("0001", "refiner")
     assert read_card(path).metrics["chosen"] in {k.removeprefix("DSC, ") for k in scores}
-    again = train(request.model_copy(update={"start": str(path)}), tmp_path)
+    again = train(request.model_copy(update={"start": (str(path),)}), tmp_path)
     assert again.parents["refiner"] == "refiner.safetensors"
     assert 0 <= again.parent_scores["refiner"]["DSC"] <= 1
 
@@ -156,7 +156,7 @@ def test_preset_paper_has_none() -> None:
 def test_shipped_as_a_start_must_be_there_where_nothing_else_is_trained(
     tmp_path: Path, request_: TrainRequest, jobs: Callable[[], list[PartJob]]
 ) -> None:
-    alone = request_.model_copy(update={"start": "shipped"})
+    alone = request_.model_copy(update={"start": ("shipped",)})
     with pytest.raises(WeightsError, match="no refiner"):
         train(alone, tmp_path)
     train(alone.model_copy(update={"parts": "boxes,refiner"}), tmp_path)

@@ -122,6 +122,36 @@ def test_changed_data_cannot_be_gone_on_with(
         resume("0001", tmp_path)
 
 
+def test_an_image_that_is_labelled_meanwhile_waits_for_the_next_run(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    whole = train(request_, tmp_path / "whole")
+    registry = ModelRegistry(tmp_path)
+    with pytest.raises(CancelledError):
+        train(request_, tmp_path, on_event=stopping(registry, 4))
+    for kind in ("images", "masks"):
+        old = tmp_path / "data" / kind / "p2.png"
+        (old.parent / "p9.png").write_bytes(old.read_bytes()[:-1] + b"x")  # another patient
+    done = resume("0001", tmp_path)
+    assert done.weights == whole.weights and done.split == whole.split
+    assert registry.entry("0001").data == whole.data
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_patient_is_never_on_both_sides(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart, seed: int
+) -> None:
+    people = {f"p{n}": n // 2 for n in range(6)}
+    table = tmp_path / "patients.csv"
+    lines = ["stem,patient", *(f"{name},{person}" for name, person in people.items())]
+    table.write_text("\n".join(lines) + "\n")
+    asked = request_.model_copy(update={"patients": str(table), "seed": seed, "validation": 0.3})
+    split = train(asked, tmp_path).split
+    assert split is not None
+    sides = [{people[name] for name in side} for side in (split.train, split.validation)]
+    assert all(sides) and not sides[0] & sides[1]
+
+
 class Broken(Tiny):
     """Its loss is NaN from the sixth step on."""
 
@@ -216,7 +246,7 @@ def test_starts_that_do_not_fit_are_refused_before_a_run(
         (str(tmp_path / "data" / "masks" / "p0.png"), WeightsError),
     ):
         with pytest.raises(error):
-            train(request_.model_copy(update={"start": start}), tmp_path)
+            train(request_.model_copy(update={"start": (start,)}), tmp_path)
     assert ModelRegistry(tmp_path).entries() == []
 
 

@@ -145,6 +145,10 @@ class TrainPanel(Panel):
             widget.setText(text)
             widget.setVisible(idle and session.folder is not None)
         self.settings.setVisible(idle)
+        preset = self.preset.currentData()
+        for name, box in self.parts.items():
+            box.setEnabled(preset in PARTS[name].presets)
+            box.setToolTip("" if box.isEnabled() else f"Preset {preset} has none")
         self.start.setEnabled(said.ready)
         self._show_note()
         self.progress.setVisible(training.phase in ("running", "stopping", "comparing"))

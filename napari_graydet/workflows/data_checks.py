@@ -1,0 +1,64 @@
+"""Data that nothing can be learned from or scored on, found out before anything starts."""
+
+from __future__ import annotations
+
+from napari_graydet.errors import DatasetError
+from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.events import ShouldCancel, check_cancelled
+from napari_graydet.workflows.training_data import SMALLEST_PIXELS, SMALLEST_SHARE
+
+
+def check_readable(data: Dataset, should_cancel: ShouldCancel) -> None:
+    """Read every image with its mask once.
+
+    Raises
+    ------
+    ImageError, MaskError, ProjectError
+        If a file cannot be read or a mask has another size.
+    """
+    for case in data.cases:
+        check_cancelled(should_cancel)
+        case.samples()
+
+
+def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> None:
+    """Read every image once and refuse what nothing can be learned from, before anything starts.
+
+    Raises
+    ------
+    ImageError, MaskError, ProjectError
+        If a file cannot be read or a mask has another size.
+    DatasetError
+        If a class is in no training image, has only parts that are too small to count as objects
+        there, or its masks always cover the whole image.
+    """
+    whole: dict[str, list[bool]] = {}
+    seen: set[str] = set()
+    objects: set[str] = set()
+    for data in (train, validation):
+        for case in data.cases:
+            check_cancelled(should_cancel)
+            for sample in case.samples():
+                if sample.parts.any():
+                    whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
+                    if data is train:
+                        seen.add(sample.label)
+                        objects |= {sample.label} if sample.rois else set()
+    if missing := [label for label in train.classes if label not in seen]:
+        raise DatasetError(
+            f"Expected every class in the training images, but none of the {len(train.cases)} has "
+            f"{' or '.join(missing)}; label more images of it, or leave it out (--classes)."
+        )
+    if small := [label for label in train.classes if label not in objects]:
+        raise DatasetError(
+            f"Expected objects of at least {SMALLEST_PIXELS} pixels and {SMALLEST_SHARE:.1%} of "
+            f"their image, but all parts of {' or '.join(small)} in the {len(train.cases)} "
+            "training images are smaller; crop the images, or draw an ROI around each object in a "
+            "project."
+        )
+    for label, covers in whole.items():
+        if all(covers):
+            raise DatasetError(
+                f"All {len(covers)} masks of {label!r} cover their whole image, so there is "
+                "nothing to tell it from; give masks of the object alone."
+            )
