@@ -30,6 +30,9 @@ _ENVIRONMENT = {
     "YOLO_VERBOSE": "False",
     "ULTRALYTICS_SAFE_LOAD": "1",
 }
+_GROUP = ("RANK", "LOCAL_RANK")
+"""With these of torchrun, importing it waits until every process of a group imports it, too."""
+
 _UNREADABLE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -60,6 +63,8 @@ def _quiet_environment() -> Iterator[None]:
     cache = Path(before.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "napari-graydet"
     os.environ.update(_ENVIRONMENT)
     os.environ.setdefault("YOLO_CONFIG_DIR", str(cache))
+    for name in _GROUP:
+        os.environ.pop(name, None)
     try:
         yield
     finally:
