@@ -134,6 +134,8 @@ def _train(options: argparse.Namespace) -> None:
 
 def _starts(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
     """Return what a method starts from: COCO weights for the paper's, phantoms alone for ours."""
+    if CONTESTANTS[method].whole_image:  # as in the paper, from random weights
+        return {}
     if method == "paper":
         pointnet = {} if options.pointnet is None else {"pointnet": options.pointnet}
         return {"roi": options.darknet, "boxes": start("boxes", options.starts), **pointnet}

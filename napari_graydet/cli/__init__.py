@@ -22,6 +22,7 @@ from napari_graydet.cli import (
     models,
     predict,
     pretrain,
+    recover,
     render,
     segment,
     train,
@@ -42,7 +43,12 @@ app = typer.Typer(
 _PANELS: dict[str, dict[str, Callable[..., Result]]] = {
     "The window": {"demo": demo.demo, "open": open_.open_path},
     "Files, without a project": {"segment": segment.segment, "render": render.render},
-    "A project": {"init": init.init, "predict": predict.predict, "export": export.export},
+    "A project": {
+        "init": init.init,
+        "predict": predict.predict,
+        "export": export.export,
+        "recover": recover.recover,
+    },
     "Models that learn": {
         "train": train.train,
         "evaluate": evaluate.evaluate,

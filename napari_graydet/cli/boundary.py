@@ -69,6 +69,9 @@ class Boundary(TyperGroup):
             if debug:
                 raise
             outcome = _failed(error)
+        else:
+            if outcome == INTERRUPTED:  # what typer makes of Ctrl-C
+                outcome = _failed(CancelledError("Stopped; what was done until here stays."))
         finally:
             _lines.reset(before)
         if isinstance(outcome, Result):
@@ -127,7 +130,7 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), BAD_INPUT
     usage = getattr(error, "format_message", None)  # typer's own errors: options, arguments
     if usage is not None:
-        return f"{usage()} See {_PROGRAM} --help.", BAD_INPUT
+        return f"{str(usage()).rstrip('.')}. See {_PROGRAM} --help.", BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}.", BAD_INPUT

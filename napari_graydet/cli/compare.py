@@ -83,7 +83,10 @@ def compare(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Time to train each method, instead.", rich_help_panel=_HOW, show_default=False
+            min=0.01,
+            help="Time to train each method, instead.",
+            rich_help_panel=_HOW,
+            show_default=False,
         ),
     ] = None,
     start: Annotated[
@@ -129,8 +132,11 @@ def compare(
     for notice in data.notices:
         complain(notice)
     pool, tested = workflow.divided(data, test)
+    names = [name.strip() for name in methods.split(",")]
+    if reference is not None and reference not in names:
+        raise typer.BadParameter(f"expected --reference among {methods}, got {reference!r}.")
     jobs = workflow.jobs_of(
-        [name.strip() for name in methods.split(",")],
+        names,
         train=_TRAINED,
         numbers=_counts(n) if n is not None else [len(pool.cases)],
         seeds=range(seeds),

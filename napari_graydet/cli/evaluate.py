@@ -152,6 +152,8 @@ def evaluate(
     from napari_graydet.workflows.project_method import method_of
     from napari_graydet.workflows.report import check_ending, write_report
 
+    if model is not None and project is None:
+        raise typer.BadParameter("expected PROJECT with --model, whose number is the project's.")
     if out is not None:
         check_ending(out)
     data = read_data(
@@ -221,9 +223,11 @@ def _side_of_project(data: Dataset, project: Path, split: Side | None) -> tuple[
 def _side_of_folders(data: Dataset, split: Side, shares: str, seed: int) -> tuple[Dataset, str]:
     from napari_graydet.project import splits
 
+    validation, test = numbers(shares, 2, "--shares VALIDATION,TEST")
+    if min(validation, test) < 0 or validation + test >= 1:
+        raise typer.BadParameter(f"expected --shares of together less than 1, got {shares!r}.")
     if split is Side.ALL:
         return data, split.value
-    validation, test = numbers(shares, 2, "--shares VALIDATION,TEST")
     drawn = splits.by_patient(data.patients, seed=seed, validation=validation, test=test)
     return data.subset(drawn.side(split.value)), split.value
 

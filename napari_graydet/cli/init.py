@@ -42,7 +42,7 @@ def init(
     root = images or folder
     if not root.is_dir():
         raise typer.BadParameter(f"expected a folder of images, {root} is none; give --images.")
-    found = expand([root])
+    found = [path.absolute() for path in expand([root])]
     with ProjectStore.create(folder, names, found, images_root=root) as store:
         count = len(store.entries())
     text = (

@@ -58,6 +58,7 @@ def models(
     Nothing is deleted. Without a choice the weights that come with the program are used.
     """
     from napari_graydet.project.models import ModelRegistry
+    from napari_graydet.project.settings import FILE_NAME
 
     registry = ModelRegistry(project)
     if (action is Action.USE) != (model is not None):
@@ -66,8 +67,10 @@ def models(
         registry.activate(model, None if kind is None else [kind])
     elif action is Action.ROLLBACK:
         registry.roll_back()
-    elif not registry.folder.is_dir() and not project.is_dir():
-        raise ProjectError(f"There is no folder {project}; give a project.")
+    elif not registry.folder.is_dir() and not (project / FILE_NAME).is_file():
+        raise ProjectError(
+            f"{project} is no project, and no folder that was trained into; check its name."
+        )
     return _listed(registry)
 
 

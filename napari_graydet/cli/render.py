@@ -81,6 +81,8 @@ def _result(outcomes: list[Rendered | Failure], out: Path) -> Result:
         if not outcome.shares:
             table.add_row(outcome.image, "nothing here", "0", "", "", "")
     document = {"out": str(out), "masks": rendered, "failed": failed}
+    if not outcomes:
+        return Result(document, "No image has a proposal or an annotation yet: nothing to render.")
     return Result(document, table if rendered else None, BAD_INPUT if failed else OK)
 
 

@@ -119,6 +119,8 @@ def segment(
     Writes DIR/NAME.png (0/255, or label ids with several classes) and DIR/NAME.json with the
     regions, the 3D boxes and all else that the mask is made of. Existing results are replaced.
     """
+    if roi and min_score is not None:
+        raise typer.BadParameter("--min-score is for detected regions, --roi gives them.")
     from napari_graydet.workflows.batch import segment_files
     from napari_graydet.workflows.predict import Predictor
 
@@ -174,7 +176,7 @@ def _cleanup(value: str) -> object:
         else:
             raise typer.BadParameter(
                 "expected --cleanup light, or settings out of opening=N, fill_holes, "
-                f"keep_largest=N, min_area=N; got {part!r}."
+                f"keep_largest=N, min_area=N with whole numbers N from 0; got {part!r}."
             )
     return CleanUp(**settings)  # type: ignore[arg-type]
 

@@ -138,6 +138,8 @@ def train(
     from napari_graydet.workflows.train_group import together
     from napari_graydet.workflows.train_request import TrainRequest
 
+    if project is not None and (images is not None or masks is not None) and resume is None:
+        raise ModelError("Give a project, or --images and --masks with -o DIR, not both.")
     folder = registry or project
     if folder is None:
         raise ModelError("Give a project, or --images, --masks and -o DIR for the model.")

@@ -176,7 +176,7 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_file():
+            if _may_be_file(entry):
                 yield Path(entry.path)
             elif (
                 recursive
@@ -184,6 +184,14 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
                 and entry.name.casefold() != MASK_FOLDER
             ):
                 yield from _files(Path(entry.path), recursive)
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """Tell files, and links that lead nowhere: reading those says by name what is wrong."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:  # a link that leads in a circle
+        return True
 
 
 def claims_image(path: Path) -> bool:

@@ -160,7 +160,12 @@ def read_card(path: Path) -> WeightsCard:
     WeightsError
         If the card is missing, damaged, or not one.
     """
-    card = card_path(_with_suffix(path))
+    path = _with_suffix(path)
+    card = card_path(path)
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}; check its name.")
+    if not card.exists():
+        raise WeightsError(f"{path.name} has no card beside it ({card.name}); copy both files.")
     text = read_bytes(card, max_bytes=MAX_CARD_BYTES, error=WeightsError, limit_error=WeightsError)
     try:
         return WeightsCard.model_validate_json(text)

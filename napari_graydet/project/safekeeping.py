@@ -86,7 +86,8 @@ def check_file(path: Path) -> str:
     if lost_saves(log_path(path)):
         raise DamagedProjectError(
             f"{log_path(path)} is damaged: the last saves of a program that was killed are in it. "
-            "It was kept as it is; the saves before them can be restored (recover)."
+            "It was kept as it is; the saves before them can be restored "
+            f"(napari-graydet recover {path.parent})."
         )
     try:
         with translated(str(path)), _inspecting(path) as connection:
@@ -204,8 +205,13 @@ def recover(path: Path) -> Path:
     Raises
     ------
     ProjectError
-        If there is no sound backup.
+        If there is no sound backup, or nothing is damaged.
+    NewerSchemaError
+        If a newer version of the program wrote it.
     """
+    with contextlib.suppress(DamagedProjectError):
+        check_file(path)
+        raise ProjectError(f"{path} is sound; there is nothing to recover.")
     kept = path.with_suffix(f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}")
     if lost_saves(log_path(path)):
         _fold_sound_part_of_log(path, kept)
@@ -261,7 +267,8 @@ def _offer(path: Path) -> str:
     if not backup.is_file():
         return ""
     made = datetime.fromtimestamp(backup.stat().st_mtime, UTC)
-    return f" A backup of {made:%Y-%m-%d %H:%M} UTC can be restored (recover)."
+    how = f"napari-graydet recover {path.parent}"
+    return f" A backup of {made:%Y-%m-%d %H:%M} UTC can be restored ({how})."
 
 
 def _remove(part: Path) -> None:

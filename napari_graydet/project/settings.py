@@ -162,6 +162,12 @@ def check_relative(relative: str) -> str:
     posix, windows = PurePosixPath(relative), PureWindowsPath(relative)
     climbs = ".." in posix.parts or ".." in windows.parts
     absolute = posix.is_absolute() or bool(windows.drive or windows.root)
+    try:
+        relative.encode()
+    except UnicodeEncodeError:
+        raise ProjectError(
+            f"The name {relative!a} is not UTF-8, so no project can keep it; rename the file."
+        ) from None
     if climbs or absolute or "\0" in relative or relative in ("", "."):
         raise ProjectError(f"The image path {relative!r} does not stay in the images' folder.")
     return relative

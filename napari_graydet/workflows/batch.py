@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from napari_graydet.workflows.events import (
     ignore_progress,
     one_line,
 )
-from napari_graydet.workflows.names import distinct_names
+from napari_graydet.workflows.names import distinct_names, keep_images
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.records import ImageRecord
 from napari_graydet.workflows.segment import segment
@@ -80,7 +81,8 @@ def segment_files(
     ImageError
         If there is no input, or a folder holds no image.
     ExportError
-        If `out` cannot be made, or a result would overwrite an input.
+        If `out` cannot be made, or a result would take the place of an input, or of a mask that
+        no record stands beside.
     WeightsError, ModelError
         If a detector is needed and cannot be loaded.
     """
@@ -109,21 +111,27 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in inputs:
         for image in find_images(path) if path.is_dir() else [path]:
-            found.setdefault(image.resolve(), image)
+            found.setdefault(Path(os.path.realpath(image)), image)  # a link may lead in a circle
     if not found:
         raise ImageError("Expected at least one image or folder of images, got none.")
     return list(found.values())
 
 
 def _protect(paths: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Raise `ExportError` if a mask would take the place of an input image."""
-    sources = {path.resolve() for path in paths}
-    for target in targets:
-        if target.with_name(f"{target.name}.png").resolve() in sources:
+    """Raise `ExportError` if a mask would take the place of an image or of a hand-made mask."""
+    files = [_files_of(target) for target in targets]
+    keep_images([mask for mask, _ in files], paths)
+    for mask, record in files:
+        if mask.exists() and not record.exists():
             raise ExportError(
-                f"The mask of {target.name} would overwrite the image itself; "
-                "give another folder with -o."
+                f"{mask} is there already, and no result of this program: it has no record "
+                f"({record.name}) beside it; give another folder with -o."
             )
+
+
+def _files_of(target: Path) -> tuple[Path, Path]:
+    """Return the files of mask and record."""
+    return target.with_name(f"{target.name}.png"), target.with_name(f"{target.name}.json")
 
 
 def _make_folder(out: Path) -> None:
@@ -147,10 +155,15 @@ def _load(predictor: Predictor, options: dict[str, Any]) -> None:
 def _one(path: Path, target: Path, predictor: Predictor, options: dict[str, Any]) -> Segmented:
     result = segment(path, predictor=predictor, **options)
     record = result.record()
-    record_file = target.with_name(f"{target.name}.json")
-    mask_file = target.with_name(f"{target.name}.png")
+    mask_file, record_file = _files_of(target)
+    there = mask_file.exists()
     write_mask(mask_file, result.mask_image())
-    atomic_write_text(record_file, record.text())
+    try:
+        atomic_write_text(record_file, record.text())
+    except ExportError:  # a mask without its record would be half a result
+        if not there:
+            mask_file.unlink(missing_ok=True)
+        raise
     return Segmented(record, mask_file, record_file, int(result.mask.sum()))
 
 

@@ -42,7 +42,7 @@ class MaskFolder:
     Raises
     ------
     ExportError
-        If there are more classes than 8 bits can number.
+        If there are more classes than 8 bits can number, or the folder is one of the dataset's.
     """
 
     def __init__(self, folder: Path, dataset: Dataset) -> None:
@@ -50,6 +50,12 @@ class MaskFolder:
             raise ExportError(
                 f"Masks of label ids hold up to {MAX_LABELS} classes, "
                 f"got {len(dataset.classes)}; evaluate without them."
+            )
+        own = {source.resolve() for case in dataset.cases for source in case.folders}
+        if Path(folder).resolve() in own:
+            raise ExportError(
+                f"{folder} holds images or true masks, which nothing is written beside; "
+                "choose another folder."
             )
         self._folder = Path(folder)
         self._classes = dataset.classes

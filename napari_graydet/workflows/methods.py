@@ -13,7 +13,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, explained_share
 from napari_graydet.project.schema import Annotation
-from napari_graydet.workflows.predict import Predictor, plain_name, roi_record
+from napari_graydet.workflows.predict import UNLABELLED, Predictor, plain_name, roi_record
 from napari_graydet.workflows.refine import Refines, missed_rois, refined
 from napari_graydet.workflows.segment import with_cleanup
 
@@ -108,9 +108,12 @@ class GraydetMethod:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Classes of both detectors, the ROI detector's first; loads the models."""
-        both = (*self.predictor.roi_detector.labels, *self.predictor.box_detector.labels)
-        return tuple(dict.fromkeys(both))
+        """Classes of both detectors, the ROI detector's first; loads the models.
+
+        A rule that takes ROIs of any class, such as Otsu's, adds none.
+        """
+        rois, boxes = self.predictor.roi_detector.labels, self.predictor.box_detector.labels
+        return tuple(dict.fromkeys((*rois, *(name for name in boxes if name != UNLABELLED))))
 
     def segment(self, image: GrayImage, rois: Sequence[RoiProposal] | None = None) -> Result:
         """Segment an image; `rois` are taken in the place of detected ones."""

@@ -1,10 +1,13 @@
-"""Names of output files: the image's stem, made distinct where two images share one."""
+"""Names of output files: distinct where two images share a stem, and never those of images."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import PurePath
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from napari_graydet.errors import ExportError
 
 
 def distinct_names(paths: Sequence[PurePath | str]) -> list[str]:
@@ -35,3 +38,20 @@ def _free(name: str, taken: set[str]) -> str:
     while candidate.casefold() in taken:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
+
+
+def keep_images(targets: Iterable[Path], images: Iterable[Path]) -> None:
+    """Refuse to write a mask where an image lies, whatever links lead there.
+
+    Raises
+    ------
+    ExportError
+        If a target is one of the images.
+    """
+    sources = {os.path.realpath(path) for path in images}
+    for target in targets:
+        if os.path.realpath(target) in sources:
+            raise ExportError(
+                f"The mask of {target.stem} would overwrite the image itself; "
+                "give another folder with -o."
+            )

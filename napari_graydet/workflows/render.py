@@ -17,7 +17,7 @@ from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import write_mask
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.workflows.events import Failure, one_line
-from napari_graydet.workflows.names import distinct_names
+from napari_graydet.workflows.names import distinct_names, keep_images
 from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord, read_record
 
@@ -135,21 +135,25 @@ def render_record(record_path: Path, out: Path, images: Path | None = None) -> R
     ------
     ProjectError, ImageError, MaskError
         If record or image is missing, damaged, or does not belong to the other.
+    ExportError
+        If the mask would take the image's place.
     """
     record = read_record(record_path)
-    image = _image_of(record, record_path, images)
+    source = _image_file(record, record_path, images)
+    path = out / f"{record_path.stem}.png"
+    keep_images([path], [source])
+    image = read_image(source, frame=record.frame)
     record.check_image(image)
     annotation = record.annotation()
     classes = list(record.classes) or sorted(annotation.labels)
     ids = len(classes) > 1 if record.state is not None else None
     rendering = render(image, annotation, classes, ids=ids)
-    path = out / f"{record_path.stem}.png"
     out.mkdir(parents=True, exist_ok=True)
     write_mask(path, rendering.mask)
     return Rendered(record.image, path, rendering.shares)
 
 
-def _image_of(record: ImageRecord, record_path: Path, images: Path | None) -> GrayImage:
+def _image_file(record: ImageRecord, record_path: Path, images: Path | None) -> Path:
     place = images or record_path.parent
     # A record comes from elsewhere: only the bare file name is followed, never a folder in it.
     path = place / PurePath(record.image.replace("\\", "/")).name if place.is_dir() else place
@@ -158,18 +162,25 @@ def _image_of(record: ImageRecord, record_path: Path, images: Path | None) -> Gr
             f"The image {record.image} of {record_path.name} is not in {place}; "
             "say where it is with --images."
         )
-    return read_image(path, frame=record.frame)
+    return path
 
 
 def render_project(store: ProjectStore, out: Path) -> Iterator[Rendered | Failure]:
     """Render each image that has a proposal, work or an accepted annotation, one by one.
 
     With several classes in the project all masks hold label ids (class id + 1), else 0/255.
+
+    Raises
+    ------
+    ExportError
+        If a mask would take an image's place; nothing is written then.
     """
     entries = [entry for entry in store.entries() if entry.state in WITH_MASK]
-    classes = list(store.classes)
+    classes, names = list(store.classes), distinct_names([e.path for e in entries])
+    images = [store.image_path(entry.id) for entry in store.entries()]
+    keep_images([out / f"{name}.png" for name in names], images)
     out.mkdir(parents=True, exist_ok=True)
-    for entry, name in zip(entries, distinct_names([e.path for e in entries]), strict=True):
+    for entry, name in zip(entries, names, strict=True):
         file_name = PurePath(entry.path).name
         try:
             annotation, _ = store.annotation(entry.id)

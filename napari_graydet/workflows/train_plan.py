@@ -15,6 +15,7 @@ from napari_graydet.workflows import dataset
 from napari_graydet.workflows.data_checks import check_data
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel
+from napari_graydet.workflows.patients import patients_option
 from napari_graydet.workflows.train_parts import Part, parts_of
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.train_starts import Start, find_starts, try_starts
@@ -84,12 +85,11 @@ def _read_data(request: TrainRequest) -> Dataset:
         with ProjectStore.open(Path(request.project)) as store:
             return dataset.from_project(store)
     assert request.images is not None and request.masks is not None  # checked by the request
-    patients = request.patients
     return dataset.from_folders(
         Path(request.images),
         Path(request.masks),
         label=request.label,
-        patients=Path(patients) if patients and Path(patients).is_file() else patients,
+        patients=patients_option(request.patients),
     )
 
 

@@ -98,7 +98,9 @@ class TrainRequest(BaseModel):
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             reason = str(first["msg"]).removeprefix("Value error, ")
-            raise ModelError(f"Training: {where + ': ' if where else ''}{reason}.") from error
+            if where:
+                reason = f"{where}: {reason[0].lower()}{reason[1:]}, got {first['input']!r}"
+            raise ModelError(f"Training: {reason}.") from error
 
     def moved(self, change: Callable[[str], str]) -> TrainRequest:
         """Return the request with every path changed."""

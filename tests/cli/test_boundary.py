@@ -108,7 +108,10 @@ def test_stopping_is_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     broken(monkeypatch, CancelledError("Stopped."))
     assert run("predict", tmp_path).code == 130
     broken(monkeypatch, KeyboardInterrupt())
-    assert run("predict", tmp_path).code == 130
+    stopped = run("predict", tmp_path, "--json")
+    assert stopped.code == 130
+    assert stopped.document["error"]["type"] == "CancelledError"
+    assert stopped.error_lines == ["napari-graydet: Stopped; what was done until here stays."]
 
 
 def test_prints_of_libraries_do_not_reach_standard_output(

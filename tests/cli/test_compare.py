@@ -72,6 +72,9 @@ def test_text(folders: tuple[Path, Path], tmp_path: Path, trainers: dict[str, Tr
         (["--methods", "otsu", "--test", "0"], "test"),
         (["--methods", "otsu", "--iterations", "2", "--minutes", "1"], "both"),
         (["--methods", "otsu", "--device", "warp"], "warp"),
+        (["--methods", "otsu", "--minutes", "-1"], "0.01"),
+        (["--methods", "otsu", "--reference", "unet"], "--reference among otsu"),
+        (["--methods", "otsu", "--start", "nowhere.safetensors"], "no weights file"),
     ],
 )
 def test_bad_options(

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_graydet.models import registry
 from napari_graydet.project import splits
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import from_project
 from tests.cli.runner import Outcome, run, use_detectors
-from tests.workflows.fakes import proposal
+from tests.workflows.fakes import FakeRois, proposal
 from tests.workflows.folders import make_folders, save, truth
 from tests.workflows.projects import fill, make_project
 
@@ -142,6 +143,9 @@ def test_nothing_to_evaluate(arguments: tuple[str, ...], monkeypatch: pytest.Mon
         ("--split", "elsewhere"),
         ("--split", "test", "--shares", "0.5,0.5"),
         ("--split", "test", "--shares", "many"),
+        ("--shares", "many"),
+        ("--shares", "0.9,0.9"),
+        ("--model", "0001"),
         ("--patients", "("),
         ("--patients", "nowhere.csv"),
         ("--label", "tooth"),
@@ -155,6 +159,36 @@ def test_bad_options(folders: tuple[str, ...], options: tuple[str, ...], tmp_pat
     assert outcome.code == 2, outcome.out
     assert "--classes" in options or len(outcome.error_lines) == 1
     assert not (tmp_path / "r.xlsx").exists()
+
+
+@pytest.fixture
+def without_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Folders whose masks are of no named class; only the ROI detector is a fake."""
+    found = FakeRois([proposal(11, 9, 41, 31)], labels=("bone",))
+    monkeypatch.setattr(registry, "load_roi_detector", lambda *_, **__: found)
+    images, masks = make_folders(tmp_path, 3)
+    return ("--images", str(images), "--masks", str(masks))
+
+
+def test_a_rule_for_any_class_counts_for_masks_without_one(without_names: tuple[str, ...]) -> None:
+    outcome = run("evaluate", *without_names, "--box-weights", "otsu", "--json")
+    assert outcome.code == 0, outcome.err
+    (dice,) = {row["dice"] for row in outcome.document["rows"]}
+    assert dice > 0.5
+
+
+def test_a_rule_that_does_not_exist(without_names: tuple[str, ...]) -> None:
+    outcome = run("evaluate", *without_names, "--box-weights", "osu")
+    assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+    assert "no weights file osu" in outcome.err
+
+
+def test_masks_are_not_written_among_the_truth(folders: tuple[str, ...]) -> None:
+    truth = Path(folders[folders.index("--masks") + 1])
+    before = sorted(truth.iterdir())
+    outcome = run("evaluate", *folders, "--write-masks", truth)
+    assert outcome.code == 2 and "true masks" in outcome.err
+    assert sorted(truth.iterdir()) == before
 
 
 def test_another_model_of_a_project(project: Path) -> None:

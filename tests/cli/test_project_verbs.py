@@ -58,6 +58,61 @@ def test_the_whole_line(images: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert np.array_equal(mask == 1, masks[-1])
 
 
+@pytest.mark.parametrize("given", ["images", "./images", "../{}/images"])
+def test_init_of_a_relative_folder(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = run("init", "study", "--images", given.format(tmp_path.name))
+    assert made.code == 0, made.err
+    with ProjectStore.open(tmp_path / "study") as store:
+        assert [entry.path for entry in store.entries()] == [f"image{n}.png" for n in range(3)]
+        assert all(store.image_path(entry.id).is_file() for entry in store.entries())
+
+
+def test_a_name_that_no_database_can_keep(images: Path, tmp_path: Path) -> None:
+    source = (images / "image0.png").read_bytes()
+    try:
+        (Path(os.fsdecode(os.fsencode(images) + b"/bad\xff.png"))).write_bytes(source)
+    except OSError:
+        pytest.skip("this disk takes UTF-8 only")
+    outcome = run("init", tmp_path / "study", "--images", images)
+    assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+    assert "not UTF-8" in outcome.err and not (tmp_path / "study").exists()
+
+
+def test_a_damaged_project_is_recovered_as_the_error_says(images: Path, tmp_path: Path) -> None:
+    project = tmp_path / "study"
+    assert run("init", project, "--images", images).code == 0
+    assert run("render", project, "-o", tmp_path / "out").out.startswith("No image has")
+    (project / "annotations.db").write_bytes(b"not a database, for sure" * 99)
+    broken = run("predict", project)
+    assert broken.code == 2 and f"napari-graydet recover {project}" in broken.err
+    assert run("recover", project, "--json").document["images"] == 3
+    assert run("recover", project).code == 2, "there is nothing to recover"
+
+
+def test_render_never_overwrites_an_image(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_detectors(monkeypatch, [proposal(1.5, 2, 30, 35)])
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    run("segment", images / "image0.png", "-o", tmp_path / "out", "--roi", "whole")
+    run("init", tmp_path / "study", "--images", images)
+    run("predict", tmp_path / "study")
+    for source, more in ((tmp_path / "out" / "image0.json", images), (tmp_path / "study", None)):
+        options = () if more is None else ("--images", more)
+        outcome = run("render", source, "-o", images, *options)
+        assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+        assert "overwrite the image" in outcome.err
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_models_of_what_is_no_project(images: Path) -> None:
+    outcome = run("models", "list", images)
+    assert outcome.code == 2 and "no project" in outcome.err
+
+
 def test_init_in_the_folder_of_the_images(images: Path) -> None:
     outcome = run("init", images)
     assert outcome.code == 0

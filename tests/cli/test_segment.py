@@ -173,6 +173,7 @@ def test_cleanup_is_recorded(images: Path, tmp_path: Path) -> None:
         ("--roi", "whole", "--range", "3"),
         ("--roi", "whole", "--range", "3,9", "--cleanup", "magic"),
         ("--roi", "whole", "--range", "3,9", "--cleanup", "opening=many"),
+        ("--roi", "whole", "--min-score", "0.5"),
     ],
 )
 def test_bad_options_are_one_line(
@@ -231,6 +232,38 @@ def test_an_input_is_never_overwritten(images: Path) -> None:
     assert outcome.code == 2
     assert "overwrite" in outcome.err
     assert {path: path.read_bytes() for path in images.iterdir()} == before
+
+
+def test_a_mask_made_by_hand_is_never_overwritten(images: Path, tmp_path: Path) -> None:
+    by_hand = tmp_path / "masks" / "image0.png"
+    by_hand.parent.mkdir()
+    Image.new("L", (60, 40), 255).save(by_hand)
+    before = by_hand.read_bytes()
+    outcome = run("segment", images, "-o", by_hand.parent, "--roi", "whole", "--range", "0,9")
+    assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+    assert "no record" in outcome.err
+    assert by_hand.read_bytes() == before and len(list(by_hand.parent.iterdir())) == 1
+
+
+def test_a_mask_without_room_for_its_record_is_not_left(images: Path, tmp_path: Path) -> None:
+    long = images / f"{'x' * 251}.png"  # its .json has a name too long for the disk
+    (images / "image0.png").rename(long)
+    outcome = run("segment", long, "-o", tmp_path / "out", "--roi", "whole", "--range", "0,9")
+    assert outcome.code == 2 and "too long" in outcome.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_links_that_lead_nowhere_are_named_and_the_others_are_done(
+    images: Path, tmp_path: Path
+) -> None:
+    (images / "loop.png").symlink_to("loop.png")
+    (images / "gone.png").symlink_to("nowhere.png")
+    count = len(list(images.glob("image*.png")))
+    outcome = run("segment", images, "-o", tmp_path / "out", "--roi", "whole", "--range", "0,9")
+    assert outcome.code == 2
+    assert [any(name in line for line in outcome.error_lines) for name in ("loop", "gone")]
+    assert len(outcome.error_lines) == 2
+    assert len(list((tmp_path / "out").glob("*.png"))) == count
 
 
 def test_results_of_an_earlier_run_are_replaced(images: Path, tmp_path: Path) -> None:
