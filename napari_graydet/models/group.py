@@ -8,6 +8,7 @@ that fails takes all with it, and the run goes on from the leader's checkpoint.
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -140,6 +141,9 @@ def joined(device: str = "auto") -> Iterator[Group]:
         _take_a_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))  # torchrun says one
+    # Every optimiser imports it. Imported in a group it keeps the group alive beyond its end, and
+    # the group's threads then let go of tensors while Python ends, which aborts the process.
+    importlib.import_module("torch._dynamo")
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if where == "cuda" else "gloo", timeout=PATIENCE

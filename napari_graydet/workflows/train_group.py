@@ -53,9 +53,12 @@ def together(device: str) -> Iterator[bool]:
             with suppress(CancelledError):  # nothing is left to do, whatever became of them
                 group.say(None)
             return
-        with suppress(CancelledError):  # the one that leads says why it ended
+        try:
             _help()
-        yield False
+        except CancelledError:  # the one that leads says why it ended
+            yield False
+            return
+    yield False  # only now: a process that is still in the group may crash at its end
 
 
 def with_others(here: Callable[[], T], elsewhere: Elsewhere) -> T:

@@ -113,9 +113,16 @@ def _run(
         with joined("cpu") as group:
             assert group == Group(rank, size, "cpu")
             outcome = work(rank, folder)
+        outcome["left"] = _threads_of_gloo()
     except GraydetError as error:
         outcome = {"error": f"{type(error).__name__}: {error}"}
     torch.save(outcome, folder / f"{work.__name__}{rank}.pt")
+
+
+def _threads_of_gloo() -> list[str]:
+    """Return the names of the group's own threads in this process, where Linux tells them."""
+    names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in names if "gloo" in name]
 
 
 def in_group(work: Callable[[int, Path], Outcome], folder: Path, size: int = 2) -> list[Outcome]:

@@ -45,6 +45,11 @@ def test_all_end_with_the_leaders_best_weights_and_the_same_seed_gives_them_agai
     assert same(runs[0][0]["weights"], runs[1][0]["weights"])
 
 
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    """One that does lets go of tensors while Python ends, and that aborts the process."""
+    assert [one["left"] for one in child.in_group(child.towards, tmp_path)] == [[], []]
+
+
 def test_a_group_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "cut").mkdir()
