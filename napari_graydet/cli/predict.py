@@ -55,6 +55,7 @@ def _result(report: PredictReport, project: str, untouched: int) -> Result:
         "predicted": report.predicted,
         "untouched": untouched,
         "failed": [{"id": f.image_id, "image": f.name, "error": f.message} for f in report.failed],
+        "doubts": {str(key): value for key, value in report.doubts.items()},
         "notices": {str(key): list(value) for key, value in report.notices.items()},
     }
     text = (

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.gui import edits
-from napari_graydet.gui.session import JobState, Session
+from napari_graydet.gui.session import JobState, Order, Session
 from napari_graydet.gui.work import Job
-from napari_graydet.project.schema import Annotation, BoxRecord, ResidualRecord, RoiRecord
+from napari_graydet.project.schema import (
+    Annotation,
+    BoxRecord,
+    ImageEntry,
+    ResidualRecord,
+    RoiRecord,
+    State,
+)
+from napari_graydet.workflows.doubt import doubts_of_project
 from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
 from napari_graydet.workflows.predict import (
     Prediction,
@@ -24,8 +33,12 @@ from napari_graydet.workflows.predict_project import PredictReport, predict_proj
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller
+    from napari_graydet.gui.recorder import Recorder
 
 PredictorFactory = Callable[[], Predictor]
+
+DETECTING_ALL = "Detecting in all images"
+LOOKING_AT_PROPOSALS = "Looking at proposals"
 
 
 class Detection:
@@ -113,8 +126,45 @@ class Detection:
         def work(progress: OnProgress, cancel: ShouldCancel) -> PredictReport:
             return predict_project(store, predictor, None, progress, cancel)
 
-        state = JobState("Detecting in all images", 0.0, can_cancel=True)
-        self._start(state, work, self._all_done, self._one_done)
+        state = JobState(DETECTING_ALL, 0.0, can_cancel=True)
+        self._start(state, work, partial(self._all_done, recorder), self._one_done)
+
+    def order_by(self, order: Order) -> None:
+        """Let the images come as in the project, or the most doubtful proposals first.
+
+        What is not known yet is looked at first; images keep their places until asked again.
+        """
+        session, recorder = self._session, self._controller.recorder
+        if recorder is None or (order == "doubt" and self._job is not None):
+            session.entries_changed.emit()  # views show what is in force
+            return
+        session.order = order
+        unknown = [e for e in session.entries if e.state is State.PROPOSED and not self._known(e)]
+        if order == "project" or not unknown:
+            recorder.refresh_entries()
+            return
+        store = recorder.store
+
+        def work(progress: OnProgress, cancel: ShouldCancel) -> dict[int, float]:
+            return doubts_of_project(store, unknown, progress, cancel)
+
+        self._start(
+            JobState(LOOKING_AT_PROPOSALS, 0.0, can_cancel=True),
+            work,
+            lambda found: self._learn_doubts(recorder, found),
+            lambda at: self._tell(LOOKING_AT_PROPOSALS, at),
+        )
+
+    def _known(self, entry: ImageEntry) -> bool:
+        return (entry.id, entry.revision) in self._session.doubts
+
+    def _learn_doubts(self, recorder: Recorder, found: Mapping[int, float]) -> None:
+        """Note the doubts of proposals as they are stored now, unless the project was left."""
+        session = self._session
+        if recorder is self._controller.recorder:
+            proposed = [entry for entry in session.entries if entry.id in found]
+            session.doubts |= {(e.id, e.revision): found[e.id] for e in proposed}
+            recorder.refresh_entries()
 
     def _start(
         self,
@@ -202,17 +252,21 @@ class Detection:
         if found.notices:
             controller.say(" ".join(found.notices), "warning")
 
-    def _one_done(self, progress: Progress) -> None:
+    def _tell(self, name: str, progress: Progress) -> None:
         done = progress.done / max(progress.total, 1)
         text = f"{progress.done} of {progress.total}: {progress.name}"
-        self._busy(JobState("Detecting in all images", done, text, can_cancel=True))
+        self._busy(JobState(name, done, text, can_cancel=True))
+
+    def _one_done(self, progress: Progress) -> None:
+        self._tell(DETECTING_ALL, progress)
         if progress.image_id is not None:
             self._controller.entry_predicted(progress.image_id)
 
-    def _all_done(self, report: PredictReport) -> None:
+    def _all_done(self, recorder: Recorder, report: PredictReport) -> None:
         controller = self._controller
         controller.learn_classes()
         controller.reload()
+        self._learn_doubts(recorder, report.doubts)
         parts = [f"{len(report.predicted)} images proposed"]
         if report.skipped:
             parts.append(f"{len(report.skipped)} with work by hand left as they are")

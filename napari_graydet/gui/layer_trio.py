@@ -84,6 +84,7 @@ class LayerTrio:
             self.mask.data = mask.copy()
         self.image.data = pixels
         if new_size:
+            self._clear_rois()  # those of the image before would be fitted into the view as well
             self._viewer.reset_view()
 
     def set_gray(self, low: float, high: float, *, inverted: bool) -> None:
@@ -103,11 +104,15 @@ class LayerTrio:
         self.hidden = True
         for layer in self.present:
             if layer is self.rois:
-                rectangles.put(self.rois, [], 1.0, features([], [], []))
+                self._clear_rois()
             else:
                 layer.data = BLANK.copy()
             layer.visible = False
             self._viewer.layers.selection.discard(layer)
+
+    def _clear_rois(self) -> None:
+        assert self.rois is not None
+        rectangles.put(self.rois, [], 1.0, features([], [], []))
 
     def unhide(self) -> None:
         """Show the layers again; what a person has hidden stays hidden."""

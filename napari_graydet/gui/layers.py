@@ -231,7 +231,8 @@ class Layers:
             self._trio.show(session.image.pixels, session.masks.map)
             self._pictured = session.image
             self._show_gray(session.image)
-            self._shown = []
+        self._shown = []
+        self._show_rois()
         if appears:
             self.use(self.tool)
             self.viewer.status = READY

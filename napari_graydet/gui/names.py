@@ -6,8 +6,8 @@ look the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 DOTS = "…"
 BREAKS = " _-./\\"
@@ -55,6 +55,46 @@ class Shared:
         if width(own) > room:  # at least without the dots
             own = own.strip(DOTS)
         return own
+
+
+@dataclass(frozen=True)
+class ShortNames:
+    """What names share with those that begin with the same word: a folder may hold several kinds.
+
+    Where two names would look alike then, all are compared with all.
+    """
+
+    of_all: Shared = field(default_factory=Shared)
+    by_kind: Mapping[str, Shared] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> ShortNames:
+        """Compare names."""
+        known = set(names)
+        kinds: dict[str, set[str]] = {}
+        for name in known:
+            kinds.setdefault(_first_word(name), set()).add(name)
+        of_all = Shared.of(known)
+        by_kind = {kind: Shared.of(own) for kind, own in kinds.items() if len(own) > 1}
+        short = cls(of_all, by_kind)
+        distinct = {short.own(name).strip(DOTS) for name in known}
+        return short if len(distinct) == len(known) else cls(of_all)
+
+    def own(self, name: str) -> str:
+        """Return the part of a name that the others of its kind don't have; see `Shared.own`."""
+        return self._shared(name).own(name)
+
+    def fitted(self, name: str, width: Callable[[str], int], room: int) -> str:
+        """Return the name if there is room for it, else what is its own; see `Shared.fitted`."""
+        return self._shared(name).fitted(name, width, room)
+
+    def _shared(self, name: str) -> Shared:
+        return self.by_kind.get(_first_word(name), self.of_all)
+
+
+def _first_word(name: str) -> str:
+    """Return a name up to the first place where it may be cut."""
+    return name[: next((n for n, mark in enumerate(name) if mark in BREAKS), len(name))]
 
 
 def _beginning(names: set[str]) -> str:

@@ -73,6 +73,8 @@ class Navigation:
         session.image_id = session.image = session.annotation = session.masks = None
         session.unsaved.clear()
         session.alternatives.clear()
+        session.order = "project"
+        session.doubts.clear()
         session.conflict = False
         session.saved_at = None
         session.can_undo, session.can_redo = history.can_undo, history.can_redo

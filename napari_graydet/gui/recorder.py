@@ -118,8 +118,8 @@ class Recorder:
         session.record_changed.emit()
 
     def refresh_entries(self) -> None:
-        """Read the list of images again."""
-        self._session.entries = self.store.entries()
+        """Read the list of images again, and put it in order."""
+        self._session.entries = self._session.arranged(self.store.entries())
         self._session.entries_changed.emit()
 
     def _step(self, step: Callable[[], int | None], name: str) -> int | None:

@@ -18,6 +18,8 @@ from napari_graydet.gui.mask_model import MaskModel, Window
 from napari_graydet.project.schema import Annotation, BoxRecord, ImageEntry, RoiRecord, State
 
 Level = Literal["info", "warning", "error"]
+Order = Literal["project", "doubt"]
+"""In which order the images come: as in the project, or the most doubtful proposals first."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class Session:
     folder: Path | None = None
     classes: tuple[str, ...] = ()
     entries: list[ImageEntry] = field(default_factory=list)
+    order: Order = "project"
+    doubts: dict[tuple[int, int], float] = field(default_factory=dict)
+    """By id and revision of an image: one that changed is not known any more."""
     image_id: int | None = None
     image: GrayImage | None = None
     annotation: Annotation | None = None
@@ -104,6 +109,23 @@ class Session:
     def shown_box(self) -> BoxRecord | None:
         """The selected 3D box as it is drawn: the preview of a drag, or the stored one."""
         return self.preview or self.box
+
+    def doubt(self, entry: ImageEntry) -> float | None:
+        """Return how doubtful an untouched proposal is, 0 sure to 1 doubtful, if that is known."""
+        if entry.state is not State.PROPOSED:
+            return None
+        return self.doubts.get((entry.id, entry.revision))
+
+    def arranged(self, entries: list[ImageEntry]) -> list[ImageEntry]:
+        """Return entries in the order that is wanted; those of unknown doubt come last."""
+        if self.order == "project":
+            return entries
+
+        def surest(entry: ImageEntry) -> float:
+            doubt = self.doubt(entry)
+            return 1.0 if doubt is None else -doubt
+
+        return sorted(entries, key=surest)
 
     @property
     def accepted(self) -> int:

@@ -5,8 +5,10 @@ See core/uncertainty.py for what it is made of: 0 sure to 1 doubtful, for rankin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +16,20 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.segmentation import Mask
 from napari_graydet.core.uncertainty import box_uncertainty, image_uncertainty, signs_of
-from napari_graydet.project.schema import Annotation, BoxRecord
+from napari_graydet.project.schema import Annotation, BoxRecord, ImageEntry
+from napari_graydet.workflows.events import (
+    IMAGE_ERRORS,
+    OnProgress,
+    Progress,
+    ShouldCancel,
+    ignore_progress,
+    never_cancel,
+    one_line,
+)
+from napari_graydet.workflows.project_images import read_entry
+
+if TYPE_CHECKING:
+    from napari_graydet.project.store import ProjectStore
 
 
 @dataclass(frozen=True)
@@ -67,3 +82,40 @@ def _of_box(
     roi_score = annotation.roi(box.roi_id).score if box.roi_id is not None else None
     proposal = BoxProposal(box.gray_box(), box.label, 0.5 if box.score is None else box.score)
     return box_uncertainty(signs_of(image, proposal, roi_score=roi_score, refined=refined))
+
+
+def doubts_of_project(
+    store: ProjectStore,
+    entries: Iterable[ImageEntry],
+    on_progress: OnProgress = ignore_progress,
+    should_cancel: ShouldCancel = never_cancel,
+) -> dict[int, float]:
+    """Return how doubtful stored proposals are, by image id.
+
+    An image that cannot be read is left out, and named in the progress; so is one with a range set
+    by a person. What was looked at when the user stops is returned.
+
+    Parameters
+    ----------
+    store
+        The open project.
+    entries
+        Images whose proposals are looked at.
+    on_progress, should_cancel
+        Called after, and asked before, each image.
+    """
+    wanted, found = list(entries), dict[int, float]()
+    for done, entry in enumerate(wanted, start=1):
+        if should_cancel():
+            break
+        message = ""
+        try:
+            annotation, _ = store.annotation(entry.id)
+            doubt = doubt_of(annotation, read_entry(store, entry))
+        except IMAGE_ERRORS as error:
+            message = one_line(error)
+        else:
+            if doubt is not None:
+                found[entry.id] = doubt.image
+        on_progress(Progress(done, len(wanted), PurePath(entry.path).name, message, entry.id))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,14 @@ class FakeRois:
 
     def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
         return [RoiProposal(BRIGHT.grow(0.1, image.shape), "bone", 0.9)]
+
+
+class Wavering(FakeRois):
+    """Is less sure of the second and third image."""
+
+    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
+        (found,) = super().detect(image)
+        return [replace(found, score=(0.9, 0.3, 0.6)[int(image.name.split(".")[0][-1])])]
 
 
 class FakeBoxes:

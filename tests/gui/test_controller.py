@@ -20,6 +20,7 @@ from tests.gui.fakes import (
     FakeBoxes,
     FakeRois,
     InlineJobs,
+    Wavering,
     make_controller,
     make_folder,
 )
@@ -453,3 +454,80 @@ def test_a_constant_roi_says_so(folder: Path) -> None:
     assert "gray value 7" in controller.session.message.text
     assert controller.session.annotation.rois, "the ROI stays"
     controller.close()
+
+
+@pytest.fixture
+def wavering(folder: Path) -> Iterator[Controller]:
+    """A controller whose detectors are least sure of the second image, then of the third."""
+    controller = make_controller(
+        folder, lambda: Predictor(roi_detector=Wavering(), box_detector=FakeBoxes())
+    )
+    yield controller
+    controller.close()
+
+
+def names(controller: Controller) -> list[str]:
+    return [Path(entry.path).stem[-1] for entry in controller.session.entries]
+
+
+def test_the_most_doubtful_proposals_come_first_and_keep_their_places(wavering: Controller) -> None:
+    session, detection = wavering.session, wavering.detection
+    detection.all()
+    assert names(wavering) == ["0", "1", "2"], "nobody asked for another order"
+    detection.order_by("doubt")
+    assert names(wavering) == ["1", "2", "0"] and session.position == 2
+    doubts = [session.doubt(entry) for entry in session.entries]
+    assert None not in doubts and doubts == sorted(doubts, reverse=True)  # type: ignore[type-var]
+    wavering.go_to(session.entries[0].id)
+    wavering.accept()
+    assert names(wavering) == ["1", "2", "0"] and session.position == 1
+    assert session.doubt(session.entries[0]) is None, "it is no proposal any more"
+    detection.order_by("doubt")
+    assert names(wavering) == ["2", "0", "1"]
+    detection.order_by("project")
+    assert names(wavering) == ["0", "1", "2"]
+
+
+def test_doubts_of_stored_proposals_are_looked_up_once(
+    wavering: Controller, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wavering.detection.all()
+    known = dict(wavering.session.doubts)
+    wavering.open_folder(folder)
+    session = wavering.session
+    assert not session.doubts and session.order == "project"
+    wavering.detection.order_by("doubt")
+    assert names(wavering) == ["1", "2", "0"]
+    assert session.doubts == pytest.approx(known, abs=1e-4)
+    monkeypatch.setattr("napari_graydet.gui.detection.doubts_of_project", None)
+    wavering.detection.order_by("project")
+    wavering.detection.order_by("doubt")
+    assert names(wavering) == ["1", "2", "0"]
+
+
+def test_what_was_looked_at_for_a_project_that_was_left_counts_nowhere(
+    wavering: Controller, tmp_path: Path
+) -> None:
+    wavering.detection.all()
+    wavering.session.doubts.clear()
+    jobs = wavering.jobs
+    assert isinstance(jobs, InlineJobs)
+    jobs.hold = True
+    wavering.detection.order_by("doubt")
+    held, jobs.held, jobs.hold = jobs.held, [], False
+    wavering.open_folder(make_folder(tmp_path / "other"))
+    before = wavering.session.entries
+    for call in held:
+        call()
+    assert not wavering.session.doubts and wavering.session.entries == before
+
+
+def test_the_order_stays_while_something_else_runs(wavering: Controller) -> None:
+    wavering.detection.all()
+    jobs = wavering.jobs
+    assert isinstance(jobs, InlineJobs)
+    jobs.hold = True
+    wavering.detection.image()
+    wavering.detection.order_by("doubt")
+    assert wavering.session.order == "project" and names(wavering) == ["0", "1", "2"]
+    jobs.release()

@@ -258,11 +258,14 @@ def test_random_abuse(make_window: Callable[..., Window]) -> None:
 def test_images_of_other_sizes_follow_each_other(window: Window) -> None:
     from PIL import Image
 
-    Image.fromarray(np.zeros((30, 200), np.uint8)).save(window.folder / "image_2.png")
+    Image.fromarray(np.zeros((30, 40), np.uint8)).save(window.folder / "image_2.png")
     add_roi(window)
     window.controller.go_to(window.session.entries[2].id)
     window.wait(lambda: window.session.position == 2 and agrees(window))
-    assert window.desk.layers.mask.data.shape == (30, 200)
+    assert window.desk.layers.mask.data.shape == (30, 40)
+    fitted = window.viewer.scene.camera.zoom
+    window.viewer.reset_view()
+    assert window.viewer.scene.camera.zoom == pytest.approx(fitted), "to the image, not to old ROIs"
 
 
 def test_an_image_stays_fitted_until_a_person_chooses_a_view(

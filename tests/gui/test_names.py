@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graydet.gui.names import Shared
+from napari_graydet.gui.names import Shared, ShortNames
 
 TIBIAS = ["tibia_train_01064104_1x1", "tibia_train_01093604_1x1", "tibia_train_02093604_1x1"]
 NAMES = st.sets(st.text("ab1_-. ", min_size=1, max_size=8), min_size=2, max_size=8)
@@ -30,3 +30,21 @@ def test_names_stay_apart(names: set[str]) -> None:
     shared = Shared.of(names)
     assert len({shared.own(name) for name in names}) == len(names)
     assert len({shared.fitted(name, len, 1) for name in names}) == len(names)
+
+
+def test_kinds_are_compared_among_themselves() -> None:
+    chests = ["CHNCXR_0001_0", "CHNCXR_0034_0"]
+    short = ShortNames.of([*TIBIAS, *chests, "scout"])
+    assert [short.own(name) for name in TIBIAS] == ["…01064104…", "…01093604…", "…02093604…"]
+    assert [short.own(name) for name in chests] == ["…0001…", "…0034…"]
+    assert short.fitted("scout", len, 2) == "scout"
+    assert ShortNames.of(["knee_a_1", "knee_a_2", "hand_b_1", "hand_b_2"]).own("knee_a_1") == (
+        "knee_a_1"
+    ), "two would be …1"
+
+
+@given(NAMES)
+def test_short_names_stay_apart(names: set[str]) -> None:
+    short = ShortNames.of(names)
+    assert len({short.own(name) for name in names}) == len(names)
+    assert len({short.fitted(name, len, 1) for name in names}) == len(names)

@@ -20,7 +20,7 @@ from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.project.schema import State
 from napari_graydet.workflows.predict import Predictor
 from tests.gui.conftest import Window
-from tests.gui.fakes import BRIGHT, FakeBoxes, FakeRois
+from tests.gui.fakes import BRIGHT, FakeBoxes, FakeRois, Wavering
 from tests.workflows.fakes import Shifts
 
 pytestmark = pytest.mark.gui
@@ -142,6 +142,27 @@ def test_the_strip_filters_and_follows(window: Window) -> None:
     images.filter.setCurrentIndex(0)
     images.next.click()
     window.wait(lambda: window.session.position == 1)
+
+
+def test_the_strip_shows_the_most_doubtful_first_when_asked(window: Window) -> None:
+    detection = window.controller.detection
+    detection._factory = lambda: Predictor(roi_detector=Wavering(), box_detector=FakeBoxes())
+    detection.all()
+    window.wait_idle()
+    images = window.viewer.window.dock_widgets[IMAGES]
+
+    def stems() -> list[str]:
+        role = int(Qt.ItemDataRole.DisplayRole)
+        return [images.model.index(row).data(role)[-1] for row in range(images.model.rowCount())]
+
+    images.order.setFocus()
+    QTest.keyClick(images.order, Qt.Key.Key_Down)
+    window.wait(lambda: stems() == ["1", "2", "0"])
+    assert images.strip.currentIndex().row() == 2, "the image on the screen is where it is now"
+    tip = images.model.index(0).data(int(Qt.ItemDataRole.ToolTipRole))
+    assert tip.startswith("image_1.png: proposed, doubt 0.")
+    QTest.keyClick(images.order, Qt.Key.Key_Up)
+    window.wait(lambda: stems() == ["0", "1", "2"])
 
 
 def test_thumbnails_come_from_the_background(window: Window) -> None:
@@ -282,7 +303,8 @@ def test_in_a_narrow_window_the_name_of_the_image_stays_legible(
 ) -> None:
     window = make_window(show=True)
     images = window.viewer.window.dock_widgets[IMAGES]
-    shown = images.name.fontMetrics().horizontalAdvance(images.name.text())
+    shown = images.name.fontMetrics().horizontalAdvance("image_0   1 / 3")
+    assert images.name.text() == "image_0   1 / 3"
     for width, words in ((1600, True), (1280, False), (1600, True)):
         window.viewer.window.resize(width, 800)
         window.wait(lambda words=words: ("Previous" in images.previous.text()) is words)

@@ -13,7 +13,8 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Residual
 from napari_graydet.core.uncertainty import box_uncertainty, signs_of
 from napari_graydet.project.schema import Annotation, ResidualRecord
-from napari_graydet.workflows.doubt import doubt_of
+from napari_graydet.workflows.doubt import doubt_of, doubts_of_project
+from napari_graydet.workflows.events import Progress
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.predict_project import predict_project
 from tests.workflows.fakes import fake_predictor
@@ -88,3 +89,15 @@ def test_predictions_of_a_project_report_their_doubts(tmp_path: Path) -> None:
         report = predict_project(store, predictor())
         assert set(report.doubts) == set(report.predicted) and len(report.predicted) == 2
         assert all(0 <= value <= 1 for value in report.doubts.values())
+
+
+def test_doubts_of_stored_proposals_are_those_of_the_prediction(tmp_path: Path) -> None:
+    with make_project(tmp_path / "study", count=3) as store:
+        report = predict_project(store, predictor())
+        gone, *there = store.entries()
+        store.image_path(gone.id).unlink()
+        told: list[Progress] = []
+        found = doubts_of_project(store, store.entries(), told.append)
+        assert found == pytest.approx({e.id: report.doubts[e.id] for e in there}, abs=1e-4)
+        assert [bool(one.message) for one in told] == [True, False, False]
+        assert not doubts_of_project(store, there, should_cancel=lambda: True)

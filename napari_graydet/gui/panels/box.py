@@ -101,6 +101,7 @@ class BoxPanel(Panel):
             on_click(made, partial(self.controller.set_net, k))
             self._nets.addButton(made, k)
         row = QHBoxLayout()
+        row.setSpacing(GAP // 2)  # or numbers and buttons lie on one another at 1280 pixels
         row.addWidget(QLabel("Bottom"))
         row.addWidget(self.low, 1)
         row.addSpacing(GAP)

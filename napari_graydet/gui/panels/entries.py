@@ -16,12 +16,13 @@ from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.images import THUMBNAIL, Thumbnail, read_entry_image, thumbnail_of
 from napari_graydet.gui.links import Links
-from napari_graydet.gui.names import Shared
+from napari_graydet.gui.names import ShortNames
 from napari_graydet.project.schema import ImageEntry, State
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
-STATE_ROLE, SHARED_ROLE = ID_ROLE + 1, ID_ROLE + 2
+STATE_ROLE, NAMES_ROLE, DOUBT_ROLE = ID_ROLE + 1, ID_ROLE + 2, ID_ROLE + 3
 TILE = QSize(106, 116)
+DOUBT_COLOR = "#ffb454"
 CHUNK = 8
 """Thumbnails read per piece of background work: those scrolled to come first."""
 
@@ -39,7 +40,13 @@ STATES: dict[State, tuple[str, str, str]] = {
 
 
 class EntriesModel(QAbstractListModel):
-    """The images that pass the filter; thumbnails are read when they are first looked at."""
+    """The images that pass the filter; thumbnails are read when they are first looked at.
+
+    Attributes
+    ----------
+    names
+        What the names of all images share.
+    """
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
@@ -47,7 +54,7 @@ class EntriesModel(QAbstractListModel):
         self._session = controller.session
         self._state: State | None = None
         self._shown: list[ImageEntry] = []
-        self._shared = Shared()
+        self.names = ShortNames()
         self._rows: dict[int, int] = {}
         self._thumbnails: dict[int, QPixmap | None] = {}
         self._wanted: deque[int] = deque()
@@ -86,22 +93,26 @@ class EntriesModel(QAbstractListModel):
         if role == int(Qt.ItemDataRole.DisplayRole):
             return PurePath(entry.path).stem
         if role == int(Qt.ItemDataRole.ToolTipRole):
-            return f"{entry.path}: {STATES[entry.state][2]}"
+            doubt = self._session.doubt(entry)
+            told = "" if doubt is None else f", doubt {doubt:.2f} of 1"
+            return f"{entry.path}: {STATES[entry.state][2]}{told}"
         if role == int(Qt.ItemDataRole.DecorationRole):
             return self._thumbnail(entry.id)
         if role == ID_ROLE:
             return entry.id
         if role == STATE_ROLE:
             return entry.state
-        if role == SHARED_ROLE:
-            return self._shared
+        if role == NAMES_ROLE:
+            return self.names
+        if role == DOUBT_ROLE:
+            return self._session.doubt(entry)
         return None
 
     def _fill(self) -> None:
         self.beginResetModel()
         self._shown = [e for e in self._session.entries if self._state in (None, e.state)]
         self._rows = {entry.id: row for row, entry in enumerate(self._shown)}
-        self._shared = Shared.of(PurePath(e.path).stem for e in self._session.entries)
+        self.names = ShortNames.of(PurePath(e.path).stem for e in self._session.entries)
         self.endResetModel()
 
     def _entry_changed(self, image_id: int) -> None:
@@ -203,6 +214,7 @@ class EntryDelegate(QStyledItemDelegate):
         painter.setBrush(ground)
         painter.drawRoundedRect(tile, 4, 4)
         self._draw_picture(painter, tile, index)
+        self._draw_doubt(painter, tile, index)
         self._draw_caption(painter, tile, option, index)
         painter.restore()
 
@@ -215,6 +227,15 @@ class EntryDelegate(QStyledItemDelegate):
         place.moveCenter(room.center())
         painter.drawPixmap(place, picture)
 
+    def _draw_doubt(self, painter: QPainter, tile: QRect, index: QModelIndex) -> None:
+        doubt = index.data(DOUBT_ROLE)
+        if doubt is None:
+            return
+        line = QRect(tile.left() + 6, tile.bottom() - 21, tile.width() - 12, 3)
+        painter.fillRect(line, QColor(128, 128, 128, 70))
+        line.setWidth(max(1, round(line.width() * doubt)))
+        painter.fillRect(line, QColor(DOUBT_COLOR))
+
     def _draw_caption(
         self, painter: QPainter, tile: QRect, option: QStyleOptionViewItem, index: QModelIndex
     ) -> None:
@@ -226,6 +247,6 @@ class EntryDelegate(QStyledItemDelegate):
         name = str(index.data(int(Qt.ItemDataRole.DisplayRole)))
         room = line.adjusted(15, 0, 0, 0)
         metrics, width = option.fontMetrics, room.width()
-        own = index.data(SHARED_ROLE).fitted(name, metrics.horizontalAdvance, width)
+        own = index.data(NAMES_ROLE).fitted(name, metrics.horizontalAdvance, width)
         short = metrics.elidedText(own, Qt.TextElideMode.ElideMiddle, width)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignVCenter), short)

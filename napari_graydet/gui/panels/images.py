@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
-from qtpy.QtGui import QKeyEvent, QResizeEvent
+from qtpy.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -17,16 +17,16 @@ from qtpy.QtWidgets import (
     QProgressBar,
     QVBoxLayout,
 )
-from superqt import QElidingLabel
 
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
+from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 
 UNSAVED = "color: #ff6b6b; font-weight: 600;"
-ROOMY = 960
+ROOMY = 1100
 """Width in pixels from which the buttons say in words where they go; below, the image's name needs
 the room more."""
 
@@ -54,6 +54,33 @@ class FilmStrip(QListView):
             event.ignore()
         else:
             super().keyPressEvent(event)
+
+
+class ImageName(QLabel):
+    """Name and place of the image on the screen; in little room what is the name's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name, self._place, self._names = "", "", ShortNames()
+        font = self.font()
+        font.setBold(True)
+        self.setFont(font)
+        self.setMinimumWidth(1)
+
+    def show_name(self, name: str, place: str, names: ShortNames) -> None:
+        """Show a name out of `names`, and behind it the place."""
+        self._name, self._place, self._names = name, f"   {place}" if place else "", names
+        self.setText(f"{name}{self._place}")  # for its size, and for those who don't see it
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802
+        """Draw as much as there is room for."""
+        metrics = self.fontMetrics()
+        room = self.width() - metrics.horizontalAdvance(self._place)
+        own = self._names.fitted(self._name, metrics.horizontalAdvance, room)
+        short = metrics.elidedText(own, Qt.TextElideMode.ElideMiddle, room)
+        side = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        with QPainter(self) as painter:
+            painter.drawText(self.rect(), int(side), f"{short}{self._place}")
 
 
 class ImagesPanel(Panel):
@@ -103,15 +130,19 @@ class ImagesPanel(Panel):
         for state, (_, sign, name) in STATES.items():
             self.filter.addItem(f"{sign}  {name}", state)
         self.filter.currentIndexChanged.connect(self._filter_chosen)
+        self.order = QComboBox()
+        self.order.setToolTip(
+            "In which order the images come. Doubtful first: proposals that are likely to be wrong,"
+            " as the method itself tells; the bar under a picture shows how doubtful one is"
+        )
+        self.order.addItem("As listed", "project")
+        self.order.addItem("Doubtful first", "doubt")
+        self.order.activated.connect(self._order_chosen)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
         self._bar.setFixedSize(40, 8)
-        self.progress, self.saved, self.name = QLabel(), QLabel(), QElidingLabel()
+        self.progress, self.saved, self.name = QLabel(), QLabel(), ImageName()
         self.saved.setStyleSheet(DIM)
-        self.name.setElideMode(Qt.TextElideMode.ElideMiddle)
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        self.name.setAlignment(right)  # type: ignore[arg-type]  # PyQt5's stubs say int
-        self.name.setStyleSheet("font-weight: 600;")
         self.previous = button("◀  Previous", "Previous image", shown(keys.PREVIOUS))
         self.next = button("Next  ▶", "Next image", shown(keys.NEXT))
         self.reject = button("Reject", "Not to be used; go on", shown(keys.REJECT))
@@ -128,7 +159,7 @@ class ImagesPanel(Panel):
             on_click(made, action)
         row = QHBoxLayout()
         row.setSpacing(GAP)
-        for widget in (self.open, self.filter, self._bar, self.progress, self.saved):
+        for widget in (self.open, self.filter, self.order, self._bar, self.progress, self.saved):
             row.addWidget(widget)
         row.addWidget(self.name, 1)
         for widget in (self.previous, self.next, self.reject, self.accept):
@@ -158,23 +189,27 @@ class ImagesPanel(Panel):
         self.model.filter(self.filter.itemData(index))
         self._show()
 
+    def _order_chosen(self, index: int) -> None:
+        self.controller.detection.order_by(self.order.itemData(index))
+
     def _chosen(self, index: QModelIndex) -> None:
         if index.isValid() and not self._filling:
             self.controller.go_to(index.data(ID_ROLE))
 
     def _show(self) -> None:
         session = self.session
+        self.order.setCurrentIndex(self.order.findData(session.order))
         count = len(session.entries)
         entry = session.entry
         set_value(self._bar, session.accepted, max(count, 1))
         self._show_bar()
         self.progress.setText(f"{session.accepted}/{count} accepted" if count else "")
         position = session.position
-        self.name.setText(
-            f"{Path(entry.path).stem}   {position + 1} / {count}"
-            if entry is not None and position is not None
-            else ""
-        )
+        if entry is not None and position is not None:
+            place = f"{position + 1} / {count}"
+            self.name.show_name(Path(entry.path).stem, place, self.model.names)
+        else:
+            self.name.show_name("", "", self.model.names)
         self.previous.setEnabled(bool(position))
         self.next.setEnabled(position is not None and position + 1 < count)
         for made in (self.reject, self.accept):

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
-from napari_graydet.gui.names import Shared
+from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM
 
 Cell = str | float | None
@@ -127,7 +127,7 @@ class NameDelegate(QStyledItemDelegate):
 
     def __init__(self, parent: QTableView) -> None:
         super().__init__(parent)
-        self.shared = Shared()
+        self.shared = ShortNames()
 
     def initStyleOption(  # noqa: N802
         self, option: QStyleOptionViewItem | None, index: QModelIndex
@@ -190,7 +190,7 @@ class Table(QTableView):
         order: Qt.SortOrder = Qt.SortOrder.AscendingOrder,
     ) -> None:  # fmt: skip
         """Show other rows, sorted by a column; `widths` in pixels."""
-        self.names.shared = Shared.of(str(cells[0]) for _, cells in rows)
+        self.names.shared = ShortNames.of(str(cells[0]) for _, cells in rows)
         self.rows.fill(rows)
         self.sortByColumn(by, order)
         for column, width in enumerate(widths):
