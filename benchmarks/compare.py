@@ -7,6 +7,8 @@
     python -m benchmarks.compare --table         # Markdown of what is there
     python -m benchmarks.compare --curves        # the short table of chests in docs/benchmarks.md
     python -m benchmarks.compare --limbs         # the one of tibia and knee crops
+    python -m benchmarks.compare --chests        # all methods on chests
+    python -m benchmarks.compare --students      # all methods on the knees that students drew
 
 Every job (method, seed, N, budget) is one file in benchmarks/results/compare; a job whose file is
 there is skipped, so that a series can be computed in pieces, on several machines. `--iterations`
@@ -42,7 +44,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.alone import alone
-from benchmarks.compare_curves import chests, learning_curves, limbs
+from benchmarks.compare_curves import chests, learning_curves, limbs, students
 from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
@@ -70,7 +72,7 @@ def main() -> None:
 
         time_methods(options)
         return
-    shown = {"curves": learning_curves, "limbs": limbs, "chests": chests}
+    shown = {"curves": learning_curves, "limbs": limbs, "chests": chests, "students": students}
     for name, table in shown.items():
         if getattr(options, name):
             print(table(read_results(options.out)))
@@ -103,6 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--curves", action="store_true", help="ours and networks on chests, by N")
     parser.add_argument("--limbs", action="store_true", help="all methods on limbs, N = 25")
     parser.add_argument("--chests", action="store_true", help="all methods on chests, N = 25")
+    parser.add_argument("--students", action="store_true", help="all on students' knees, N = 25")
     return parser.parse_args()
 
 

@@ -3,6 +3,7 @@
     python -m benchmarks.compare --curves      # learning curves on chests
     python -m benchmarks.compare --limbs       # all methods on tibia and knee crops
     python -m benchmarks.compare --chests      # all methods on chests
+    python -m benchmarks.compare --students    # all methods on the knees that students drew
 
 ``python -m benchmarks.compare --table`` has all figures of all methods; these are what is read
 first: one line for each training or method, and ours minus the U-Net with its interval.
@@ -89,6 +90,11 @@ def learning_curves(results: Sequence[JobResult]) -> str:
 def limbs(results: Sequence[JobResult]) -> str:
     """Return the table of all methods on crops of limbs."""
     return _all_methods(results, [("tibia", "tibia"), ("knee", "knee")], FIGURES)
+
+
+def students(results: Sequence[JobResult]) -> str:
+    """Return the table of all methods on the knees whose tibia students drew."""
+    return _all_methods(results, [("knee-students", "knee-students")], FIGURES)
 
 
 def chests(results: Sequence[JobResult]) -> str:
