@@ -48,6 +48,10 @@ _LARGE = 0.5
 _BLUR = 0.85
 """Down to this share of it, the coarse look counts as well: nothing falls between two looks."""
 
+_SEEN = 0.2
+"""An ROI of the right size with this score means that there is something to be found: then what is
+seen at the wrong size does not count. It is fixed, or a lower least score would lose ROIs."""
+
 _NOBODY_VOTES = 1.0
 
 _CHECKPOINT_SIZE = 640
@@ -255,17 +259,17 @@ class YoloRoiDetector:
         """
         settings = self.settings
         least = settings.min_score if min_score is None else min_score
-        gray = image.display8()
-        looks = [self._look(gray, least, size) for size, _, _ in settings.looks]
+        gray, lowest = image.display8(), min(least, _SEEN)
+        looks = [self._look(gray, lowest, size) for size, _, _ in settings.looks]
         fitting = [
             _between(seen, smallest, largest, gray.shape)
             for seen, (_, smallest, largest) in zip(looks, settings.looks, strict=True)
         ]
-        found = self._joined(fitting, least)
-        if not len(found):  # rather what is seen at the wrong size than nothing
-            found = self._joined(looks, least)
+        found = self._joined(fitting, lowest)
+        if not (found.scores >= _SEEN).any():  # rather what is seen at the wrong size than nothing
+            found = self._joined(looks, lowest)
         found_rows = zip(found.corners, found.classes, found.scores, strict=True)
-        proposals = (self._proposal(*row, image.shape) for row in found_rows)
+        proposals = (self._proposal(*row, image.shape) for row in found_rows if row[2] >= least)
         return [p for p in proposals if p is not None][: settings.most]
 
     def _look(self, gray: npt.NDArray[np.uint8], least: float, size: int) -> RoiCandidates:

@@ -30,7 +30,7 @@ from napari_graydet.models.device import choose_device
 from napari_graydet.models.roi_augmentation import Example
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_learner import BATCH, RoiLearner, Stage
-from napari_graydet.models.roi_metrics import RoiSample, roi_metrics
+from napari_graydet.models.roi_metrics import RoiSample, roi_metrics, roi_scores
 from napari_graydet.models.roi_threshold import LOWEST, choose_min_score
 from napari_graydet.models.training import Budget, Step, Watch, fit
 from napari_graydet.models.yolo import build_yolo, restore_state
@@ -149,8 +149,10 @@ def train_roi(
     if epochs is not None:
         steps = math.ceil(epochs * len(examples) / BATCH)
     known, looks = described(start)
+    if preset == "paper":  # YOLOv3 is shown pictures of one size
+        looks = looks.model_copy(update={"image_size": PRESETS[preset][-1].sizes[0]})
     architecture, settings = architecture or known, settings or looks
-    if preset == "paper":  # YOLOv3 looks once
+    if preset == "paper":  # and looks once
         once = {"mirrored": False, "voting_iou": 1.0, "coarse_size": None}
         settings = settings.model_copy(update=once)
     torch.manual_seed(seed)
@@ -170,6 +172,9 @@ def train_roi(
     scores = fit(learner, budget, _with_progress(watch or Watch(), on_progress))
     if preset != "paper":
         settings = _with_threshold(settings, learner.result, classes, validation, device)
+        if validation:  # of the detector as it is saved
+            trained = _detector(learner.result, classes, settings, device)
+            scores = roi_scores(trained, validation)
     card = WeightsCard(
         kind="roi",
         architecture=architecture,
@@ -198,15 +203,17 @@ def _with_threshold(
     device: str,
 ) -> RoiSettings:
     """Return the settings with the score threshold that held-out images choose."""
-    detector = YoloRoiDetector(
-        copy.deepcopy(network),
-        classes,
-        name="trained",
-        settings=settings.model_copy(update={"min_score": LOWEST}),
-        device=device,
-    )
-    chosen = choose_min_score(detector, validation)
+    everything = settings.model_copy(update={"min_score": LOWEST})
+    chosen = choose_min_score(_detector(network, classes, everything, device), validation)
     return settings if chosen is None else settings.model_copy(update={"min_score": chosen})
+
+
+def _detector(
+    network: nn.Module, classes: Sequence[str], settings: RoiSettings, device: str
+) -> YoloRoiDetector:
+    return YoloRoiDetector(
+        copy.deepcopy(network), classes, name="trained", settings=settings, device=device
+    )
 
 
 def _with_progress(watch: Watch, on_progress: Callable[[RoiProgress], None] | None) -> Watch:

@@ -322,8 +322,12 @@ class _Fit:
         """Score held-out images if it is time to; return whether to stop early."""
         if math.floor(min(share, 1.0) * self.budget.validations + 1e-9) <= self.validations:
             return False
+        try:
+            scores = self.learner.validate()
+        except CancelledError:  # who goes on scores them then
+            self._save()
+            raise
         self.validations += 1
-        scores = self.learner.validate()
         score = next(iter(scores.values()))
         better = not self.scores or score >= next(iter(self.scores.values()))
         if better:

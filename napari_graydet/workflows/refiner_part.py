@@ -39,7 +39,7 @@ def train_refiner_part(job: PartJob) -> PartResult:
 
     start = None if job.start is None else RefinerModel.load(job.start)
     training = RefinerTraining() if start is None else RefinerTraining(frame=start.frame)
-    held_out = _held_out(job)
+    held_out = job.watched(_held_out(job))
     before = _scores_of_start(start, held_out)
     table = make_refiner(
         job.samples(job.train),
@@ -120,7 +120,7 @@ def held_out_boxes(
     return made
 
 
-def _scores_of_start(start: RefinerModel | None, held_out: list[HeldOut]) -> Scores:
+def _scores_of_start(start: RefinerModel | None, held_out: Sequence[HeldOut]) -> Scores:
     """Return the figure of the start, if it knows one of the classes."""
     from napari_graydet.models.refiner_choice import FLIPS, compare_refiners
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_graydet.models.training import Budget, Watch
 
 Preset = Literal["fast", "paper"]
+T = TypeVar("T")
 
 FAST_ROI_STEPS, FAST_BOX_STEPS, FAST_REFINER_STEPS = 200, 400, 1800
 """steps of preset `fast` on `FEW` images, of all refiners together; more images get more, see
@@ -137,6 +138,13 @@ class PartJob:
         """Steps of all refiners together, where no other budget is given."""
         return grown(FAST_REFINER_STEPS, len(self.train.cases))
 
+    def watched(self, held_out: Sequence[T]) -> Sequence[T]:
+        """Return held-out images that are given one by one until somebody asks to stop.
+
+        To score them all takes many times as long as a step.
+        """
+        return _Watched(held_out, self.should_cancel)
+
     def samples(self, data: Dataset) -> Iterator[Sample]:
         """Read the images one by one, until asked to stop."""
         for case in data.cases:
@@ -154,6 +162,18 @@ class PartResult:
     scores: Scores = field(default_factory=dict)
     parent_scores: Scores = field(default_factory=dict)
     note: str | None = None
+
+
+class _Watched(Sequence[T]):
+    def __init__(self, items: Sequence[T], should_cancel: ShouldCancel) -> None:
+        self._items, self._should_cancel = items, should_cancel
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: Any) -> Any:
+        check_cancelled(self._should_cancel)
+        return self._items[place]
 
 
 def some(data: Dataset) -> Dataset:

@@ -96,7 +96,7 @@ def train_roi_part(job: PartJob) -> PartResult:
     """Train the ROI detector."""
     from napari_graydet.models.roi_training import train_roi
 
-    held_out = [shrunk(sample) for sample in job.samples(some(job.validation))]
+    held_out = job.watched([shrunk(sample) for sample in job.samples(some(job.validation))])
     before = _roi_scores_of_start(job, held_out)
     count = len(job.train.cases)
     card = train_roi(
@@ -107,7 +107,7 @@ def train_roi_part(job: PartJob) -> PartResult:
         classes=job.classes,
         validation=held_out,
         validations=VALIDATIONS,
-        patience=PATIENCE,
+        patience=None if job.preset == "paper" else PATIENCE,
         preset=job.preset,
         data=[f"images of a project: {count}"],
         device=job.device,

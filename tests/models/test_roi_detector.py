@@ -321,6 +321,31 @@ def test_what_is_seen_at_the_wrong_size_is_better_than_nothing(
         assert [p.roi.xyxy for p in shipped.detect(image)] == expected
 
 
+@pytest.mark.parametrize("best", [0.1, 0.3, 0.6], ids=lambda score: f"fitting {score}")
+def test_a_higher_least_score_only_leaves_rois_out(
+    shipped: YoloRoiDetector, monkeypatch: pytest.MonkeyPatch, best: float
+) -> None:
+    """What is seen at the wrong size counts or not, whatever least score is asked for."""
+    fine, coarse = (size for size, _, _ in shipped.settings.looks)
+    seen = {  # the first look is for small objects, the second for large ones
+        fine: [((5.0, 5, 95, 95), 0.7), ((10.0, 10, 30, 30), best)],
+        coarse: [((60.0, 60, 80, 80), 0.4), ((2.0, 2, 97, 90), best / 2)],
+    }
+
+    def look(gray: object, least: float, size: int) -> RoiCandidates:
+        kept = [one for one in seen[size] if one[1] >= least]
+        corners = np.array([corner for corner, _ in kept], dtype=np.float64).reshape(-1, 4)
+        ids = np.zeros(len(kept), dtype=np.intp)
+        return RoiCandidates(corners, np.array([score for _, score in kept]), ids, ids)
+
+    monkeypatch.setattr(shipped, "_look", look)
+    image = _noise(0, (100, 100))
+    everything = {(p.roi.xyxy, p.score) for p in shipped.detect(image, min_score=0.01)}
+    for least in (0.05, 0.15, 0.2, 0.35, 0.5, 0.65):
+        found = {(p.roi.xyxy, p.score) for p in shipped.detect(image, min_score=least)}
+        assert found == {one for one in everything if one[1] >= least}
+
+
 @pytest.mark.parametrize("sizes", [(320, 320), (64, 320), (480, None)])
 def test_one_look_is_enough_where_the_other_is_no_coarser(sizes: tuple[int, int | None]) -> None:
     settings = RoiSettings(image_size=sizes[0], coarse_size=sizes[1])

@@ -177,6 +177,34 @@ def test_only_the_papers_preset_looks_once(
     assert looks.coarse_size == coarse
 
 
+def test_the_papers_network_is_asked_at_the_size_that_it_learned_at(
+    tmp_path: Path, start: Path
+) -> None:
+    out = tmp_path / "out.safetensors"
+    train_roi(
+        _samples(2), start=start, out=out, seed=0, steps=1, classes=["bone"], preset="paper",
+        device="cpu",
+    )  # fmt: skip
+    learned = {size for stage in roi_training.PRESETS["paper"] for size in stage.sizes}
+    assert {YoloRoiDetector.from_weights(out, device="cpu").settings.image_size} == learned
+
+
+def test_the_figures_are_those_of_the_detector_that_is_saved(
+    tmp_path: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its least score is chosen after training, and ROIs come and go with it."""
+    monkeypatch.setattr(roi_training, "choose_min_score", lambda *_: 1e-6)
+    out, held_out = tmp_path / "out.safetensors", _samples(4)
+    card = train_roi(
+        _samples(4), start=start, out=out, seed=0, steps=2, classes=["bone"], device="cpu",
+        settings=RoiSettings(image_size=64, min_score=0.9), validation=held_out, validations=1,
+    )  # fmt: skip
+    assert card.configuration["min_score"] == 1e-6
+    saved = roi_scores(YoloRoiDetector.from_weights(out, device="cpu"), held_out)
+    assert saved["extra ROIs"] > 0, "at 0.9 it finds none"
+    assert card.metrics == pytest.approx(saved)
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, start: Path) -> None:
     results = []
     for name in ("a", "b"):

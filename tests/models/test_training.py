@@ -58,6 +58,31 @@ def test_stopped_anywhere_it_ends_in_the_same_weights(
     assert scores == expected
 
 
+def test_stopped_while_held_out_images_are_scored_it_scores_them_when_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    class Stopped(Tiny):
+        def validate(self) -> dict[str, float]:
+            if len(self.validated) == 1:
+                raise CancelledError("stopped")
+            return super().validate()
+
+    told: list[int] = []
+
+    def watch() -> Watch:
+        return Watch(
+            validated=lambda step, *_: told.append(step), checkpoints=Checkpoints(tmp_path)
+        )
+
+    with pytest.raises(CancelledError):
+        fit(Stopped(), BUDGET, watch())
+    learner = Tiny()
+    scores = fit(learner, BUDGET, watch())
+    assert told == [3, 6, 9, 12], "each once"
+    weights, expected = whole()
+    assert equal(weights_of(learner), weights) and scores == expected
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_one_others() -> None:
     other = Tiny(seed=1)
     fit(other, BUDGET)

@@ -24,7 +24,9 @@ from napari_graydet.models.box_detector import BoxDetector
 from napari_graydet.models.interval import KINDS, IntervalDetector
 from napari_graydet.models.registry import load_box_detector
 from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.train import predictor_of, resume, train
+from napari_graydet.workflows.train_job import PartJob
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.training_events import read_log
 from tests.models.learners import Tiny
@@ -311,3 +313,19 @@ def test_a_simple_rival_that_does_better_takes_the_networks_place(
     assert again.parent_scores["boxes"]["share of the ceiling"] == scores["share of the ceiling"]
     network = load_box_detector(ModelRegistry(tmp_path).weights_path("0002", "boxes"))
     assert isinstance(network, BoxDetector)
+
+
+def test_held_out_images_are_given_until_somebody_asks_to_stop(tmp_path: Path) -> None:
+    wishes = iter([False, False, True])
+    nothing = Dataset((), ("bone",))
+    job = PartJob(
+        train=nothing, validation=nothing, classes=("bone",), preset="fast", seed=0, start=None,
+        out=tmp_path / "w", checkpoints=tmp_path / "c", tell=lambda *_, **__: None,
+        should_cancel=lambda: next(wishes),
+    )  # fmt: skip
+    watched, seen = job.watched("abcd"), list[str]()
+    assert len(watched) == 4
+    with pytest.raises(CancelledError):
+        for one in watched:
+            seen.append(one)
+    assert seen == ["a", "b"]
