@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from napari_graydet.errors import CancelledError, GraydetError
+from napari_graydet.errors import CancelledError, DatasetError, GraydetError
 from napari_graydet.gui.images import read_entry_image
 from napari_graydet.gui.scored import LabelMap, Scored, as_dice, evaluate_project
 from napari_graydet.project.store import ProjectStore
@@ -30,8 +32,9 @@ Gray = npt.NDArray[np.uint8]
 class Change:
     """One held-out image and class: DSC of both models, and how much the mask has changed.
 
-    `ceiling` is the best DSC that one gray range per part can reach in the image; `changed` is
-    1 - IoU of the two masks of the image; figures that don't exist are None.
+    `ceiling` is the DSC of the best gray range of each part; `changed` is 1 - IoU of the two masks
+    of the image; figures that don't exist are None. Where `nothing` is to be found and neither
+    model found something, there is nothing to compare.
     """
 
     image: str
@@ -40,11 +43,17 @@ class Change:
     new: float | None
     ceiling: float | None
     changed: float | None
+    nothing: bool = False
 
     @property
     def gain(self) -> float | None:
         """New DSC minus old."""
         return None if self.old is None or self.new is None else self.new - self.old
+
+    @property
+    def counts(self) -> bool:
+        """Whether both models were scored, and there was something to find or found."""
+        return self.gain is not None and not self.nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,34 +80,51 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say in a sentence which one is better."""
-        new = self.new.mean("dice")
-        count = len(self.new.images)
-        where = f"{count} held-out image{'' if count == 1 else 's'}"
+        """Say in a sentence which one is better, on what both of them were scored on."""
         if self.old is None:
             return (
-                f"{self.why_no_old} The new model reaches a mean DSC of {_shown(new)} on {where}"
-                f"{self._at_best}."
+                f"{self.why_no_old} The new model reaches a mean DSC of "
+                f"{_shown(self.new.mean('dice'))} on {_images(len(self.new.images))}"
+                f"{self._best_ranges}."
             )
-        old = self.old.mean("dice")
-        gains = [change.gain for change in self.changes if change.gain is not None]
+        gains = self._gains()
         better, worse = sum(g > SAME for g in gains), sum(g < -SAME for g in gains)
+        left_out = len({c.image for c in self.changes if c.gain is None})
+        missing = f" {left_out} could not be scored with both." if left_out else ""
         return (
-            f"Mean DSC {_shown(old)} → {_shown(new)} on {where}{self._at_best}: "
-            f"better on {better}, worse on {worse}, same on {len(gains) - better - worse}."
+            f"Mean DSC {_shown(self._mean('old'))} → {_shown(self._mean('new'))} on "
+            f"{_images(len(gains))}{self._best_ranges}: "
+            f"better on {better}, worse on {worse}, same on {len(gains) - better - worse}.{missing}"
         )
-
-    @property
-    def _at_best(self) -> str:
-        """What gray ranges alone can reach there, in brackets."""
-        known = [change.ceiling for change in self.changes if change.ceiling is not None]
-        return f" (gray ranges alone: {_shown(sum(known) / len(known))} at best)" if known else ""
 
     @property
     def better(self) -> bool | None:
         """Whether the new model is better in the mean; None if there is no telling."""
-        old, new = self.old.mean("dice") if self.old else None, self.new.mean("dice")
+        old, new = self._mean("old"), self._mean("new")
         return None if old is None or new is None else new > old
+
+    def _mean(self, model: Literal["old", "new"]) -> float | None:
+        """Return a model's mean DSC over what counts."""
+        values = [getattr(change, model) for change in self.changes if change.counts]
+        return fmean(values) if values else None
+
+    def _gains(self) -> list[float]:
+        """Return for each image what the new model wins in it, in the mean over its classes."""
+        gains: dict[str, list[float]] = {}
+        for change in self.changes:
+            if change.counts:
+                gains.setdefault(change.image, []).append(change.gain or 0.0)
+        return [fmean(of_image) for of_image in gains.values()]
+
+    @property
+    def _best_ranges(self) -> str:
+        """What the best gray ranges give there, in brackets."""
+        known = [c.ceiling for c in self.changes if c.ceiling is not None and not c.nothing]
+        return f" (the best gray range of each part: {_shown(fmean(known))})" if known else ""
+
+
+def _images(count: int) -> str:
+    return f"{count} held-out image{'' if count == 1 else 's'}"
 
 
 def _shown(value: float | None) -> str:
@@ -131,6 +157,8 @@ def compare_models(
     ------
     CancelledError, ModelError
         As `evaluate_project`, for the new model.
+    DatasetError
+        If somebody changed the held-out images between the two evaluations.
     """
     arguments: list[str | Path] = [project, "--split", "validation", "--device", device]
 
@@ -154,6 +182,8 @@ def compare_models(
         raise
     except GraydetError as error:
         why = f"The model in use cannot be compared: {one_line(error)}"
+    if old is not None and old.document["data"] != new.document["data"]:
+        raise DatasetError("the held-out images were changed meanwhile; compare once more.")
     return Comparison(run_id, new, old, why, tuple(_changes(new, old)))
 
 
@@ -168,6 +198,7 @@ def _changes(new: Scored, old: Scored | None) -> list[Change]:
             row["dice"],
             as_dice(row["ceiling"]),
             amounts[row["image"]],
+            row["nothing"] and before.get((row["image"], row["label"]), row)["nothing"],
         )
         for row in new.rows
     ]

@@ -12,7 +12,7 @@ can be seen in the list, and can never be put in use. While it runs, its checkpo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -293,15 +293,29 @@ class ModelRegistry:
             raise ProjectError(
                 f"Model {run_id} is {entry.status} and has no weights to use; resume or repeat it."
             )
+        return self._choose(self._choices_with(entry, wanted))
+
+    def choices_with(self, run_id: str) -> dict[str, str]:
+        """Return by kind the run that would be in use after `activate`.
+
+        Raises
+        ------
+        ProjectError
+            If weights are gone or damaged.
+        """
+        entry = self.entry(run_id)
+        return self._choices_with(entry, list(entry.weights))
+
+    def _choices_with(self, entry: ModelEntry, wanted: Sequence[str]) -> dict[str, str]:
         choices = self.choices()
         for kind in wanted:
             self._check(entry, kind)
-            choices[kind] = run_id
-            if not read_card(self.weights_path(run_id, kind)).is_of_use:
+            choices[kind] = entry.id
+            if not read_card(self.weights_path(entry.id, kind)).is_of_use:
                 del choices[kind]
         if "boxes" in wanted and entry.preset == "paper" and "refiner" not in wanted:
             choices.pop("refiner", None)
-        return self._choose(choices)
+        return choices
 
     def previous(self) -> dict[str, str] | None:
         """Return what `roll_back` would put in use; None if there is nothing to undo."""

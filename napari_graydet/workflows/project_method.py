@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError
-from napari_graydet.io.weights import read_card
 from napari_graydet.project import splits
 from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows.dataset import Dataset
@@ -33,8 +32,7 @@ def method_of(
     folder
         The project; None uses the shipped models.
     model
-        Number of a trained model of the project, whose weights are taken as far as it has some;
-        where the boxes alone did better than its refiner, no refiner is.
+        Number of a trained model of the project: what would be in use once it is put in use.
     roi_source, box_source, refiner_source
         Weights to use instead of all these.
     device, notice
@@ -51,11 +49,10 @@ def method_of(
     unrefined = False
     if folder is not None and model is not None:
         registry = ModelRegistry(folder)
-        for kind in registry.entry(model).weights.keys() & sources.keys():
-            path = registry.weights_path(model, kind)
-            if kind == "refiner" and not sources[kind]:
-                unrefined = not read_card(path).is_of_use
-            sources[kind] = sources[kind] or path
+        used = registry.choices_with(model)
+        unrefined = not sources["refiner"] and "refiner" not in used
+        for kind in used.keys() & sources.keys():
+            sources[kind] = sources[kind] or registry.weights_path(used[kind], kind)
     predictor = predictor_of(
         folder,
         sources["roi"],

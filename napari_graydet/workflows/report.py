@@ -3,7 +3,7 @@
 Means are over the images in which a figure is defined, and say over how many. ROI and interval
 IoU are means over parts, the missed share is one of all true parts, IoU / ceiling is the ratio of
 the means, and mAP50 the mean of the classes' average precision. Images with an error are counted
-and are in no mean.
+and are in no mean, nor is a label in an image where it was neither to be found nor found.
 """
 
 from __future__ import annotations
@@ -95,13 +95,22 @@ class Report:
         return tuple({row.image: row for row in self.rows if row.error is not None}.values())
 
     @property
+    def _scored(self) -> list[Row]:
+        return [row for row in self.rows if row.error is None]
+
+    @property
+    def nothing(self) -> int:
+        """Images in which a label was not to be found and was not found: they are in no mean."""
+        return sum(row.nothing for row in self._scored)
+
+    @property
     def images(self) -> int:
         """Number of images, the failed ones included."""
         return len({row.image for row in self.rows})
 
     def means(self, label: str | None = None) -> dict[str, Mean]:
         """Return the means of a label, or of all labels together, by figure."""
-        rows = [r for r in self.rows if r.error is None and label in (None, r.label)]
+        rows = [r for r in self._scored if not r.nothing and label in (None, r.label)]
         figures = {name: _mean([getattr(row, name) for row in rows]) for name in HEADINGS}
         ceiling, iou = figures["ceiling"].value, figures["iou"].value
         if ceiling and iou is not None:
@@ -129,7 +138,8 @@ class Report:
             "failed": [{"image": row.image, "error": row.error} for row in self.failed],
             "labels": {label: _plain(self.means(label)) for label in self.labels},
             "all": _plain(self.means()),
-            "rows": [_values(row) for row in self.rows],
+            "nothing": self.nothing,
+            "rows": [_values(row) | {"nothing": row.nothing} for row in self.rows],
         }
 
     def json(self) -> str:
@@ -168,9 +178,10 @@ class Report:
         """Return one line that says what was evaluated on what."""
         where = "true ROIs" if self.true_rois else "detected ROIs"
         failed = f", {len(self.failed)} of them failed" if self.failed else ""
+        nothing = f" Rightly nothing found, and in no mean: {self.nothing}." if self.nothing else ""
         return (
             f"{self.method}, {where}, {self.split}: {self.images} images{failed}, "
-            f"data {self.data[:12]}."
+            f"data {self.data[:12]}.{nothing}"
         )
 
     def _cells(self, label: str | None) -> list[str]:

@@ -5,7 +5,7 @@ Figures of an image and a label, the method's mask being M and the true one T (t
 
 - IoU, DSC, FN (share of T that M misses), FP (share of M that is wrong), HD95 in pixels;
 - ceiling: IoU of the union of the best single gray ranges (K = 1) of the true parts, each in its
-  true ROI; IoU / ceiling;
+  true ROI grown a little; IoU / ceiling. In a tighter ROI a range may do better by some hundredths;
 - ROI IoU: over true parts, of the found ROI matched to it (each matched once; missed = 0); a part
   is missed if that is below 0.5;
 - interval IoU: over found parts, of the detected gray range with the best one in the same ROI;
@@ -16,15 +16,17 @@ detected, before clean-up and refiner, B that of the boxes detected in the true 
 
 - ROI = IoU(B) - IoU(A): what true ROIs would win;
 - range = ceiling - IoU(B): what the best ranges would win in them;
-- representation = 1 - ceiling: what no single range can reach;
+- representation = 1 - ceiling: what the best ranges leave there;
 - refinement = IoU(A) - IoU(M): what clean-up and refiner lose, below 0 if they win. It is exactly
   0 without them, and then the first three add up.
 
 A part can be below 0: a detected ROI may happen to suit better than the true one.
 
 Rules for empty masks: two empty masks agree (IoU = DSC = 1, HD95 = 0), and the ceiling of an empty
-mask is 1, for every range can be left out; one empty mask against one with pixels scores 0, and
-its HD95 is undefined. What is undefined is None.
+mask is 1, for every range can be left out; one empty mask against one with pixels scores 0, its
+HD95 is undefined, and of nothing found nothing is wrong (FP = 0). What is undefined is None. A
+label with nothing to find and nothing found in an image is right, but in no mean: in a project of
+hands and chests every image would bring a 1 for the class that it is not about.
 """
 
 from __future__ import annotations
@@ -69,11 +71,14 @@ class Row:
         One value per true part, and per found part.
     seconds
         Time that the method took for the image, all labels together.
+    nothing
+        Whether there was nothing to find and nothing was found.
     """
 
     image: str
     label: str
     error: str | None = None
+    nothing: bool = False
     parts: int = 0
     rois: int | None = None
     iou: float | None = None
@@ -188,6 +193,7 @@ def score(
         label=sample.label,
         parts=len(rois),
         rois=len(result.rois) if by_rois else None,
+        nothing=not (mask.any() or truth.any()),
         iou=iou,
         dice=metrics.dice(mask, truth),
         fn=metrics.false_negative(mask, truth),

@@ -76,7 +76,12 @@ def test_label_ids(folders: tuple[str, ...], tmp_path: Path) -> None:
     outcome = run("evaluate", *folders[:4], "--classes", "lung, bone", "--json")
     assert set(outcome.document["labels"]) == {"lung", "bone"}
     assert outcome.document["labels"]["bone"]["iou"]["mean"] > 0.5
-    assert outcome.document["labels"]["lung"]["iou"]["mean"] == 1  # neither there nor found
+    lung = outcome.document["labels"]["lung"]["iou"]
+    assert (lung["mean"], lung["n"]) == (None, 0), "neither there nor found: in no mean"
+    assert outcome.document["nothing"] == 10
+    assert outcome.document["all"]["iou"] == outcome.document["labels"]["bone"]["iou"]
+    said = run("evaluate", *folders[:4], "--classes", "lung, bone").out
+    assert "nothing found, and in no mean: 10" in said
 
 
 def test_true_rois(folders: tuple[str, ...]) -> None:

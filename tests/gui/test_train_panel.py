@@ -91,7 +91,7 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     assert change.old is not None and change.old < 0.8 and change.new == 1.0
     assert change.changed is not None and change.changed > 0.3
     assert "better on 1, worse on 0" in compare.verdict.text()
-    assert change.ceiling == 1.0 and "gray ranges alone: 1.000 at best" in compare.verdict.text()
+    assert change.ceiling == 1.0 and "best gray range of each part: 1.000" in compare.verdict.text()
     window.wait(lambda: compare.old.image is not None and compare.new.image is not None)
     click_row(compare.table, 0)
     window.wait(lambda: window.desk.errors.map is not None)

@@ -19,10 +19,10 @@ from napari_graydet.workflows.project_method import method_of, side_of_project
 from tests.workflows.folders import make_folders
 
 
-def trained(folder: Path, *kinds: str, chosen: str = "unet") -> str:
+def trained(folder: Path, *kinds: str, chosen: str = "unet", preset: str = "fast") -> str:
     """A finished run with nearly empty weights."""
     registry = ModelRegistry(folder)
-    entry = registry.begin(kinds, preset="fast", seed=0, request={}, versions={})
+    entry = registry.begin(kinds, preset=preset, seed=0, request={}, versions={})
     for kind in kinds:
         metrics = {"chosen": chosen} if kind == "refiner" else {}
         card = WeightsCard.model_validate(
@@ -118,3 +118,15 @@ def test_sides_of_a_project(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="No validation image"):
         side_of_project(rest, tmp_path, "validation")
     assert side_of_project(rest, tmp_path, "train").digest == rest.digest
+
+
+def test_a_model_is_scored_as_it_would_be_used(asked: dict[str, object], tmp_path: Path) -> None:
+    """Boxes of preset paper are not refined; a refiner in use must not flatter them."""
+    models = ModelRegistry(tmp_path)
+    models.activate(trained(tmp_path, "roi", "boxes", "refiner"))
+    paper = trained(tmp_path, "roi", "boxes", preset="paper")
+    method = method_of(tmp_path, model=paper)
+    assert (method.name, method.refiner) == ("roi + boxes", None)
+    assert asked["boxes"] == models.weights_path(paper, "boxes")
+    models.activate(paper)
+    assert method_of(tmp_path).refiner is None
