@@ -38,7 +38,7 @@ OTHERS = {
     "constant range": "constant",
 }
 CHESTS = ("montgomery", "shenzhen")
-UNUSED = "Montgomery, those without a part in choices"
+UNUSED = "Montgomery, those not used in 0014 and 0018"
 NOTHING = "–"
 METHODS = {name: t for name, t in NETWORKS.items() if name != "U-Net, 3 x steps"} | OTHERS
 FIGURES = ("DSC", "IoU", "FN", "FP", "HD95")
@@ -141,10 +141,15 @@ def _values(scores: Sequence[Score], figure: str) -> list[float]:
 
 
 def _column(scores: Sequence[Sequence[Score] | None], figure: str) -> list[str]:
-    """Return one figure of all methods; the best DSC is bold."""
-    means = [None if of is None else fmean(_values(of, figure)) for of in scores]
+    """Return one figure of all methods, and over how many images if not all; bold: best DSC."""
+    values = [None if of is None else _values(of, figure) for of in scores]
+    means = [None if of is None else fmean(of) for of in values]
     places = 1 if figure == "HD95" else 4 if figure == "DSC" else 3
     plain = [NOTHING if mean is None else _plain(mean, places) for mean in means]
+    plain = [
+        text if of is None or known is None or len(known) == len(of) else f"{text} ({len(known)})"
+        for text, of, known in zip(plain, scores, values, strict=True)
+    ]
     if figure != "DSC":
         return plain
     best = max((mean for mean in means if mean is not None), default=None)
@@ -157,7 +162,7 @@ def _column(scores: Sequence[Sequence[Score] | None], figure: str) -> list[str]:
 def _rows(results: Sequence[JobResult]) -> list[Row]:
     found = [result for result in results if result.job.train in CHESTS]
     trainings = sorted({(r.job.n, r.job.train, r.job.seed) for r in found})
-    unused = _without_a_part_in_choices(found)
+    unused = _not_used_in_choices(found)
     rows = []
     for n, train, seed in trainings:
         for test in (train, *(name for name in CHESTS if name != train)):
@@ -179,7 +184,7 @@ def _row(n: int, train: str, seed: int, test: str, results: Sequence[JobResult])
     return Row(n, train, seed, test, dice)
 
 
-def _without_a_part_in_choices(results: Sequence[JobResult]) -> set[str]:
+def _not_used_in_choices(results: Sequence[JobResult]) -> set[str]:
     """Return the Montgomery images that docs/decisions/0014 and 0018 were not chosen on.
 
     Choices were made on those that are neither tested on by networks trained on Montgomery nor

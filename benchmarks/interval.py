@@ -180,18 +180,10 @@ def _rival(kind: Any, seed: int, options: argparse.Namespace) -> IntervalDetecto
 def summary(scores: Scores, seeds: int) -> dict[str, Any]:
     """Return shares of the ceiling, and the network's gain over ridge in the same unit."""
     ceiling = np.array(scores["ceiling"])
-    names, at = np.unique(scores["image"], return_inverse=True)
-
-    def per_image(values: Any) -> Any:
-        return np.bincount(at, weights=np.asarray(values)) / np.bincount(at)
-
-    gain = compare_paired(
-        list(per_image(scores[NETWORK]) / ceiling.mean()),
-        list(per_image(scores["ridge"]) / ceiling.mean()),
-        [str(name) for name in names],
-    )
+    network, ridge = ((np.array(scores[m]) / ceiling.mean()).tolist() for m in (NETWORK, "ridge"))
+    gain = compare_paired(network, ridge, scores["image"])  # ROIs of an image are drawn together
     return {
-        "images": len(names),
+        "images": len(set(scores["image"])),
         "rois": len(ceiling) // seeds,
         "ceiling": round(float(ceiling.mean()), 4),
         "shares": {m: round(float(np.mean(scores[m]) / ceiling.mean()), 4) for m in METHODS},

@@ -2,14 +2,16 @@
 
 A method's score on an image is the mean over labels and seeds; figures are means over images with
 95 % intervals by patient (`workflows.statistics`). What the reference wins over a method in DSC is
-tested in pairs (Wilcoxon on patients); p-values are Holm's over the methods of a table. An image
+tested in pairs (Wilcoxon on patients), over the seeds that both have, since a seed decides which
+images are learned from; p-values are Holm's over the methods of a table. Lines are in the order of
+the seeds that all have. An image
 that all methods fail on is in no figure; one that only some fail on has DSC = IoU = 0 for these.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 
@@ -40,6 +42,8 @@ class Line:
         Means over images.
     fn, fp, hd95
         Means over the images in which they are defined.
+    without_hd95
+        Images in which HD95 is not, because nothing was found.
     between_seeds
         Standard deviation of the mean DSC between seeds; None with one seed.
     failed
@@ -61,6 +65,7 @@ class Line:
     fn: float | None
     fp: float | None
     hd95: float | None
+    without_hd95: int
     between_seeds: float | None
     failed: int
     weights: int | None
@@ -83,7 +88,7 @@ class Table:
     train, n, test
         Training set and number of its images; test set.
     ceiling
-        Mean IoU of the best single gray ranges; no mask of flat boxes can do better.
+        Mean IoU of the best single gray ranges in the true ROIs; see `workflows.scoring`.
     reference
         Method that the gains are of; None if there is none.
     dates, devices
@@ -124,11 +129,17 @@ class _Entry:
     def scores(self) -> list[Score]:
         return [score for _, scores in self.runs for score in scores]
 
-    def per_image(self, figure: str) -> dict[str, float]:
+    @property
+    def seeds(self) -> set[int]:
+        return {result.job.seed for result, _ in self.runs}
+
+    def per_image(self, figure: str, seeds: Collection[int] | None = None) -> dict[str, float]:
         """Return DSC or IoU of each image: the mean over labels and seeds, 0 where it failed."""
         values: dict[str, list[float]] = defaultdict(list)
-        for score in self.scores:
-            values[score.image].append(getattr(score, figure) or 0.0)
+        for result, scores in self.runs:
+            if seeds is None or result.job.seed in seeds:
+                for score in scores:
+                    values[score.image].append(getattr(score, figure) or 0.0)
         return {image: fmean(found) for image, found in values.items()}
 
 
@@ -159,6 +170,7 @@ def _table(
     if against in lines:
         lines = _with_tests(lines, entries, str(against))
     dates = sorted(result.date for result in results)
+    order = _order(entries)
     return Table(
         train=train,
         n=n,
@@ -167,8 +179,15 @@ def _table(
         reference=against if against in lines else None,
         dates=tuple(dict.fromkeys((dates[0], dates[-1]))),
         devices=tuple(sorted({result.device for result in results})),
-        lines=tuple(sorted(lines.values(), key=lambda line: -line.dice.mean)),
+        lines=tuple(sorted(lines.values(), key=lambda line: -order[line.method])),
     )
+
+
+def _order(entries: Sequence[_Entry]) -> dict[str, float]:
+    """Return each method's mean DSC over the seeds that all have, over its own if there is none."""
+    common = set.intersection(*(entry.seeds for entry in entries)) if entries else set()
+    found = {entry.name: entry.per_image("dice", common or None) for entry in entries}
+    return {name: fmean(values.values()) for name, values in found.items() if values}
 
 
 def _entries(results: Sequence[JobResult], test: str) -> list[_Entry]:
@@ -205,6 +224,7 @@ def _line(entry: _Entry, test: str) -> Line:
         fn=_mean(score.fn for score in entry.scores),
         fp=_mean(score.fp for score in entry.scores),
         hd95=_mean(score.hd95 for score in entry.scores),
+        without_hd95=len({score.image for score in entry.scores if score.hd95 is None}),
         between_seeds=stdev(means) if len(means) > 1 else None,
         failed=len({(r.job.seed, s.image) for r, scores in entry.runs for s in scores if s.error}),
         weights=jobs[0].weights,
@@ -221,16 +241,17 @@ def _with_tests(
     lines: Mapping[str, Line], entries: Sequence[_Entry], reference: str
 ) -> dict[str, Line]:
     """Compare the reference with every other method, image by image."""
-    scores = {entry.name: entry.per_image("dice") for entry in entries}
     patients = {score.image: score.patient for entry in entries for score in entry.scores}
-    best = scores[reference]
+    best = next(entry for entry in entries if entry.name == reference)
     gains: dict[str, Difference] = {}
-    for name, values in scores.items():
-        common = [image for image in best if image in values]
-        if name != reference and common:
-            gains[name] = compare_paired(
-                [best[image] for image in common],
-                [values[image] for image in common],
+    for entry in entries:
+        seeds = best.seeds & entry.seeds
+        ours, theirs = best.per_image("dice", seeds), entry.per_image("dice", seeds)
+        common = [image for image in ours if image in theirs]
+        if entry is not best and common:
+            gains[entry.name] = compare_paired(
+                [ours[image] for image in common],
+                [theirs[image] for image in common],
                 [patients[image] for image in common],
             )
     corrected = holm({name: gain.p_wilcoxon for name, gain in gains.items()})

@@ -75,7 +75,10 @@ def _table(table: Table) -> str:
     text = markdown_table([HEADINGS[i] for i in used], [[row[i] for i in used] for row in rows])
     if table.reference is None:
         return text
-    return f"{text}\nGain: DSC of {table.reference} minus that of the method, on the same images.\n"
+    return (
+        f"{text}\nGain: DSC of {table.reference} minus that of the method, on the same images and "
+        "for the seeds that both have.\n"
+    )
 
 
 NOTHING = "–"
@@ -94,7 +97,7 @@ def cells(line: Line) -> list[str]:
         shown_interval(line.iou),
         _shown(line.fn, 3),
         _shown(line.fp, 3),
-        _shown(line.hd95, 1),
+        _shown(line.hd95, 1) + _without(line),
         str(line.failed) if line.failed else NOTHING,
         _shown(line.train_seconds, 0),
         _shown(line.train_memory, 0),
@@ -104,6 +107,12 @@ def cells(line: Line) -> list[str]:
         NOTHING if line.gain is None else shown_interval(line.gain.gain, signed=True),
         NOTHING if line.p is None else _p(line.p),
     ]
+
+
+def _without(line: Line) -> str:
+    """Say over how many images HD95 is, where it is not over all."""
+    images = line.dice.images
+    return f" ({images - line.without_hd95})" if line.hd95 and line.without_hd95 else ""
 
 
 def learning_curves(tables: Sequence[Table]) -> list[str]:

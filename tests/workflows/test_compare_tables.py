@@ -85,6 +85,30 @@ def test_means_over_seeds_and_images() -> None:
     assert (table.reference, line.gain) == (None, None)
 
 
+def test_methods_are_compared_over_the_seeds_that_both_have() -> None:
+    """A seed decides which images are learned from: one is harder than the other for all."""
+    easy, hard = np.full(IMAGES, 0.9), np.full(IMAGES, 0.7)
+    table = only(
+        [
+            result("graydet", easy),
+            result("graydet", hard, seed=1),
+            result("unet", easy - 0.1),
+            result("fcn", easy - 0.05, seed=2),
+            result("otsu", hard - 0.1, seed=1),
+        ]
+    )
+    gains = {line.method: line.gain.gain.mean for line in table.lines if line.gain}
+    assert gains == pytest.approx({"unet": 0.1, "otsu": 0.1})
+    both = [result("graydet", easy), result("graydet", hard, seed=1), result("unet", easy - 0.1)]
+    assert [line.method for line in only(both).lines] == ["graydet", "unet"], "by seed 0"
+
+
+def test_hd95_says_over_how_many_images_it_is() -> None:
+    (line,) = only([result("unet", np.full(IMAGES, 0.8))]).lines
+    assert line.without_hd95 == IMAGES - 1
+    assert "| 4.0 (1) |" in markdown([only([result("unet", np.full(IMAGES, 0.8))])])
+
+
 def test_paired_tests_are_those_of_scipy_on_patients() -> None:
     rng = np.random.default_rng(1)
     ours = rng.uniform(0.8, 0.9, IMAGES)
