@@ -3,8 +3,9 @@
 Called by ``python -m benchmarks.compare --time``. Images are the first of the Montgomery set that
 nothing was trained on. Every method runs in a process of its own, each of its stages once to warm
 up; then its stages take turns, image by image. Seconds are medians over images; memory is the peak
-of the process in that stage, libraries and weights included. Baselines have random weights: time
-does not depend on them. The refiner is --refiner, or the shipped one. Measure on an idle machine.
+of the process in that stage, libraries and weights included. Baselines have random weights, on
+which time does not depend; they look at 128 pixels, as in the comparison's tables, and at 256. The
+refiner is --refiner, or the shipped one. Measure on an idle machine.
 
 Results go to benchmarks/results/compare_time.json, beside the folder of the jobs.
 """
@@ -41,7 +42,7 @@ from napari_graydet.workflows.refine import missed_rois
 from napari_graydet.workflows.report import markdown_table
 
 RESULTS = "compare_time.json"
-IMAGES, SIZE = 10, 256
+IMAGES, SIZES = 10, (128, 256)
 OURS = "ours"
 LABEL = "lung"
 
@@ -151,14 +152,15 @@ def _refiner(options: argparse.Namespace) -> Refiner:
 
 
 def _baseline(name: str, device: str) -> dict[str, Stage]:
-    """Return one forward pass of a baseline, and a whole segmentation."""
+    """Return forward passes of a baseline and whole segmentations, at every size."""
     where = choose_device(device)
     network = build_baseline(name, 1).eval().to(where)
-    model = Baseline(name, network, (LABEL,), SIZE, where, 0)
-    return {
-        f"{name}: forward pass at {SIZE} x {SIZE}": partial(_forward, model),
-        f"{name}: whole image": model.segment,
-    }
+    stages: dict[str, Stage] = {}
+    for size in SIZES:
+        model = Baseline(name, network, (LABEL,), size, where, 0)
+        stages[f"{name}: forward pass at {size} x {size}"] = partial(_forward, model)
+        stages[f"{name}: whole image at {size} x {size}"] = model.segment
+    return stages
 
 
 def _forward(model: Baseline, image: GrayImage) -> object:
