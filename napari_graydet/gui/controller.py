@@ -46,6 +46,10 @@ class Controller(Navigation):
         super().__init__(session, jobs)
         self.detection = Detection(self, predictor)
 
+    def _close_store(self) -> None:
+        self.detection.leave()
+        super()._close_store()
+
     # Verdict ------------------------------------------------------------------------------------
 
     def accept(self) -> None:

@@ -33,7 +33,6 @@ from napari_graydet.workflows.predict_project import PredictReport, predict_proj
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller
-    from napari_graydet.gui.recorder import Recorder
 
 PredictorFactory = Callable[[], Predictor]
 
@@ -56,6 +55,7 @@ class Detection:
         self._controller = controller
         self._factory = factory
         self._job: Job | None = None
+        self._started = 0  # jobs so far, and projects that were left
 
     @property
     def _session(self) -> Session:
@@ -74,6 +74,13 @@ class Detection:
         """Stop what runs; what is finished is kept."""
         if self._job is not None:
             self._job.cancel()
+
+    def leave(self) -> None:
+        """Stop what runs for a project that is being left; what still arrives of it is dropped."""
+        if self._job is not None:
+            self._job.cancel()
+            self._started += 1
+            self._finished()
 
     def image(self) -> None:
         """Propose ROIs and boxes for the current image; what a person made stays."""
@@ -127,7 +134,7 @@ class Detection:
             return predict_project(store, predictor, None, progress, cancel)
 
         state = JobState(DETECTING_ALL, 0.0, can_cancel=True)
-        self._start(state, work, partial(self._all_done, recorder), self._one_done)
+        self._start(state, work, self._all_done, self._one_done)
 
     def order_by(self, order: Order) -> None:
         """Let the images come as in the project, or the most doubtful proposals first.
@@ -151,17 +158,17 @@ class Detection:
         self._start(
             JobState(LOOKING_AT_PROPOSALS, 0.0, can_cancel=True),
             work,
-            lambda found: self._learn_doubts(recorder, found),
+            self._learn_doubts,
             lambda at: self._tell(LOOKING_AT_PROPOSALS, at),
         )
 
     def _known(self, entry: ImageEntry) -> bool:
         return (entry.id, entry.revision) in self._session.doubts
 
-    def _learn_doubts(self, recorder: Recorder, found: Mapping[int, float]) -> None:
-        """Note the doubts of proposals as they are stored now, unless the project was left."""
-        session = self._session
-        if recorder is self._controller.recorder:
+    def _learn_doubts(self, found: Mapping[int, float]) -> None:
+        """Note the doubts of proposals as they are stored now."""
+        session, recorder = self._session, self._controller.recorder
+        if recorder is not None:
             proposed = [entry for entry in session.entries if entry.id in found]
             session.doubts |= {(e.id, e.revision): found[e.id] for e in proposed}
             recorder.refresh_entries()
@@ -173,18 +180,31 @@ class Detection:
         done: Callable[..., None],
         progress: OnProgress | None = None,
     ) -> None:
+        """Run work for the open project; once that was left, nothing of it is called back.
+
+        Ids of images start at 1 in every project: what arrives late would find its image there.
+        """
         self._busy(state)
         self._job = _PENDING
+        self._started += 1
+        here = partial(self._unless_left, self._started)
         job = self._controller.jobs.run(
             work,
-            done=done,
-            failed=self._failed,
-            progress=progress,
-            finished=self._finished,
+            done=here(done),
+            failed=here(self._failed),
+            progress=None if progress is None else here(progress),
+            finished=here(self._finished),
             waits=True,
         )
         if self._job is _PENDING:
             self._job = job
+
+    def _unless_left(self, started: int, then: Callable[..., None]) -> Callable[..., None]:
+        def told(*values: object) -> None:
+            if started == self._started:
+                then(*values)
+
+        return told
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, CancelledError):
@@ -262,11 +282,11 @@ class Detection:
         if progress.image_id is not None:
             self._controller.entry_predicted(progress.image_id)
 
-    def _all_done(self, recorder: Recorder, report: PredictReport) -> None:
+    def _all_done(self, report: PredictReport) -> None:
         controller = self._controller
         controller.learn_classes()
         controller.reload()
-        self._learn_doubts(recorder, report.doubts)
+        self._learn_doubts(report.doubts)
         parts = [f"{len(report.predicted)} images proposed"]
         if report.skipped:
             parts.append(f"{len(report.skipped)} with work by hand left as they are")

@@ -95,15 +95,16 @@ class Navigation:
     def go_to(self, image_id: int) -> None:
         """Show an image; the present one stays until the new one has been read."""
         entry = next((e for e in self.session.entries if e.id == image_id), None)
-        if entry is None or self.images is None:
+        images = self.images
+        if entry is None or images is None:
             return
         self._target = image_id
         if not self.session.unsaved:
             self.say(None)
-        self.images.get(
+        images.get(
             entry,
-            done=lambda image: self._show(entry, image),
-            failed=lambda error: self._unreadable(entry, error),
+            done=lambda image: self._show(entry, image, images),
+            failed=lambda error: self._unreadable(entry, error, images),
         )
 
     def next(self) -> None:
@@ -133,14 +134,14 @@ class Navigation:
         ids = [entry.id for entry in self.session.entries]
         return ids.index(image_id) if image_id in ids else -1
 
-    def _show(self, entry: ImageEntry, image: GrayImage) -> None:
-        if self.recorder is None or entry.id != self._target:
+    def _show(self, entry: ImageEntry, image: GrayImage, images: ImageCache) -> None:
+        if self.recorder is None or entry.id != self._target or images is not self.images:
             return
         session = self.session
         try:
             annotation = self.recorder.record_of(entry.id, image.shape)
         except GraydetError as error:
-            self._unreadable(entry, error)
+            self._unreadable(entry, error, images)
             return
         session.image_id, session.image = entry.id, image
         session.masks = MaskModel(image.pixels, session.classes)
@@ -157,7 +158,9 @@ class Navigation:
         if self.images is not None and index < len(self.session.entries):
             self.images.prefetch(self.session.entries[index])
 
-    def _unreadable(self, entry: ImageEntry, error: Exception) -> None:
+    def _unreadable(self, entry: ImageEntry, error: Exception, images: ImageCache) -> None:
+        if images is not self.images:  # of a project that was left
+            return
         session = self.session
         session.image_id = entry.id
         session.image = session.annotation = session.masks = None

@@ -11,6 +11,7 @@ from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ProjectError
 from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.images import ImageCache
 from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.predict import Predictor
@@ -19,6 +20,7 @@ from tests.gui.fakes import (
     Broken,
     FakeBoxes,
     FakeRois,
+    Handle,
     InlineJobs,
     Wavering,
     make_controller,
@@ -340,6 +342,59 @@ def test_a_result_for_an_image_that_was_left_is_dropped(controller: Controller) 
     jobs.release()
     assert controller.session.image_id == second.id
     assert not controller.session.annotation.rois
+
+
+@pytest.mark.parametrize("what", ["image", "box", "refine", "all"])
+def test_a_detection_stays_in_the_project_it_was_started_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    controller = make_controller(folder, refining)
+    jobs, session = controller.jobs, controller.session
+    assert isinstance(jobs, InlineJobs)
+    if what != "image":
+        controller.add_roi(BRIGHT)
+    cancelled: list[None] = []
+    monkeypatch.setattr(Handle, "cancel", lambda _: cancelled.append(None))
+    jobs.hold = True
+    getattr(controller.detection, what)()
+    of_a, jobs.held, jobs.hold = jobs.held, [], False
+    assert len(of_a) == 1
+    controller.open_folder(make_folder(tmp_path / "other"))
+    assert cancelled and session.job is None
+    jobs.hold = True
+    controller.detection.image()
+    of_b, jobs.held = jobs.held, []
+    assert len(of_b) == 1, "detecting works at once in the new project"
+    before = session.annotation, session.entries, session.job
+    for arrives in of_a:
+        arrives()
+    assert (session.annotation, session.entries, session.job) == before
+    stored = controller.recorder.store.entries()
+    assert session.message is None and not any(entry.revision for entry in stored)
+    jobs.hold = False
+    for arrives in of_b:
+        arrives()
+    assert session.annotation is not None and session.annotation.boxes and session.job is None
+    controller.close()
+
+
+def test_an_image_that_is_read_late_is_not_shown_in_another_project(
+    controller: Controller, tmp_path: Path
+) -> None:
+    jobs, session = controller.jobs, controller.session
+    assert isinstance(jobs, InlineJobs)
+    other = make_folder(tmp_path / "other", 4)
+    (other / "image_0.png").write_bytes((other / "image_3.png").read_bytes())
+    jobs.hold = True
+    controller.images = ImageCache(controller.recorder.store, jobs)  # which knows none yet
+    controller.go_to(session.entries[0].id)
+    of_a, jobs.held, jobs.hold = jobs.held, [], False
+    controller.open_folder(other)
+    shown = session.image
+    assert shown is not None and session.position == 0
+    for arrives in of_a:
+        arrives()
+    assert session.image is shown
 
 
 def test_a_failed_save_keeps_the_edit_and_the_next_one_saves_both(

@@ -84,7 +84,7 @@ def test_layers_stay_when_there_is_no_image(window: Window) -> None:
     add_roi(window)
     made = list(window.viewer.layers)
     entry = window.session.entries[0]
-    window.controller._unreadable(entry, MaskError("gone"))
+    window.controller._unreadable(entry, MaskError("gone"), window.controller.images)
     assert list(window.viewer.layers) == made and not any(layer.visible for layer in made)
     assert not window.desk.layers.image.data.any() and not window.desk.layers.mask.data.any()
     assert len(window.desk.layers.rois.data) == 0
