@@ -7,11 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from napari_graydet.gui.evaluation import ALL, VALIDATION
 from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
+from napari_graydet.project.models import ModelRegistry, SplitNote
 from napari_graydet.project.schema import State
 from napari_graydet.workflows import command_process
-from tests.gui.accepted import click, click_heading, click_row, open_study
+from tests.gui.accepted import click, click_heading, click_row, make_study, open_study
 from tests.gui.conftest import Window
 from tests.gui.fakes import BRIGHT
 
@@ -84,6 +86,28 @@ def test_errors_follow_the_image_and_the_record(window: Window) -> None:
     window.wait(lambda: window.desk.errors.map is None)
     assert window.desk.layers.mask.visible, "another image is shown as it is"
     assert window.session.accepted == 6
+
+
+def test_held_out_images_are_chosen_first_in_a_trained_project(window: Window) -> None:
+    panel = window.workplace.evaluate
+    trained = make_study(window.folder.parent / "trained")
+    registry = ModelRegistry(trained)
+    entry = registry.begin(["boxes"], preset="fast", seed=0, request={}, versions={})
+    note = SplitNote(seed=0, train=("image_0.png",), validation=("image_1.png",))
+    registry.end(entry.model_copy(update={"split": note}), "failed")
+    assert panel.side.currentData() == ALL and not panel.side.isEnabled()
+    window.controller.open_folder(trained)
+    window.wait(panel.side.isEnabled)
+    assert panel.side.currentData() == VALIDATION
+    panel.side.setCurrentIndex(panel.side.findData(ALL))
+    window.session.entries_changed.emit()
+    window.desk.training.models_changed.emit()
+    assert panel.side.currentData() == ALL, "a person's choice stays"
+    open_study(window, "untrained")
+    assert panel.side.currentData() == ALL
+    window.controller.open_folder(trained)
+    window.wait(panel.side.isEnabled)
+    assert panel.side.currentData() == VALIDATION
 
 
 def test_stopped_and_broken_evaluations_leave_the_table(window: Window) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -47,9 +48,10 @@ WHERE = {
     "loss_refinement": "by clean-up and refiner",
 }
 SIDES = (
-    (VALIDATION, "Held-out images", "Images that no training has learned from: the honest ones"),
+    (VALIDATION, "Held-out images",
+     "Not learned from, but they chose when to stop, thresholds and refiner: a little too kind"),
     (ALL, "All accepted images", "Also those that were trained on: these score too well"),
-)
+)  # fmt: skip
 
 
 class EvaluatePanel(Panel):
@@ -59,11 +61,11 @@ class EvaluatePanel(Panel):
         super().__init__(desk)
         self.evaluation = desk.evaluation
         self._shown: Scored | None = None
+        self._offered: tuple[Path | None, bool] | None = None
         self.side = QComboBox()
         for side, text, tip in SIDES:
             self.side.addItem(text, side)
             self.side.setItemData(self.side.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self.side.setCurrentIndex(-1)
         self.start = button("Evaluate", "Score the models in use on these images", primary=True)
         on_click(self.start, self._start)
         self.stop = button("Stop", "Stop; the last table stays")
@@ -108,8 +110,7 @@ class EvaluatePanel(Panel):
     def _show(self) -> None:
         evaluation, session = self.evaluation, self.session
         trained = any(entry.split is not None for entry in self.desk.training.models.entries)
-        if self.side.currentIndex() < 0 or not trained:  # held out is what a training has left
-            self.side.setCurrentIndex(self.side.findData(VALIDATION if trained else ALL))
+        self._offer_side(trained)
         self.side.setEnabled(trained and not evaluation.running)
         self.start.setEnabled(session.accepted > 0 and not evaluation.running)
         self.stop.setVisible(evaluation.running)
@@ -126,6 +127,13 @@ class EvaluatePanel(Panel):
             self._fill()
         self.table.setVisible(self._shown is not None)
         self.legend.setVisible(self._shown is not None)
+
+    def _offer_side(self, trained: bool) -> None:
+        """Choose the images that say most; what a person chooses afterwards stays."""
+        offered = self.session.folder, trained
+        if offered != self._offered:
+            self._offered = offered  # held out is what a training has left
+            self.side.setCurrentIndex(self.side.findData(VALIDATION if trained else ALL))
 
     def _summary(self) -> str:
         evaluation, scored = self.evaluation, self.evaluation.scored
