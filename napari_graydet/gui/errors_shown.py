@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_graydet.gui.links import Links
 from napari_graydet.gui.scored import LabelMap, Scored
+from napari_graydet.project.schema import Annotation
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller
 
 
 class ErrorsShown:
-    """The errors of one scored model, over the image that is shown.
+    """The errors of one scored model, over the image that is shown, as its record is now.
 
     Parameters
     ----------
@@ -37,7 +40,12 @@ class ErrorsShown:
         self._name: str | None = None
         self.map: LabelMap | None = None
         self.visible = True
-        controller.session.image_changed.connect(self._follow)
+        self._folder: Path | None = None
+        self._wanted: tuple[Scored, Annotation] | None = None  # shown, or on its way
+        self._links = Links()
+        self._links.add(controller.session.project_changed, self._project_changed)
+        self._links.add(controller.session.image_changed, self._follow)
+        self._links.add(controller.session.record_changed, self._record_changed)
 
     @property
     def model(self) -> str:
@@ -46,7 +54,7 @@ class ErrorsShown:
 
     def close(self) -> None:
         """Stop following."""
-        self._controller.session.image_changed.disconnect(self._follow)
+        self._links.close()
 
     def show(self, scored: Scored, name: str) -> None:
         """Go to an image and show the errors in it."""
@@ -63,34 +71,58 @@ class ErrorsShown:
 
     def hide(self) -> None:
         """Show the image without errors."""
-        self._scored = self._name = None
+        self._scored = self._name = self._wanted = None
         self._put(None)
+
+    def forget(self, scored: Scored | None) -> None:
+        """Hide the errors if they are of this table: its masks are no more."""
+        if scored is not None and scored is self._scored:
+            self.hide()
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide the errors, of this image and of those to come."""
         self.visible = visible
         self.changed.emit()
 
+    def _project_changed(self) -> None:
+        folder = self._controller.session.folder
+        if folder != self._folder:  # names of images may be the same in both
+            self._folder = folder
+            self.hide()
+
     def _follow(self) -> None:
         """Show the errors in the present image, if it is the one that was chosen."""
+        self._wanted = None
+        self._put(None)
+        self._look()
+
+    def _record_changed(self) -> None:
+        """Look again after an edit; the errors of before stay until then, or they would flicker."""
+        if self._wanted is None or self._wanted[1] is not self._controller.session.annotation:
+            self._look()
+
+    def _look(self) -> None:
         session, scored, name = self._controller.session, self._scored, self._name
         entry, image, record = session.entry, session.image, session.annotation
-        self._put(None)
         if scored is None or name is None or entry is None or entry.path != name:
             return
         if image is None or record is None:
             return
+        wanted = self._wanted = scored, record
         self._controller.jobs.run(
             lambda _progress, _cancel: scored.errors(name, record, image.pixels),
-            done=lambda found: self._arrived(scored, name, found),
-            failed=self._controller.fail,
+            done=lambda found: self._arrived(wanted, found),
+            failed=lambda error: self._failed(wanted, error),
         )
 
-    def _arrived(self, scored: Scored, name: str, found: LabelMap) -> None:
-        entry = self._controller.session.entry
-        wanted = self._scored is scored and self._name == name
-        if wanted and entry is not None and entry.path == name:
+    def _arrived(self, wanted: tuple[Scored, Annotation], found: LabelMap) -> None:
+        if wanted is self._wanted:
             self._put(found)
+
+    def _failed(self, wanted: tuple[Scored, Annotation], error: Exception) -> None:
+        if wanted is self._wanted:  # else the masks may be gone with their table
+            self._put(None)
+            self._controller.fail(error)
 
     def _put(self, found: LabelMap | None) -> None:
         if found is not None or self.map is not None:

@@ -87,6 +87,38 @@ def test_errors_follow_the_image_and_the_record(window: Window) -> None:
     assert window.desk.layers.mask.visible, "another image is shown as it is"
     assert window.session.accepted == 6
 
+    window.controller.previous()
+    window.wait(lambda: window.desk.errors.map is not None)
+    layer = window.desk.overlay._layer
+    assert (layer.data == HIT).any()
+    window.controller.delete_rois([roi.id for roi in window.session.annotation.rois])
+    window.wait(lambda: not (window.desk.errors.map == HIT).any())
+    assert (layer.data == EXTRA).any() and layer in window.viewer.layers
+    window.controller.undo()
+    window.wait(lambda: (window.desk.errors.map == HIT).any())
+
+
+def test_errors_go_with_the_table_they_belong_to(window: Window) -> None:
+    panel = evaluated(window)
+    first, errors = panel.evaluation.scored, window.desk.errors
+    click(panel.start)
+    click_row(panel.table, 0)  # of the old table, while the new one is made
+    window.wait(lambda: errors.map is not None)
+    window.wait(lambda: not panel.evaluation.running)
+    assert panel.evaluation.scored is not first
+    assert errors.map is None and window.desk.overlay._layer is None
+    window.controller.next()
+    window.controller.previous()
+    window.wait_idle()
+    assert window.session.message is None, "no mask that was deleted is looked for"
+
+    click_row(panel.table, 1)
+    window.wait(lambda: errors.map is not None)
+    open_study(window, "other")  # with images of the same names
+    panel.evaluation.changed.emit()
+    window.qtbot.wait(200)
+    assert errors.map is None and window.session.message is None
+
 
 def test_held_out_images_are_chosen_first_in_a_trained_project(window: Window) -> None:
     panel = window.workplace.evaluate

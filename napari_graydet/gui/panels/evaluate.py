@@ -123,6 +123,7 @@ class EvaluatePanel(Panel):
         self.hint.setText(self._hint())
         self.hint.setVisible(bool(self.hint.text()))
         if evaluation.scored is not self._shown:
+            self.desk.errors.forget(self._shown)
             self._shown = evaluation.scored
             self._fill()
         self.table.setVisible(self._shown is not None)
