@@ -51,6 +51,10 @@ class Models:
         By kind the id of the run in use; the shipped weights where a kind is missing.
     before
         What would be in use after rolling back; None if there is nothing to go back to.
+    alive
+        Ids of the runs that a process is at: this window's, or another's.
+    stopping
+        Those of them that were asked to stop.
     """
 
     folder: Path | None = None
@@ -58,17 +62,24 @@ class Models:
     damaged: Mapping[str, str] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, str] | None = None
+    alive: frozenset[str] = frozenset()
+    stopping: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, folder: Path) -> Models:
         """Read the registry of a project (in a worker); raises `ProjectError` if it is damaged."""
         registry = ModelRegistry(folder)
+        entries = tuple(registry.entries())
+        open_ids = (entry.id for entry in entries if entry.status != "done")
+        alive = frozenset(run_id for run_id in open_ids if registry.is_training(run_id))
         return cls(
             folder,
-            tuple(registry.entries()),
+            entries,
             registry.damaged(),
             registry.choices(),
             registry.previous(),
+            alive,
+            frozenset(run_id for run_id in alive if registry.is_to_stop(run_id)),
         )
 
     def entry(self, run_id: str | None) -> ModelEntry | None:

@@ -152,6 +152,18 @@ class Training:
         elif self.phase == "comparing" and self._job is not None:
             self._job.cancel()
 
+    def stop(self, run_id: str) -> None:
+        """Ask a training to stop within a batch: this window's, or that of another process."""
+        folder, run = self._controller.session.folder, self.run
+        if self.phase == "running" and run is not None and run.id == run_id:
+            self.cancel()
+        elif folder is not None:
+            self._controller.jobs.run(
+                lambda _progress, _cancel: ModelRegistry(folder).request_stop(run_id),
+                done=lambda _none: self.refresh(),
+                failed=self._controller.fail,
+            )
+
     def close(self) -> None:
         """Stop the training with its window; it can be resumed."""
         process = self._process
@@ -208,7 +220,7 @@ class Training:
         self._controller.say(
             f"Model {comparison.run_id} is trained: compare it in the tab Train and choose."
         )
-        self._refresh()
+        self.refresh()
         self._go("deciding")
 
     def _not_compared(self, run_id: str, error: Exception) -> None:
@@ -245,13 +257,24 @@ class Training:
 
     def _chosen(self, choices: Mapping[str, str]) -> None:
         self._drop_comparison()
-        self._refresh()
+        self.refresh()
         self._back(f"{_upper(name_of(choices))} is in use from the next detection on.", "info")
 
     def _not_chosen(self, error: Exception) -> None:
         self._back(one_line(error), "error")
         if self.comparison is not None:
             self._go("deciding")  # the question is still open
+
+    def refresh(self) -> None:
+        """Read the registry again: other processes train, too."""
+        folder = self._controller.session.folder
+        if folder is None:
+            return
+        self._controller.jobs.run(
+            lambda _progress, _cancel: Models.read(folder),
+            done=self._read,
+            failed=self._unreadable,
+        )
 
     # Inside -------------------------------------------------------------------------------------
 
@@ -269,7 +292,7 @@ class Training:
         """Return to the beginning and say how it ended, in the panel and above all tabs."""
         self.note = Message(text, level)
         self._controller.say(text, level)
-        self._refresh()
+        self.refresh()
         self._go("idle")
 
     def _go(self, phase: Phase) -> None:
@@ -296,18 +319,7 @@ class Training:
         self.models, self.run, self.note = Models(folder), None, None
         self._go("idle")
         self.models_changed.emit()
-        self._refresh()
-
-    def _refresh(self) -> None:
-        """Read the registry again."""
-        folder = self._controller.session.folder
-        if folder is None:
-            return
-        self._controller.jobs.run(
-            lambda _progress, _cancel: Models.read(folder),
-            done=self._read,
-            failed=self._unreadable,
-        )
+        self.refresh()
 
     def _read(self, models: Models) -> None:
         if models.folder == self._controller.session.folder and models != self.models:

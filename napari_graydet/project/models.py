@@ -21,6 +21,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
 from napari_graydet.io.files import atomic_write_text, read_bytes, reason_of, sha256_of
+from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.schema import Record
 
@@ -235,9 +236,27 @@ class ModelRegistry:
         """Return where a run's weights of a kind stand."""
         return self.run_folder(run_id) / f"{kind}.safetensors"
 
+    def is_training(self, run_id: str) -> bool:
+        """Return whether a process is at a run now, as "running" alone does not say.
+
+        The lock is tried, and let go at once; a share without locks always says no.
+        """
+        lock = self.run_folder(run_id) / LOCK_FILE
+        if not lock.exists():
+            return False
+        try:
+            with exclusive(lock, error=ProjectError, taken=run_id):
+                return False
+        except ProjectError as error:  # else it cannot be written: then nobody trains there
+            return str(error) == run_id
+
     def request_stop(self, run_id: str) -> None:
         """Ask a running training to stop within a batch."""
         atomic_write_text(self.run_folder(run_id) / STOP_FILE, "stop\n", error=ProjectError)
+
+    def is_to_stop(self, run_id: str) -> bool:
+        """Return whether a running training was asked to stop."""
+        return (self.run_folder(run_id) / STOP_FILE).exists()
 
     # --- what is in use -----------------------------------------------------------------------
 

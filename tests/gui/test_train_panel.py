@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.errors import ProjectError
 from napari_graydet.gui.panels.train import TrainPanel
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.io.lock import exclusive
+from napari_graydet.project.models import LOCK_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.workflows import command_process
-from tests.gui.accepted import click, click_row, open_study
+from tests.gui.accepted import click, click_row, make_study, open_study
 from tests.gui.conftest import Window
 
 pytestmark = pytest.mark.gui
@@ -193,6 +195,35 @@ def test_what_befalls_a_training_is_one_line(window: Window) -> None:
     click(panel.stop)
     wait_phase(window, "idle")
     assert training._process is None
+
+
+def test_a_training_of_another_process_is_seen_and_stopped(window: Window) -> None:
+    panel = window.workplace.train.models
+    panel._clock.setInterval(50)
+    folder = make_study(window.folder.parent / "shared")
+    registry = ModelRegistry(folder)
+    entry = registry.begin(["boxes"], preset="fast", seed=0, request={}, versions={})
+    place = registry.run_folder(entry.id)
+
+    def state() -> str:
+        item = panel.list.topLevelItem(0)
+        return "" if item is None else item.text(3)
+
+    with exclusive(place / LOCK_FILE, error=ProjectError, taken="held"):
+        window.controller.open_folder(folder)
+        window.wait(lambda: state() == "is being trained")
+        assert not panel.resume.isVisible() and "is being trained" in panel.facts.text()
+        click(panel.stop)
+        window.wait(lambda: state() == "is stopping")
+        assert (place / STOP_FILE).exists() and not panel.stop.isEnabled()
+        registry.end(entry, "cancelled")
+    window.wait(lambda: state() == "stopped")
+    assert panel.resume.isEnabled() and panel.resume.isVisible() and not panel.stop.isVisible()
+    window.wait(lambda: not panel._clock.isActive())
+    registry.write(entry)  # as a kill leaves it
+    window.desk.training.refresh()
+    window.wait(lambda: state() == "was interrupted")
+    assert panel.resume.isEnabled() and panel.resume.isVisible()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="/proc")

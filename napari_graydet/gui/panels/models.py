@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -23,6 +23,9 @@ COLUMNS = ("Model", "Trained", "Images", "State")
 KINDS = {"roi": "ROI", "boxes": "3D boxes", "refiner": "refiner"}
 FIGURES = {"roi": "ROI IoU", "boxes": "mask IoU", "refiner": "DSC"}
 """Which of a part's held-out figures is told, where it has several."""
+
+AGAIN = 3000
+"""Milliseconds between two looks at trainings that may be those of other processes."""
 
 ENDED = {
     "running": "was interrupted",
@@ -56,12 +59,14 @@ class ModelsPanel(Panel):
         self.facts.setWordWrap(True)
         self.compare = button("Compare …", "Compare with what is in use, on the held-out images")
         self.resume = button("Go on", "Go on with a training that was stopped or interrupted")
+        self.stop = button("Stop", "Stop this training; it can go on later")
         self.back = button("Roll back", "Use again what was in use before")
         on_click(self.compare, self._compare)
         on_click(self.resume, self._resume)
+        on_click(self.stop, self._stop)
         on_click(self.back, self.training.roll_back)
         row = QHBoxLayout()
-        for made in (self.compare, self.resume):
+        for made in (self.compare, self.resume, self.stop):
             row.addWidget(made)
         row.addStretch(1)
         row.addWidget(self.back)
@@ -72,8 +77,16 @@ class ModelsPanel(Panel):
         layout.addWidget(self.list, 1)
         layout.addWidget(self.facts)
         layout.addLayout(row)
+        self._clock = QTimer(self)
+        self._clock.setInterval(AGAIN)
+        self._clock.timeout.connect(self.training.refresh)
         self.links.add(self.training.changed, self._show)
         self._show()
+
+    def shutdown(self) -> None:
+        """Stop following."""
+        super().shutdown()
+        self._clock.stop()
 
     def selected(self) -> ModelEntry | None:
         """Return the selected run."""
@@ -98,9 +111,18 @@ class ModelsPanel(Panel):
         if entry is not None:
             self.training.resume(entry.id)
 
+    def _stop(self) -> None:
+        entry = self.selected()
+        if entry is not None:
+            self.training.stop(entry.id)
+
     def _show(self) -> None:
         models = self.training.models
         self.setVisible(bool(models.entries or models.damaged))
+        if not models.alive:
+            self._clock.stop()
+        elif not self._clock.isActive():
+            self._clock.start()
         if models is not self._shown:
             self._shown = models
             before, known = self.selected(), self.list.topLevelItemCount()
@@ -133,7 +155,8 @@ class ModelsPanel(Panel):
 
     def _show_selected(self) -> None:
         entry = self.selected()
-        self.facts.setText(facts_of(entry) if entry is not None else "")
+        alive = entry is not None and entry.id in self.training.models.alive
+        self.facts.setText(facts_of(entry, alive=alive) if entry is not None else "")
         self.facts.setVisible(bool(self.facts.text()))
         self._show_buttons()
 
@@ -144,16 +167,22 @@ class ModelsPanel(Panel):
         in_use = entry is not None and set(entry.weights) <= {
             kind for kind, run_id in models.choices.items() if run_id == entry.id
         }
+        alive = entry is not None and entry.id in models.alive
         self.compare.setEnabled(idle and done and not in_use)
-        self.resume.setEnabled(idle and entry is not None and not done)
+        self.resume.setEnabled(idle and entry is not None and not done and not alive)
+        self.resume.setVisible(not alive)
+        self.stop.setEnabled(entry is not None and entry.id not in models.stopping)
+        self.stop.setVisible(alive)
         self.back.setEnabled(idle and models.before is not None)
         if models.before is not None:
             self.back.setToolTip(f"Use {name_of(models.before)} again")
 
 
-def facts_of(entry: ModelEntry) -> str:
+def facts_of(entry: ModelEntry, *, alive: bool = False) -> str:
     """Say what a run learned from and what it reached, or why it reached nothing."""
     split = entry.split
+    if alive:
+        return "It is being trained; it can be compared and used once it is done."
     if entry.status == "failed":
         return f"Failed: {entry.message or 'no reason given'}"
     if entry.status != "done":
@@ -175,6 +204,8 @@ def facts_of(entry: ModelEntry) -> str:
 
 
 def _state(entry: ModelEntry, models: Models) -> str:
+    if entry.id in models.alive:
+        return "is stopping" if entry.id in models.stopping else "is being trained"
     kinds = [kind for kind, run_id in models.choices.items() if run_id == entry.id]
     if kinds and set(kinds) == set(entry.weights):
         return "in use"
