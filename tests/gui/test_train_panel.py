@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import ProjectError
+from napari_graydet.errors import ModelError, ProjectError
+from napari_graydet.gui import training as training_module
 from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.io.lock import exclusive
 from napari_graydet.project.models import LOCK_FILE, STOP_FILE, ModelRegistry
@@ -224,6 +225,28 @@ def test_a_training_of_another_process_is_seen_and_stopped(window: Window) -> No
     window.desk.training.refresh()
     window.wait(lambda: state() == "was interrupted")
     assert panel.resume.isEnabled() and panel.resume.isVisible()
+
+
+def test_a_model_that_could_not_be_compared_can_be_used(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ModelError("no memory")
+
+    monkeypatch.setattr(training_module, "compare_models", fail)
+    panel, training = open_study(window).train, window.desk.training
+    start(panel)
+    wait_phase(window, "idle")
+    assert "could not be compared: no memory" in said(window)
+    window.wait(panel.models.use.isEnabled)
+    click(panel.models.use)
+    window.wait(lambda: training.models.choices == {"roi": "0001", "boxes": "0001"})
+    assert "Model 0001 is in use" in said(window) and not panel.models.use.isEnabled()
+    click(panel.models.back)
+    window.wait(lambda: training.models.choices == {})
+    ask(window, "slow")
+    start(panel)
+    assert not panel.models.use.isEnabled(), "one thing after the other"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="/proc")

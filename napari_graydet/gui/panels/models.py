@@ -60,13 +60,17 @@ class ModelsPanel(Panel):
         self.compare = button("Compare …", "Compare with what is in use, on the held-out images")
         self.resume = button("Go on", "Go on with a training that was stopped or interrupted")
         self.stop = button("Stop", "Stop this training; it can go on later")
+        self.use = button(
+            "Use", "Use it from the next detection on, without a comparison on held-out images"
+        )
         self.back = button("Roll back", "Use again what was in use before")
         on_click(self.compare, self._compare)
+        on_click(self.use, self._use)
         on_click(self.resume, self._resume)
         on_click(self.stop, self._stop)
         on_click(self.back, self.training.roll_back)
         row = QHBoxLayout()
-        for made in (self.compare, self.resume, self.stop):
+        for made in (self.compare, self.use, self.resume, self.stop):
             row.addWidget(made)
         row.addStretch(1)
         row.addWidget(self.back)
@@ -110,6 +114,11 @@ class ModelsPanel(Panel):
         entry = self.selected()
         if entry is not None:
             self.training.resume(entry.id)
+
+    def _use(self) -> None:
+        entry = self.selected()
+        if entry is not None:
+            self.training.use(entry.id)
 
     def _stop(self) -> None:
         entry = self.selected()
@@ -169,6 +178,7 @@ class ModelsPanel(Panel):
         }
         alive = entry is not None and entry.id in models.alive
         self.compare.setEnabled(idle and done and not in_use)
+        self.use.setEnabled(idle and done and not in_use)
         self.resume.setEnabled(idle and entry is not None and not done and not alive)
         self.resume.setVisible(not alive)
         self.stop.setEnabled(entry is not None and entry.id not in models.stopping)
