@@ -112,8 +112,10 @@ class Training:
             self._controller.say(None)  # how the last one ended is over
         self.run, self.note, self._stop = Run(), None, False
         self._go("running")
+        arguments: list[str | Path] = [parts, folder, *options]
+        opened = self._opened
         self._controller.jobs.run(
-            lambda progress, cancel: self._follow([parts, folder, *options], progress, cancel),
+            lambda progress, cancel: self._follow(arguments, opened, progress, cancel),
             done=self._here(self._ended),
             failed=self._here(lambda error: self._back(one_line(error), "error")),
             progress=cast(OnProgress, self._here(self._told)),
@@ -121,15 +123,21 @@ class Training:
         )
 
     def _follow(
-        self, arguments: Sequence[str | Path], progress: OnProgress, cancelled: ShouldCancel
+        self,
+        arguments: Sequence[str | Path],
+        opened: int,
+        progress: OnProgress,
+        cancelled: ShouldCancel,
     ) -> Event:
         """Run the process to its end and return its last event (in a worker)."""
         tell = cast(OnEvent, progress)  # the bridge to the main thread carries anything
         process = TrainProcess(arguments, command=self.command)
-        self._process = process
+        if opened == self._opened:
+            self._process = process
         last: Event = {}
         try:
-            if self._stop or cancelled():  # before there was a process to tell
+            # Before there was a process to tell, or a project was left.
+            if self._stop or cancelled() or opened != self._opened:
                 process.cancel()
             for last in process.events():
                 tell(last)
@@ -312,14 +320,29 @@ class Training:
         folder = self._controller.session.folder
         if folder == self.models.folder:
             return
-        if self.phase in ("running", "stopping"):
-            self.close()  # the run belongs to the other project
         self._drop_comparison()
         self._opened += 1
-        self.models, self.run, self.note = Models(folder), None, None
+        left, self.note = self.models.folder, None
+        if left is not None and self.phase in ("running", "stopping"):
+            self._leave(left)
+        self.models, self.run = Models(folder), None
         self._go("idle")
         self.models_changed.emit()
         self.refresh()
+
+    def _leave(self, folder: Path) -> None:
+        """Stop the training of a project that was left, and say so; a worker waits for its end."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.cancel()
+        text = f"The training in {folder.name} was stopped; open it again to go on."
+        self.note = Message(text)
+        self._controller.jobs.run(
+            lambda _progress, _cancel: None if process is None else process.close(CLOSE_SECONDS),
+            done=lambda _none: self._controller.say(text),
+            failed=self._controller.fail,
+            waits=True,
+        )
 
     def _read(self, models: Models) -> None:
         if models.folder == self._controller.session.folder and models != self.models:

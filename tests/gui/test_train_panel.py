@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, ProjectError
 from napari_graydet.gui import training as training_module
 from napari_graydet.gui.panels.train import TrainPanel
+from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.io.lock import exclusive
 from napari_graydet.project.models import LOCK_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_row, make_study, open_study
 from tests.gui.conftest import Window
+from tests.gui.fakes import make_folder
 
 pytestmark = pytest.mark.gui
 
@@ -196,6 +201,50 @@ def test_what_befalls_a_training_is_one_line(window: Window) -> None:
     click(panel.stop)
     wait_phase(window, "idle")
     assert training._process is None
+
+
+def test_another_folder_stops_a_training_only_when_told_to(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    first, other = window.session.folder, make_folder(window.folder.parent / "other", 2)
+    assert first is not None
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(other))
+    images = window.viewer.window.dock_widgets[IMAGES]
+    asked: list[str] = []
+
+    def answer(text: str) -> None:
+        question = QApplication.activeModalWidget()
+        assert isinstance(question, QMessageBox)
+        asked.append(question.text())
+        click(next(b for b in question.buttons() if text in b.text()))
+
+    ask(window, "slow")
+    start(panel)
+    window.wait(lambda: panel.curves)
+    QTimer.singleShot(200, lambda: answer("Cancel"))
+    click(images.open)
+    assert "it can go on later" in asked[0] and training.phase == "running"
+    assert window.session.folder == first and window.session.job is None
+
+    process, waited = training._process, []
+    assert process is not None
+    close = process.close
+    monkeypatch.setattr(
+        process, "close", lambda *a: (waited.append(threading.current_thread()), close(*a))
+    )
+    QTimer.singleShot(200, lambda: answer("Stop it and open"))
+    click(images.open)
+    window.wait(lambda: window.session.folder == other and window.session.image is not None)
+    window.wait(lambda: window.session.message is not None)
+    assert said(window) == "The training in bones was stopped; open it again to go on."
+    assert threading.main_thread() not in waited, "the window does not stand still meanwhile"
+    window.controller.next()
+    assert panel.note.isVisible() and "in bones was stopped" in panel.note.text()
+    assert not process.is_running and training.phase == "idle"
+    assert ModelRegistry(first).entries()[0].status == "cancelled"
+    click(images.open)
+    assert len(asked) == 2, "nothing runs any more"
 
 
 def test_a_training_of_another_process_is_seen_and_stopped(window: Window) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QListView,
+    QMessageBox,
     QProgressBar,
     QVBoxLayout,
 )
@@ -182,8 +183,24 @@ class ImagesPanel(Panel):
     def _open(self) -> None:
         start = str(self.session.folder or Path.home())
         folder = QFileDialog.getExistingDirectory(self, "Folder of radiographs, or project", start)
-        if folder:
+        if folder and self._may_leave(Path(folder)):
             self.controller.open_folder(Path(folder))
+
+    def _may_leave(self, folder: Path) -> bool:
+        """Ask before another folder stops a training."""
+        if self.desk.training.phase != "running" or folder == self.session.folder:
+            return True
+        question = QMessageBox(self)
+        question.setIcon(QMessageBox.Icon.Question)
+        question.setWindowTitle("Open folder")
+        question.setText("A training runs. Opening another folder stops it; it can go on later.")
+        yes = question.addButton("Stop it and open", QMessageBox.ButtonRole.AcceptRole)
+        no = question.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
+        question.setDefaultButton(no)
+        question.exec()
+        chosen = question.clickedButton()
+        question.deleteLater()
+        return chosen == yes
 
     def _filter_chosen(self, index: int) -> None:
         self.model.filter(self.filter.itemData(index))
