@@ -48,6 +48,7 @@ class Workplace(Panel):
         self.tabs.addTab(self.train, TRAIN)
         self.tabs.addTab(self.evaluate, "Evaluate")
         self.tabs.addTab(self.export, "Export")
+        self.tabs.currentChanged.connect(self._tab_chosen)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, 2 * GAP, GAP, GAP)
         layout.setSpacing(GAP)
@@ -61,6 +62,11 @@ class Workplace(Panel):
         """Stop following."""
         super().shutdown()
         self.rehearsal.drop()
+
+    def _tab_chosen(self, index: int) -> None:
+        """Look at the models again: a terminal may have begun a training meanwhile."""
+        if index == self.tabs.indexOf(self.train):
+            self.desk.training.refresh()
 
     def _show_training(self) -> None:
         """Say in the tab how far a training is, for whoever goes on annotating."""

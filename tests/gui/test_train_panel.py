@@ -252,6 +252,11 @@ def test_a_training_of_another_process_is_seen_and_stopped(window: Window) -> No
     panel._clock.setInterval(50)
     folder = make_study(window.folder.parent / "shared")
     registry = ModelRegistry(folder)
+    window.controller.open_folder(folder)
+    window.wait(lambda: window.desk.training.models.folder == folder)
+    window.wait_idle()
+    tabs = window.workplace.tabs
+    tabs.setCurrentIndex(0)
     entry = registry.begin(["boxes"], preset="fast", seed=0, request={}, versions={})
     place = registry.run_folder(entry.id)
 
@@ -260,7 +265,7 @@ def test_a_training_of_another_process_is_seen_and_stopped(window: Window) -> No
         return "" if item is None else item.text(3)
 
     with exclusive(place / LOCK_FILE, error=ProjectError, taken="held"):
-        window.controller.open_folder(folder)
+        tabs.setCurrentWidget(window.workplace.train)
         window.wait(lambda: state() == "is being trained")
         assert not panel.resume.isVisible() and "is being trained" in panel.facts.text()
         click(panel.stop)

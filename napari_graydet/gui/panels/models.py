@@ -164,8 +164,7 @@ class ModelsPanel(Panel):
 
     def _show_selected(self) -> None:
         entry = self.selected()
-        alive = entry is not None and entry.id in self.training.models.alive
-        self.facts.setText(facts_of(entry, alive=alive) if entry is not None else "")
+        self.facts.setText(facts_of(entry, self.training.models) if entry is not None else "")
         self.facts.setVisible(bool(self.facts.text()))
         self._show_buttons()
 
@@ -188,10 +187,12 @@ class ModelsPanel(Panel):
             self.back.setToolTip(f"Use {name_of(models.before)} again")
 
 
-def facts_of(entry: ModelEntry, *, alive: bool = False) -> str:
+def facts_of(entry: ModelEntry, models: Models) -> str:
     """Say what a run learned from and what it reached, or why it reached nothing."""
     split = entry.split
-    if alive:
+    if entry.id in models.stopping:
+        return "It stops after this step, and can go on later."
+    if entry.id in models.alive:
         return "It is being trained; it can be compared and used once it is done."
     if entry.status == "failed":
         return f"Failed: {entry.message or 'no reason given'}"
