@@ -62,6 +62,7 @@ class Evaluation:
         self.scored: Scored | None = None
         self.side = ALL
         self.note: Message | None = None
+        self._revisions: dict[str, int] = {}  # of the images, when `scored` was begun
         self._job: Job | None = None
         self._folder: Path | None = None
         self._kept: tempfile.TemporaryDirectory[str] | None = None
@@ -71,6 +72,14 @@ class Evaluation:
     def running(self) -> bool:
         """Whether an evaluation runs."""
         return self.progress is not None
+
+    @property
+    def edited(self) -> int:
+        """How many images of `scored` have another record by now."""
+        if self.scored is None:
+            return 0
+        now = {entry.path: entry.revision for entry in self._controller.session.entries}
+        return sum(now.get(name) != self._revisions.get(name) for name in self.scored.images)
 
     def start(self, side: str) -> None:
         """Evaluate the accepted images of a side of the split."""
@@ -82,6 +91,7 @@ class Evaluation:
         )
         arguments: list[str | Path] = [folder, "--split", side, "--device", self._device()]
         model = self._model()
+        revisions = {e.path: e.revision for e in self._controller.session.entries}
         self.note = None
         self.progress = Progress(0, 0, "")
         self.changed.emit()
@@ -89,7 +99,7 @@ class Evaluation:
             lambda progress, cancel: evaluate_project(
                 arguments, Path(place.name), model, progress, cancel, command=self.command
             ),
-            done=lambda scored: self._done(scored, side, place, folder),
+            done=lambda scored: self._done(scored, side, revisions, place, folder),
             failed=lambda error: self._failed(error, place, folder),
             progress=self._told,
             finished=self._finished,
@@ -112,13 +122,19 @@ class Evaluation:
         self.changed.emit()
 
     def _done(
-        self, scored: Scored, side: str, place: tempfile.TemporaryDirectory[str], folder: Path
+        self,
+        scored: Scored,
+        side: str,
+        revisions: dict[str, int],
+        place: tempfile.TemporaryDirectory[str],
+        folder: Path,
     ) -> None:
         if folder != self._controller.session.folder:
             place.cleanup()
             return
         self._drop()
         self._kept, self.scored, self.side = place, scored, side
+        self._revisions = revisions
 
     def _failed(
         self, error: Exception, place: tempfile.TemporaryDirectory[str], folder: Path

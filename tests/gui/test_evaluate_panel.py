@@ -91,7 +91,9 @@ def test_errors_follow_the_image_and_the_record(window: Window) -> None:
     window.wait(lambda: window.desk.errors.map is not None)
     layer = window.desk.overlay._layer
     assert (layer.data == HIT).any()
+    assert "changed since" not in panel.hint.text()
     window.controller.delete_rois([roi.id for roi in window.session.annotation.rois])
+    assert "1 image was changed since: evaluate again" in panel.hint.text()
     window.wait(lambda: not (window.desk.errors.map == HIT).any())
     assert (layer.data == EXTRA).any() and layer in window.viewer.layers
     window.controller.undo()

@@ -161,6 +161,10 @@ class EvaluatePanel(Panel):
             return ""
         known = evaluation.side == ALL and self.desk.training.models.choices
         warning = "Some of these images were trained on and score too well. " if known else ""
+        edited = evaluation.edited
+        if edited:
+            images = "1 image was" if edited == 1 else f"{edited} images were"
+            warning += f"{images} changed since: evaluate again for new figures. "
         return f"{warning}Click an image to see its errors; correct it in the tab Annotate."
 
     def _fill(self) -> None:
