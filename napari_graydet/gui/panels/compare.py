@@ -23,7 +23,7 @@ COLUMNS = (
     Column("Class"),
     Column("in use", "DSC of the model in use"),
     Column("new", "DSC of the new model"),
-    Column("ceiling", "The best DSC that one gray range per part can reach in this image"),
+    Column("ceiling", "DSC of the best gray range of each part, in its true ROI"),
     Column("gain", "New minus old; below 0 the new model is worse here", "{:+.3f}"),
     Column("changed", "How much the mask has changed: 1 - IoU of the two masks", "{:.0%}"),
 )

@@ -20,13 +20,13 @@ COLUMNS = (
     Column("Image"),
     Column("Class"),
     Column("DSC", "Overlap with the accepted mask: 2 |M ∩ T| / (|M| + |T|); 1 is perfect"),
-    Column("ceiling", "The best DSC that one gray range per part can reach in this image"),
+    Column("ceiling", "DSC of the best gray range of each part, in its true ROI"),
     Column("FN", "Share of the accepted mask that is missed"),
     Column("FP", "Share of the found mask that is too much"),
     Column("Lost by", "Where most is lost: the ROI, the gray range, what no gray range can reach "
            "(beyond gray), or clean-up and refiner"),
     Column("IoU", "|M ∩ T| / |M ∪ T|"),
-    Column("ceiling", "The best IoU that one gray range per part can reach in this image"),
+    Column("ceiling", "IoU of the best gray range of each part, in its true ROI"),
     Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}"),
     Column("explained", "Share of the found mask that the gray ranges explain"),
     Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
@@ -221,7 +221,7 @@ def _verdict(scored: Scored, side: str) -> str:
     if dice is None or ceiling is None:
         return f"{text}no figures."
     iou = scored.mean("iou") or 0.0
-    text += f"mean DSC {dice:.3f}, IoU {iou:.3f}; gray ranges alone reach IoU {ceiling:.3f} at best"
+    text += f"mean DSC {dice:.3f}, IoU {iou:.3f}; the best gray ranges have IoU {ceiling:.3f}"
     text += f"; {failed} could not be scored." if failed else "."
     worst = _mean_loss(scored)
     return f"{text} Most is lost {worst}." if worst else text
