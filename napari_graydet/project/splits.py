@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -125,6 +125,7 @@ def frozen(
     seed: int,
     validation: float = VALIDATION,
     test: float = 0.0,
+    others: Mapping[str, str] | None = None,
 ) -> Split:
     """Return the split of a project: drawn and written down at the first call, then kept.
 
@@ -142,6 +143,9 @@ def frozen(
         Patient of each image, by name.
     seed, validation, test
         As for `by_patient`; all three count at the first call only.
+    others
+        Patient of each image that is not to be split now, but may have been before: what is in
+        work again still says where its patient stands.
 
     Returns
     -------
@@ -163,10 +167,60 @@ def frozen(
         split = by_patient(items, seed=seed, validation=validation, test=test)
         _write(path, _File.of(split, validation, test))
         return split
-    sides = _extend(known, items)
+    sides = _extend(known, items, others or {})
     if sides != known.images:
         _write(path, known.model_copy(update={"images": sides}))
     return _split({name: sides[name] for name in items}, known.seed)
+
+
+@dataclass(frozen=True)
+class Torn:
+    """Patients who stood on two sides, and how many images are held out no longer for that."""
+
+    patients: int
+    images: int
+
+    @property
+    def notice(self) -> str:
+        """What the user should know, in one line."""
+        one = self.patients == 1
+        return (
+            f"{self.patients} patient{' had' if one else 's had'} images both among those that are "
+            f"learned from and among the held-out ones: {self.images} held-out "
+            f"image{'' if self.images == 1 else 's'} left these, and new ones of such patients "
+            "follow. Earlier held-out figures are too good."
+        )
+
+
+def reunite(folder: Path, people: Mapping[str, str]) -> Torn | None:
+    """Bring patients who stand on two sides of a kept split to the side that was used most.
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    people
+        Patient of each image of the project.
+
+    Returns
+    -------
+    Torn or None
+        What had to be changed; None if nothing had to. Errors as `frozen`.
+    """
+    path = Path(folder) / FILE_NAME
+    known = _read(path)
+    if known is None:
+        return None
+    sides = dict(known.images)
+    patients = 0
+    for names in _groups({name: people[name] for name in people if name in sides}).values():
+        side = _most_used(sides[name] for name in names)
+        patients += any(sides[name] != side for name in names)
+        sides.update(dict.fromkeys(names, side))
+    moved = sum(sides[name] != side for name, side in known.images.items())
+    if moved:
+        _write(path, known.model_copy(update={"images": sides}))
+    return Torn(patients, moved) if moved else None
 
 
 def saved(folder: Path) -> Split | None:
@@ -206,17 +260,18 @@ def _split(sides: Mapping[str, Side], seed: int) -> Split:
     return Split(names("train"), names("validation"), names("test"), seed)
 
 
-def _extend(known: _File, items: Mapping[str, str]) -> dict[str, Side]:
+def _extend(known: _File, items: Mapping[str, str], others: Mapping[str, str]) -> dict[str, Side]:
     """Return the sides of all images, old and new."""
     sides = dict(known.images)
     new: dict[str, list[str]] = {}
-    for patient, names in _groups(items).items():
-        before = [sides[name] for name in names if name in sides]
-        if before:
-            side = min(before, key=_MOST_USED_FIRST.index)
-            sides.update(dict.fromkeys(names, side))
-        else:
-            new[patient] = names
+    for patient, names in _groups({**others, **items}).items():
+        placed = [name for name in names if name in sides]
+        asked = [name for name in names if name in items]
+        if placed:
+            side = _most_used(sides[name] for name in placed)
+            sides.update(dict.fromkeys((*placed, *asked), side))
+        elif asked:
+            new[patient] = asked
     held = sum(sides.get(name) == "validation" for name in items)
     total = sum(name in sides for name in items)
     for patient in sorted(new, key=lambda one: _order(known.seed, one)):
@@ -227,6 +282,10 @@ def _extend(known: _File, items: Mapping[str, str]) -> dict[str, Side]:
         held += size if joins else 0
         sides.update(dict.fromkeys(new[patient], "validation" if joins else "train"))
     return sides
+
+
+def _most_used(sides: Iterable[Side]) -> Side:
+    return min(sides, key=_MOST_USED_FIRST.index)
 
 
 def _groups(items: Mapping[str, str]) -> dict[str, list[str]]:

@@ -167,6 +167,43 @@ def test_a_patient_found_on_two_sides_is_held_out_no_longer(tmp_path: Path) -> N
     assert_whole(split, images | same | two)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_an_image_in_work_again_says_where_its_patient_stands(tmp_path: Path, seed: int) -> None:
+    """Other images of its patient, accepted meanwhile, must not be held out."""
+    images = people([1] * 12)
+    first = frozen(tmp_path, images, seed=seed, validation=0.2)
+    away = {name: images[name] for name in first.train}
+    later = {f"{name}-{i}": who for name, who in away.items() for i in range(3)}
+    accepted = {name: images[name] for name in first.validation} | later
+    split = frozen(tmp_path, accepted, seed=0, others=away)
+    assert split == Split(tuple(sorted(later)), first.validation, (), seed)
+    assert_whole(frozen(tmp_path, images | later, seed=0), images | later)
+
+
+def test_images_that_are_not_split_now_get_no_side(tmp_path: Path) -> None:
+    images = people([2] * 10)
+    accepted = dict(list(images.items())[:10])
+    others = {name: who for name, who in images.items() if name not in accepted}
+    frozen(tmp_path, accepted, seed=0)
+    frozen(tmp_path, accepted, seed=0, others=others)
+    kept = saved(tmp_path)
+    assert kept is not None and set(side_of(kept)) == set(accepted)
+
+
+def test_a_patient_on_two_sides_is_counted_and_trained_on(tmp_path: Path) -> None:
+    images = people([1] * 20)
+    first = frozen(tmp_path, images, seed=0, validation=0.2, test=0.2)
+    assert splits.reunite(tmp_path, images) is None
+    same = {first.train[0]: "one", first.validation[0]: "one", first.test[0]: "one"}
+    torn = splits.reunite(tmp_path, images | same | {"new": "one"})
+    assert torn is not None and (torn.patients, torn.images) == (1, 2)
+    assert "\n" not in torn.notice and "2 held-out images left" in torn.notice
+    now = saved(tmp_path)
+    assert now is not None and set(same) <= set(now.train) and "new" not in side_of(now)
+    assert splits.reunite(tmp_path, images | same) is None
+    assert splits.reunite(tmp_path / "elsewhere", images) is None
+
+
 def test_nothing_is_written_down_of_what_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(DatasetError):
         frozen(tmp_path, {"a": "x"}, seed=0)
