@@ -14,6 +14,7 @@ from napari_graydet.io.files import reason_of
 from napari_graydet.project import rows, safekeeping
 from napari_graydet.project.database import Database
 from napari_graydet.project.filesystem import network_share
+from napari_graydet.project.patients import PatientRule
 from napari_graydet.project.settings import FILE_NAME, ProjectSettings, relative_image_path
 
 
@@ -33,6 +34,7 @@ def create_project(
     images: Iterable[Path],
     images_root: Path | None,
     database: str | None,
+    patients: str | None = None,
 ) -> None:
     """Make a project; parameters and errors as `ProjectStore.create`.
 
@@ -44,6 +46,9 @@ def create_project(
     root = Path(os.path.normpath((images_root or folder).absolute()))
     settings = ProjectSettings.of(_relative_root(root, folder), database)
     paths = list(dict.fromkeys(relative_image_path(Path(path), root) for path in images))
+    rule = None if patients is None else PatientRule.given(patients)
+    if rule is not None:
+        rule.require(paths)
     names = [check_class_name(name) for name in classes]
     if len(set(names)) != len(names):
         raise ProjectError(f"Class names must differ, got {', '.join(names)}.")
@@ -57,6 +62,8 @@ def create_project(
         safekeeping.create_file(folder / settings.database, fill)
     else:
         safekeeping.create_in_server(settings.database, fill)
+    if rule is not None:
+        settings = settings.model_copy(update={"patients": rule.keep_in(folder)})
     settings.write(folder)
 
 

@@ -236,14 +236,18 @@ def _by_id(items: tuple[_T, ...], item_id: str) -> _T:
 
 
 class ImageEntry(Record):
-    """An image of a project, as lists show it: file, hash, state, revision. Not the annotation."""
+    """An image of a project, as lists show it: file, hash, state, revision. Not the annotation.
+
+    `patient` is what the project's rule finds, for telling patients apart. It is never written:
+    where a patient must have a name, that is `project.patients.people`.
+    """
 
     id: int
     path: str
     sha256: str
     state: State
     revision: Annotated[int, Field(ge=0)]
-    patient: str | None = None
+    patient: str | None = Field(None, exclude=True, repr=False)
 
 
 class RevisionEntry(Record):

@@ -7,7 +7,7 @@ import os
 import tomllib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
 from napari_graydet.io.files import DATABASE_ENDINGS, atomic_write_text, is_database, reason_of
@@ -16,10 +16,15 @@ from napari_graydet.project.schema import Record
 FILE_NAME = "graydet.toml"
 DATABASE_NAME = "annotations.db"
 FORMAT = 1
+MAX_RULE = 500
+"""Characters of a rule of patients; longer ones belong into a file."""
+
+_OPTIONAL = ("patients",)
 
 _HEADER = """\
 # A napari-graydet project. The annotations are in the database; images are never modified.
 # images:   the folder that image paths are relative to
+# patients: whose image is it; an expression with one group, or a CSV file in this folder
 # database: a file in this folder, or a PostgreSQL URL for a team (postgresql+psycopg://...)
 """
 
@@ -28,11 +33,13 @@ class ProjectSettings(Record):
     """Contents of `graydet.toml`.
 
     `images` is relative to the project folder, or absolute. `database` is the name of a SQLite
-    file in the project folder, or a PostgreSQL URL.
+    file in the project folder, or a PostgreSQL URL. `patients` is the rule by which images belong
+    to patients (`project.patients`); without it each image is a patient of its own.
     """
 
     format: int = FORMAT
     images: str = "."
+    patients: str | None = Field(None, max_length=MAX_RULE)  # before what may never be missing
     database: str = DATABASE_NAME
 
     @field_validator("database")
@@ -46,6 +53,14 @@ class ProjectSettings(Record):
         elif not is_database(Path(database)):
             raise ValueError(f"the database's name must end with {', '.join(DATABASE_ENDINGS)}")
         return database
+
+    @field_validator("patients")
+    @classmethod
+    def _is_expression_or_file_name(cls, patients: str | None) -> str | None:
+        """Refuse files elsewhere; whether the rule is a good one is for `project.patients`."""
+        if patients is not None and is_table(patients) and any(c in patients for c in "/\\:\0"):
+            raise ValueError("the CSV file of patients lies in the project folder")
+        return patients
 
     @classmethod
     def of(cls, images: str, database: str | None = None) -> ProjectSettings:
@@ -75,7 +90,8 @@ class ProjectSettings(Record):
 
     def write(self, folder: Path) -> None:
         """Write `graydet.toml` into a folder, whole or not at all."""
-        lines = [f"{key} = {_toml_value(value)}\n" for key, value in self.model_dump().items()]
+        values = self.model_dump(exclude_none=True)
+        lines = [f"{key} = {_toml_value(value)}\n" for key, value in values.items()]
         atomic_write_text(folder / FILE_NAME, _HEADER + "".join(lines), error=ProjectError)
 
     @classmethod
@@ -114,7 +130,7 @@ class ProjectSettings(Record):
                 f"{path} has format {version}, this version of napari-graydet knows up to "
                 f"{FORMAT}; update napari-graydet. The project was left untouched."
             )
-        missing = [key for key in cls.model_fields if key not in values]
+        missing = [key for key in cls.model_fields if key not in (*values, *_OPTIONAL)]
         if missing or version != FORMAT:
             what = f"it has no entry {missing[0]!r}" if missing else f"unknown format {version!r}"
             raise DamagedProjectError(f"{path} is damaged: {what}; it was left as it is.")
@@ -126,6 +142,11 @@ class ProjectSettings(Record):
             raise DamagedProjectError(
                 f"{path} is damaged: {where}: {first['msg']}; it was left as it is."
             ) from error
+
+
+def is_table(rule: str) -> bool:
+    """Tell whether a rule of patients is a CSV file, and not an expression."""
+    return rule.lower().endswith(".csv")
 
 
 def _toml_value(value: object) -> str:

@@ -11,6 +11,7 @@ from napari_graydet.errors import GraydetError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images
 from napari_graydet.project import rows
+from napari_graydet.project.kept_patients import KeptPatients, keep_rule
 from napari_graydet.project.opening import (
     OpenProject,
     adopt_database,
@@ -56,6 +57,8 @@ class ProjectStore:
         with self._database.reading() as connection:
             self._classes = rows.select_classes(connection)
         self._hashes: dict[int, str] = {}
+        self._patients = KeptPatients(project.folder, project.settings.patients)
+        self.notices += self._patients.notices
         self._saver = Saver(project.database)
 
     # --- opening and closing ------------------------------------------------------------------
@@ -69,6 +72,7 @@ class ProjectStore:
         *,
         images_root: Path | None = None,
         database: str | None = None,
+        patients: str | None = None,
         who: str | None = None,
     ) -> ProjectStore:
         """Make a project.
@@ -85,6 +89,8 @@ class ProjectStore:
             Folder of the images, by default the project folder.
         database
             A PostgreSQL URL; by default a SQLite file in the project folder.
+        patients
+            Whose image is it: as for `set_patients`.
         who
             Who edits, by default the user's name on this computer.
 
@@ -93,8 +99,10 @@ class ProjectStore:
         ProjectError
             If there is a project already, an image lies outside `images_root`, or the folder
             cannot be written.
+        DatasetError
+            If `patients` is no rule, or not one for all of the images.
         """
-        create_project(folder, classes, images, images_root, database)
+        create_project(folder, classes, images, images_root, database, patients)
         return cls.open(folder, who=who)
 
     @classmethod
@@ -199,12 +207,12 @@ class ProjectStore:
     def entries(self) -> list[ImageEntry]:
         """Return all images in the order in which they were added."""
         with self._database.reading() as connection:
-            return rows.select_entries(connection)
+            return self._patients.mark(rows.select_entries(connection))
 
     def entry(self, image_id: int) -> ImageEntry:
         """Return one image."""
         with self._database.reading() as connection:
-            return rows.select_entries(connection, image_id)[0]
+            return self._patients.mark(rows.select_entries(connection, image_id))[0]
 
     def image_path(self, image_id: int) -> Path:
         """Return an image's file; whether it still exists is for the reader to say."""
@@ -230,6 +238,40 @@ class ProjectStore:
         if not recorded:
             self._hashes[image_id] = current
         return bool(recorded) and recorded != current
+
+    # --- patients -----------------------------------------------------------------------------
+
+    @property
+    def patients(self) -> KeptPatients:
+        """The rule by which images belong to patients."""
+        return self._patients
+
+    def set_patients(self, rule: str) -> tuple[str, ...]:
+        """Give the project a rule by which images belong to patients, from now on.
+
+        Parameters
+        ----------
+        rule
+            A regular expression whose only group finds the patient in a file's stem (in the whole
+            path, if there is a "/" in it), or a CSV file of image and patient, which is copied
+            into the project folder.
+
+        Returns
+        -------
+        tuple of str
+            What the user should know, one line each.
+
+        Raises
+        ------
+        DatasetError
+            If it is no rule, or leaves images without a patient; then nothing was changed.
+        ProjectError
+            If the project folder cannot be read or written.
+        """
+        with self._database.reading() as connection:
+            entries = rows.select_entries(connection)
+        self._patients, notices = keep_rule(self.folder, rule, entries)
+        return notices
 
     # --- annotations --------------------------------------------------------------------------
 

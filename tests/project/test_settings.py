@@ -27,6 +27,32 @@ def test_any_folder_name_comes_back(tmp_path_factory: pytest.TempPathFactory, im
     assert tomllib.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["images"] == images
 
 
+@given(rule=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+def test_any_rule_of_patients_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, rule: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "rules"
+    ProjectSettings(patients=rule).write(folder)
+    assert ProjectSettings.read(folder).patients == rule
+
+
+def test_projects_from_before_there_were_rules_have_none(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("format = 1\nimages = '.'\ndatabase = 'a.db'\n")
+    settings = ProjectSettings.read(tmp_path)
+    assert settings.patients is None
+    settings.write(tmp_path)
+    assert "\npatients" not in (tmp_path / FILE_NAME).read_text()
+
+
+def test_what_is_cut_off_is_not_taken_for_no_rule(tmp_path: Path) -> None:
+    ProjectSettings(patients="^([a-z]+)_").write(tmp_path)
+    data = (tmp_path / FILE_NAME).read_bytes()
+    for size in range(len(data) - 1):
+        (tmp_path / FILE_NAME).write_bytes(data[:size])
+        with pytest.raises(DamagedProjectError):
+            ProjectSettings.read(tmp_path)
+
+
 def test_a_server_url_is_no_file(tmp_path: Path) -> None:
     settings = ProjectSettings.of(".", "postgresql+psycopg://anna@db.lab/study")
     settings.write(tmp_path)

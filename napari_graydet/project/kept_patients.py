@@ -1,0 +1,95 @@
+"""The rule of patients of an open project: used, missed, and set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from napari_graydet.errors import DatasetError
+from napari_graydet.project import splits
+from napari_graydet.project.patients import PatientRule, people
+from napari_graydet.project.schema import ImageEntry
+from napari_graydet.project.settings import ProjectSettings
+
+
+class KeptPatients:
+    """What a project's settings say about patients.
+
+    A rule that cannot be read must not keep anybody from annotating: it leaves a notice, and stops
+    only what needs to know the patients (`require`).
+
+    Parameters
+    ----------
+    folder
+        The project folder.
+    text
+        The rule as it stands in the settings; None without one.
+
+    Attributes
+    ----------
+    text
+        The same.
+    rule
+        The rule; None without one, or if it cannot be read.
+    notices
+        What the user should know, one line each.
+    """
+
+    def __init__(self, folder: Path, text: str | None) -> None:
+        self.text = text
+        self.rule: PatientRule | None = None
+        self._error: DatasetError | None = None
+        try:
+            self.rule = None if text is None else PatientRule.kept(folder, text)
+        except DatasetError as error:
+            self._error = error
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know, one line each."""
+        return (f"Patients are not known: {self._error}",) if self._error else ()
+
+    def mark(self, entries: Sequence[ImageEntry]) -> list[ImageEntry]:
+        """Return entries with their patients, as far as the rule finds them."""
+        rule = self.rule
+        if rule is None:
+            return list(entries)
+        return [e.model_copy(update={"patient": rule.find(e.path) or None}) for e in entries]
+
+    def require(self, entries: Iterable[ImageEntry]) -> None:
+        """Raise `DatasetError` if there is a rule, but not for all of these images."""
+        if self._error is not None:
+            raise DatasetError(str(self._error))
+        if self.rule is not None:
+            self.rule.require(entry.path for entry in entries)
+
+    def check_same(self, rule: str) -> None:
+        """Raise `DatasetError` unless a rule that a person gave is the one that is kept."""
+        if not PatientRule.given(rule).same_as(self.rule):
+            kept = "none yet" if self.text is None else repr(self.text)
+            raise DatasetError(
+                f"A project keeps its own rule of patients ({kept}), but got {rule!r}; leave "
+                "--patients out here, or set the rule with: napari-graydet train PART PROJECT "
+                "--patients RULE."
+            )
+
+
+def keep_rule(
+    folder: Path, text: str, entries: Sequence[ImageEntry]
+) -> tuple[KeptPatients, tuple[str, ...]]:
+    """Give a project a rule; parameters, notices and errors as `ProjectStore.set_patients`.
+
+    The settings are written last: only then does the rule count.
+    """
+    rule = PatientRule.given(text)
+    rule.require(entry.path for entry in entries)
+    settings = ProjectSettings.read(folder)
+    kept = KeptPatients(folder, rule.keep_in(folder))
+    owned = people(kept.mark(entries))
+    torn = splits.reunite(folder, owned)
+    settings.model_copy(update={"patients": kept.text}).write(folder)
+    told = (
+        f"The project keeps this rule of patients from now on: {len(owned)} images of "
+        f"{len(set(owned.values()))} patients."
+    )
+    return kept, (told,) if torn is None else (told, torn.notice)
