@@ -40,7 +40,8 @@ Patients = Annotated[
     typer.Option(
         metavar="CSV|REGEX",
         help="Who is on which image: a CSV file of stem and patient, or a regular expression "
-        "with one group; default: each image another patient.",
+        "with one group; default: each image another patient. A project keeps its own: init and "
+        "train set it.",
         rich_help_panel=DATA,
         show_default=False,
     ),
@@ -62,6 +63,8 @@ def read_data(
 
     if project is not None and images is None and masks is None:
         with opened(project) as store:
+            if patients is not None:
+                store.patients.check_same(patients)
             return from_project(store)
     if images is None or masks is None or project is not None:
         raise typer.BadParameter("expected PROJECT, or --images DIR and --masks DIR.")

@@ -26,6 +26,16 @@ def init(
     classes: Annotated[
         str, typer.Option(help="Names with commas between; their order is the class ids.")
     ] = "bone,lung",
+    patients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|REGEX",
+            help="Who is on which image: a CSV file of image and patient, or a regular expression "
+            "with one group, as '([^_]+)_', looked for in file names without their ending. The "
+            "project keeps it; default: each image another patient.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> Result:
@@ -33,6 +43,7 @@ def init(
 
     The images are only read, never changed.
     """
+    from napari_graydet.project.patients import people
     from napari_graydet.project.store import ProjectStore
     from napari_graydet.workflows.batch import expand
 
@@ -43,11 +54,14 @@ def init(
     if not root.is_dir():
         raise typer.BadParameter(f"expected a folder of images, {root} is none; give --images.")
     found = [path.absolute() for path in expand([root])]
-    with ProjectStore.create(folder, names, found, images_root=root) as store:
-        count = len(store.entries())
+    with ProjectStore.create(folder, names, found, images_root=root, patients=patients) as store:
+        entries = store.entries()
+    count, owners = len(entries), len(set(people(entries).values()))
+    of = "" if patients is None else f" of {owners} {'patient' if owners == 1 else 'patients'}"
     text = (
-        f"{folder} is a project of {count} {'image' if count == 1 else 'images'}, "
+        f"{folder} is a project of {count} {'image' if count == 1 else 'images'}{of}, "
         f"classes {', '.join(names)}.\n"
         f"Next: napari-graydet predict {folder}, or napari-graydet open {folder}"
     )
-    return Result({"project": str(folder), "classes": names, "images": count}, text)
+    document = {"project": str(folder), "classes": names, "images": count}
+    return Result(document if patients is None else {**document, "patients": owners}, text)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ from napari_graydet.errors import DatasetError, MaskError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images, read_image
 from napari_graydet.io.masks import read_label_map, read_mask
-from napari_graydet.project.schema import Annotation, ImageEntry, State
+from napari_graydet.project.patients import people
+from napari_graydet.project.schema import Annotation, State
 from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.patients import Patients, patients_of
 from napari_graydet.workflows.predict import UNLABELLED
@@ -98,11 +99,14 @@ class Dataset:
         Names of the classes; every case has a sample of each.
     notices
         What the user should know, one line each.
+    others
+        Patients of the project's other images by name, which are no cases (now).
     """
 
     cases: tuple[Case, ...]
     classes: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -130,7 +134,7 @@ class Dataset:
                 f"The dataset of {len(self.cases)} images has none named {missing[0]}; "
                 "it was split before an image was taken away or renamed."
             )
-        return Dataset(cases, self.classes, self.notices)
+        return replace(self, cases=cases)
 
 
 def require_classes(samples: Iterable[Sample], classes: Sequence[str], what: str) -> None:
@@ -210,13 +214,13 @@ def from_folders(
         )
     names = tuple(classes or (label,))
     hashes = {stem: sha256_of(image_files[stem]) for stem in stems}
-    people = patients_of(hashes, patients)
+    owners = patients_of(hashes, patients)
     cases = []
     for stem in stems:
         image, mask = image_files[stem], mask_files[stem]
         digest = _digest(hashes[stem], sha256_of(mask, error=MaskError))
         load = partial(_read_pair, stem, image, mask, names, classes is not None)
-        cases.append(Case(stem, people[stem], digest, load, (images, masks)))
+        cases.append(Case(stem, owners[stem], digest, load, (images, masks)))
     return Dataset(tuple(cases), names, _left_out(image_files, mask_files))
 
 
@@ -271,17 +275,20 @@ def from_project(store: ProjectStore) -> Dataset:
 
     The truth is what was accepted: masks rendered from the records, and the ROIs of the records.
     Classes are those that occur in an accepted image, in the project's order; an accepted image
-    without one of them says that there is none. Images of unknown patients count as one patient
-    each, the same bytes under two names as one.
+    without one of them says that there is none. Patients are those of the project's rule, called
+    by their first image; without a rule each image is a patient of its own, the same bytes under
+    two names as one.
 
     Raises
     ------
     DatasetError
-        If nothing is accepted yet, or only images with nothing in them.
+        If nothing is accepted yet, or only images with nothing in them, or the project's rule of
+        patients cannot be read or misses an accepted image.
     ProjectError, DamagedProjectError
         If the project cannot be read.
     """
-    entries = [entry for entry in store.entries() if entry.state is State.ACCEPTED]
+    everything = store.entries()
+    entries = [entry for entry in everything if entry.state is State.ACCEPTED]
     if not entries:
         raise DatasetError(
             "Expected accepted images in the project, there is none; accept some first."
@@ -294,24 +301,18 @@ def from_project(store: ProjectStore) -> Dataset:
             f"Nothing is labelled in any of the {len(entries)} accepted images of the project; "
             "accept images with objects in them."
         )
-    people = _people(entries)
+    store.patients.require(entries)
+    others = people(everything)
     cases = []
     for entry in entries:
         record, path = records[entry.path], store.image_path(entry.id)
         load = partial(_read_accepted, entry.path, path, entry.sha256, record, classes)
         digest = _digest(entry.sha256, record.model_dump_json(exclude={"state"}))
-        case = Case(entry.path, people[entry.path], digest, load, (path.parent,), entry.revision)
-        cases.append(case)
+        patient = others.pop(entry.path)
+        cases.append(Case(entry.path, patient, digest, load, (path.parent,), entry.revision))
     absent = [name for name in store.classes if name not in used]
     notice = f"No accepted image has {' or '.join(absent)}; left out."
-    return Dataset(tuple(cases), classes, (notice,) if absent else ())
-
-
-def _people(entries: Sequence[ImageEntry]) -> dict[str, str]:
-    """Return the patient of each image; where it is unknown, that of the same bytes elsewhere."""
-    known = {entry.sha256: entry.patient for entry in entries if entry.patient}
-    unknown = patients_of({entry.path: entry.sha256 for entry in entries}, None)
-    return {e.path: e.patient or known.get(e.sha256) or unknown[e.path] for e in entries}
+    return Dataset(tuple(cases), classes, (notice,) if absent else (), others)
 
 
 def _labels(record: Annotation) -> set[str]:

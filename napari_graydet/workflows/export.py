@@ -18,9 +18,10 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from napari_graydet.core.grayscale import GrayImage
-from napari_graydet.errors import ExportError, GraydetError
+from napari_graydet.errors import DatasetError, ExportError, GraydetError
 from napari_graydet.io.files import reason_of
 from napari_graydet.io.masks import write_mask
+from napari_graydet.project.patients import people
 from napari_graydet.project.schema import Annotation, ImageEntry, State
 from napari_graydet.workflows.events import (
     OnProgress,
@@ -180,7 +181,7 @@ def export_project(
     progress = on_progress or ignore_progress
     with _staged(out) as folder:
         names = _names(entries, anonymous)
-        yolo = _start(folder, chosen, classes, entries, names, seed, val_fraction)
+        yolo = _start(folder, chosen, store, entries, names, seed, val_fraction)
         export = _Export(folder, chosen, classes, yolo)
         for done, (entry, name) in enumerate(zip(entries, names, strict=True), start=1):
             check_cancelled(should_cancel)
@@ -226,7 +227,7 @@ def _check(entries: list[ImageEntry], classes: list[str]) -> None:
 def _start(
     folder: Path,
     formats: tuple[str, ...],
-    classes: list[str],
+    store: ProjectStore,
     entries: list[ImageEntry],
     names: list[str],
     seed: int,
@@ -237,10 +238,21 @@ def _start(
             (folder / name).mkdir()
     if "yolo" not in formats:
         return None
-    # Images of unknown patients count as one each; the same bytes twice stay on one side.
-    groups = [f"patient {e.patient}" if e.patient else e.sha256 for e in entries]
-    split = split_names(dict(zip(names, groups, strict=True)), seed, val_fraction)
-    return YoloExport(folder / "yolo", classes, split)
+    groups = dict(zip(names, _groups(store, entries), strict=True))
+    split = split_names(groups, seed, val_fraction)
+    return YoloExport(folder / "yolo", list(store.classes), split)
+
+
+def _groups(store: ProjectStore, entries: list[ImageEntry]) -> list[str]:
+    """Return what stays on one side together: a patient's images, else the same bytes."""
+    try:
+        store.patients.require(entries)
+    except DatasetError as error:
+        raise ExportError(f"The YOLO labels cannot be split by patient: {error}") from error
+    if store.patients.rule is None:
+        return [entry.sha256 for entry in entries]
+    owners = people(store.entries())
+    return [owners[entry.path] for entry in entries]
 
 
 def _names(entries: list[ImageEntry], anonymous: bool) -> list[str]:

@@ -79,7 +79,7 @@ def train(
     """
     registry = ModelRegistry(folder)
     plan = plan_run(request, registry, should_cancel)
-    kept = request.moved(lambda path: os.path.relpath(path, registry.folder))
+    kept = plan.request.moved(lambda path: os.path.relpath(path, registry.folder))
     entry = registry.begin(
         (part.name for part in plan.parts),
         preset=request.preset,

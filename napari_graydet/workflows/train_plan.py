@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError, ProjectError
@@ -55,10 +55,14 @@ def plan_run(
     """Read and check everything that can be wrong before there is a run."""
     parts = parts_of(request.parts, request.preset)
     starts = find_starts(parts, request, registry, resumed)
+    request, told = _with_rule_kept(request, resumed)
     data = _chosen(_read_data(request), request.classes)
     if resumed is not None:
         data = _as_it_was(data, resumed)
-    plan = Plan(request, parts, data, _split(request, data, resumed), starts)
+    data = replace(data, notices=(*told, *data.notices))
+    split, torn = _split(request, data, resumed)
+    data = replace(data, notices=(*torn, *data.notices))
+    plan = Plan(request, parts, data, split, starts)
     check_data(*plan.sides, should_cancel)
     if resumed is None:
         try_starts(parts, starts, request, data.classes)
@@ -71,13 +75,26 @@ def _as_it_was(data: Dataset, resumed: ModelEntry) -> Dataset:
     names = {c.name for c in data.cases}
     if split is not None:
         names &= {*split.train, *split.validation, *split.test}
-    known = Dataset(data.subset(names).cases, resumed.classes, data.notices)
+    known = replace(data.subset(names), classes=resumed.classes)
     if known.digest != resumed.data:
         raise ProjectError(
             f"The images or labels changed since model {resumed.id} began, so it cannot go on to "
             "the same weights; start a new training."
         )
     return known
+
+
+def _with_rule_kept(
+    request: TrainRequest, resumed: ModelEntry | None
+) -> tuple[TrainRequest, tuple[str, ...]]:
+    """Let the project keep a rule of patients that came with a new training; say so."""
+    if request.project is None or request.patients is None:
+        return request, ()
+    notices: tuple[str, ...] = ()
+    if resumed is None:
+        with ProjectStore.open(Path(request.project)) as store:
+            notices = store.set_patients(request.patients)
+    return request.model_copy(update={"patients": None}), notices
 
 
 def _read_data(request: TrainRequest) -> Dataset:
@@ -103,22 +120,33 @@ def _chosen(data: Dataset, classes: tuple[str, ...] | None) -> Dataset:
             "choose among these."
         )
     chosen = tuple(name for name in data.classes if name in classes)
-    return Dataset(data.cases, chosen, data.notices)
+    return replace(data, classes=chosen)
 
 
-def _split(request: TrainRequest, data: Dataset, resumed: ModelEntry | None) -> splits.Split:
+def _split(
+    request: TrainRequest, data: Dataset, resumed: ModelEntry | None
+) -> tuple[splits.Split, tuple[str, ...]]:
+    """Return who is held out, and what the user should know of that."""
     if resumed is not None and resumed.split is not None:
         note = resumed.split
-        return splits.Split(note.train, note.validation, note.test, note.seed)
+        return splits.Split(note.train, note.validation, note.test, note.seed), ()
     seed, share = request.seed, request.validation
-    if request.project is not None:
-        folder = Path(request.project)
-        split = splits.frozen(folder, data.patients, seed=seed, validation=share)
-    else:
-        split = splits.by_patient(data.patients, seed=seed, validation=share)
+    if request.project is None:
+        return _checked(splits.by_patient(data.patients, seed=seed, validation=share)), ()
+    folder = Path(request.project)
+    torn = splits.reunite(folder, {**data.others, **data.patients})
+    split = splits.frozen(folder, data.patients, seed=seed, validation=share, others=data.others)
+    anew = (
+        f", or delete {splits.FILE_NAME} to have them drawn anew, and then train with --start "
+        "shipped, since earlier models know all patients"
+    )
+    return _checked(split, "" if split.validation else anew), () if torn is None else (torn.notice,)
+
+
+def _checked(split: splits.Split, other_way: str = "") -> splits.Split:
     if not split.train or not split.validation:
         raise DatasetError(
             f"Expected images to train on and held-out ones, got {len(split.train)} and "
-            f"{len(split.validation)}; accept more images, of other patients."
+            f"{len(split.validation)}; accept more images, of other patients{other_way}."
         )
     return split

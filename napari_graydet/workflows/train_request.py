@@ -47,7 +47,8 @@ class TrainRequest(BaseModel):
     project
         The project to train on; or
     images, masks, label, patients
-        a pair of folders, see `dataset.from_folders`.
+        a pair of folders, see `dataset.from_folders`; `patients` of a project is the rule that it
+        keeps from this training on (`ProjectStore.set_patients`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -111,6 +111,17 @@ def test_a_project_with_and_without_a_split(project: Path) -> None:
     assert (none.code, len(none.error_lines)) == (2, 1)
 
 
+def test_a_project_has_its_own_rule_of_patients(project: Path, tmp_path: Path) -> None:
+    for verb in ("evaluate", "compare"):
+        outcome = run(verb, project, "--patients", "(.)$", "-o", tmp_path / "out.json")
+        assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+        assert "keeps its own rule of patients (none yet)" in outcome.err
+    with ProjectStore.open(project) as store:
+        store.set_patients("(.)$")
+    assert run("evaluate", project, "--patients", "(.)$", "--json").code == 0
+    assert "keeps its own rule" in run("evaluate", project, "--patients", "^(.)").err
+
+
 def test_a_bad_image_is_named_and_the_others_go_on(
     folders: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -70,6 +70,21 @@ def test_init_of_a_relative_folder(
         assert all(store.image_path(entry.id).is_file() for entry in store.entries())
 
 
+def test_init_with_patients(images: Path, tmp_path: Path) -> None:
+    table = tmp_path / "who.csv"
+    table.write_text("image0,ann\nimage1,ann\nimage2,bob\n")
+    made = run("init", tmp_path / "study", "--images", images, "--patients", table, "--json")
+    assert made.document["patients"] == 2
+    with ProjectStore.open(tmp_path / "study") as store:
+        assert [entry.patient for entry in store.entries()] == ["ann", "ann", "bob"]
+    text = run("init", tmp_path / "one", "--images", images, "--patients", "^(image)")
+    assert "3 images of 1 patient," in text.out
+    for rule in ("(", "^(image0)", "nowhere.csv"):
+        bad = run("init", tmp_path / "bad", "--images", images, "--patients", rule)
+        assert (bad.code, len(bad.error_lines)) == (2, 1)
+        assert not (tmp_path / "bad").exists()
+
+
 def test_a_name_that_no_database_can_keep(images: Path, tmp_path: Path) -> None:
     source = (images / "image0.png").read_bytes()
     try:

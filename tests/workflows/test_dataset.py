@@ -220,9 +220,29 @@ def test_known_patients_count_and_others_are_one_each(tmp_path: Path) -> None:
         entries = store.entries()
         known = [e.model_copy(update={"patient": "p7"}) for e in entries[:2]] + entries[2:]
         store.entries = lambda: known  # type: ignore[method-assign]
-        assert from_project(store).patients == {names[0]: "p7", names[1]: "p7", names[2]: names[2]}
+        one, two, three = names
+        assert from_project(store).patients == {one: one, two: one, three: three}
         known[2] = known[2].model_copy(update={"sha256": known[0].sha256})  # the same picture
-        assert from_project(store).patients[names[2]] == "p7"
+        assert from_project(store).patients[three] == one
+
+
+def test_a_projects_rule_says_who_is_on_which_image(tmp_path: Path) -> None:
+    with make_project(tmp_path / "study") as store:
+        fill(store)
+        names = [entry.path for entry in store.entries()]
+        table = tmp_path / "who.csv"
+        whose = dict(zip(names, "abbbcc", strict=True))
+        table.write_text("".join(f"{name},canary-{who}\n" for name, who in whose.items()))
+        store.set_patients(str(table))
+        data = from_project(store)
+        assert data.patients == {names[0]: names[0], names[1]: names[1], names[2]: names[1]}
+        assert data.others == {names[3]: names[1], names[4]: names[4], names[5]: names[4]}
+        assert data.subset(names[:1]).others == data.others
+        assert not any("canary" in repr(vars(case)) for case in data.cases)
+        (store.folder / "patients.csv").write_text("".join(f"{n},x\n" for n in names[1:]))
+    missing = pytest.raises(DatasetError, match=f"patients.csv gives none for 1.*{names[0]}")
+    with ProjectStore.open(tmp_path / "study") as store, missing:
+        from_project(store)
 
 
 def test_projects_without_truth(tmp_path: Path) -> None:

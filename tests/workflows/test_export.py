@@ -305,6 +305,31 @@ def test_no_folder_and_no_user_in_an_export(tmp_path: Path) -> None:
         assert str(tmp_path).encode() not in content, name
 
 
+def test_yolos_sides_are_split_by_patient(tmp_path: Path) -> None:
+    store = make_project(tmp_path / "study", 12)
+    for entry in store.entries():
+        save(store, entry.id, annotated(read_entry(store, entry), State.ACCEPTED))
+    table = tmp_path / "who.csv"
+    lines = [f"{e.path},canary-{e.id % 4}\n" for e in store.entries()]
+    table.write_text("".join(lines))
+    store.set_patients(str(table))
+    whose = {Path(e.path).stem: e.id % 4 for e in store.entries()}
+    report = export_project(store, tmp_path / "out", ["yolo"], val_fraction=0.5)
+    assert (report.train, report.val) == (6, 6)
+    sides = [
+        {whose[path.stem] for path in (tmp_path / "out" / "yolo" / "images" / side).iterdir()}
+        for side in ("train", "val")
+    ]
+    assert len(sides[0]) == len(sides[1]) == 2 and not sides[0] & sides[1]
+    for name, content in files_of(tmp_path / "out").items():
+        assert b"canary" not in content, name
+    (store.folder / "patients.csv").write_text("".join(lines[1:]))
+    with ProjectStore.open(store.folder) as again:
+        with pytest.raises(ExportError, match=r"split by patient.*none for 1"):
+            export_project(again, tmp_path / "more", ["yolo"])
+        export_project(again, tmp_path / "more", ["masks"])  # has no sides
+
+
 def test_no_patient_in_an_anonymous_export(tmp_path: Path) -> None:
     """Canaries in a tag, the file's name and its folder: none may be found in any file or name."""
     folder = tmp_path / "canary-study"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,16 @@ from napari_graydet.models.box_detector import BoxDetector
 from napari_graydet.models.interval import KINDS, IntervalDetector
 from napari_graydet.models.registry import load_box_detector
 from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.project.schema import State
+from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_job import PartJob
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.training_events import read_log
 from tests.models.learners import Tiny
+from tests.workflows.projects import annotated, make_project, save
 from tests.workflows.trainings import QuickPart, make_folders, quick
 
 __all__ = ["quick"]
@@ -202,6 +207,123 @@ def _all_tiny(folder: Path) -> None:
         mask = np.zeros((40, 50))
         mask[20, 20:23] = 255
         overwrite(folder, f"p{number}", mask)
+
+
+def study(folder: Path, count: int = 12) -> Path:
+    """A project of accepted images."""
+    with make_project(folder, count) as store:
+        for entry in store.entries():
+            save(store, entry.id, annotated(read_entry(store, entry), State.ACCEPTED))
+    return folder
+
+
+def table_of(folder: Path, count: int = 12, each: int = 2) -> Path:
+    """A table in which every `each` images are of one patient."""
+    table = folder / "who.csv"
+    table.write_text("".join(f"image{n},canary{n // each}\n" for n in range(count)))
+    return table
+
+
+def patients(names: Iterable[str], each: int = 2) -> set[int]:
+    return {int(name[5:-4]) // each for name in names}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_project_keeps_the_rule_that_a_training_brought(
+    tmp_path: Path, quick: QuickPart, seed: int
+) -> None:
+    project, table = study(tmp_path / "study"), table_of(tmp_path)
+    asked = TrainRequest.of(
+        parts="boxes", project=str(project), seed=seed, validation=0.4, patients=str(table)
+    )
+    events: list[Event] = []
+    entry = train(asked, project, on_event=events.append)
+    (told,) = [event["message"] for event in events if event["event"] == "notice"]
+    assert "keeps this rule of patients from now on: 12 images of 6 patients" in told
+    table.unlink()
+    again = train(asked.model_copy(update={"patients": None}), project, on_event=events.append)
+    assert sum(event["event"] == "notice" for event in events) == 1
+    for run in (entry, again):
+        assert run.split is not None
+        assert not patients(run.split.train) & patients(run.split.validation)
+        assert (len(run.split.train), len(run.split.validation)) == (8, 4)
+        assert "patients" not in run.request
+    for file in (project / "models").rglob("*"):
+        assert not file.is_file() or b"canary" not in file.read_bytes(), file
+
+
+def test_new_images_follow_their_patient_whose_first_is_in_work(
+    tmp_path: Path, quick: QuickPart
+) -> None:
+    project, table = study(tmp_path / "study", 24), table_of(tmp_path, 24, each=4)
+    with ProjectStore.open(project) as store:
+        entries = store.entries()
+        for number, entry in enumerate(entries):  # of each patient one is accepted
+            set_state(store, entry.id, State.IN_WORK if number % 4 else State.ACCEPTED)
+    asked = TrainRequest.of(
+        parts="boxes", project=str(project), validation=0.4, patients=str(table)
+    )
+    first = train(asked, project).split
+    assert first is not None and (len(first.train), len(first.validation)) == (4, 2)
+    with ProjectStore.open(project) as store:
+        for name in first.train:
+            number = int(name[5:-4])
+            set_state(store, entries[number].id, State.IN_WORK)
+            for later in range(number + 1, number + 4):
+                set_state(store, entries[later].id, State.ACCEPTED)
+    split = train(asked.model_copy(update={"patients": None}), project).split
+    assert split is not None and split.validation == first.validation
+    assert len(split.train) == 12 and patients(split.train, 4) == patients(first.train, 4)
+
+
+def set_state(store: ProjectStore, image_id: int, state: State) -> None:
+    record, _ = store.annotation(image_id)
+    save(store, image_id, record.model_copy(update={"state": state}))
+
+
+def test_a_split_from_before_the_rule_is_told_of(tmp_path: Path, quick: QuickPart) -> None:
+    project, table = study(tmp_path / "study"), table_of(tmp_path)
+    asked = TrainRequest.of(parts="boxes", project=str(project), validation=0.5)
+    before = train(asked, project).split
+    assert before is not None
+    with_rule = asked.model_copy(update={"patients": str(table)})
+    held = patients(before.validation)
+    torn = held & patients(before.train)
+    assert torn and len(torn) < len(held)
+    events: list[Event] = []
+    after = train(with_rule, project, on_event=events.append).split
+    _, told = [event["message"] for event in events if event["event"] == "notice"]
+    assert told.startswith(f"{len(torn)} patient") and "too good" in told
+    assert after is not None
+    assert patients(after.validation) == held - torn
+
+
+def test_where_nobody_is_held_out_any_more_the_way_on_is_told(
+    tmp_path: Path, quick: QuickPart
+) -> None:
+    project, table = study(tmp_path / "study"), tmp_path / "who.csv"
+    asked = TrainRequest.of(parts="boxes", project=str(project))
+    split = train(asked, project).split
+    assert split is not None
+    held = {**dict.fromkeys(split.validation, "a"), split.train[0]: "a"}
+    lines = [f"{name},{held.get(name, name)}\n" for name in (*split.train, *split.validation)]
+    table.write_text("".join(lines))
+    with pytest.raises(
+        DatasetError, match=r"and 0; accept .* delete splits\.json .*--start shipped"
+    ):
+        train(asked.model_copy(update={"patients": str(table)}), project)
+
+
+def test_a_bad_rule_is_refused_before_a_run(tmp_path: Path, quick: QuickPart) -> None:
+    project = study(tmp_path / "study", 4)
+    settings = (project / "graydet.toml").read_bytes()
+    for rule, match in (("(", "regular expression"), ("^(x)", "none for 4"), ("no.csv", "no.csv")):
+        asked = TrainRequest.of(parts="boxes", project=str(project), patients=rule)
+        with pytest.raises(DatasetError, match=match) as raised:
+            train(asked, project)
+        assert "\n" not in str(raised.value)
+    assert (project / "graydet.toml").read_bytes() == settings
+    assert ModelRegistry(project).entries() == [] and not quick.learners
 
 
 def _one_image(folder: Path) -> None:

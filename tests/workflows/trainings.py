@@ -16,6 +16,7 @@ from napari_graydet.workflows import train_parts
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import Part
 from tests.models.learners import Tiny
+from tests.workflows.projects import SHAPE
 
 STEPS = 12
 
@@ -43,7 +44,7 @@ class QuickPart:
         self.learner = Tiny
 
     def __call__(self, job: PartJob) -> PartResult:
-        assert all(sample.image.shape == (40, 50) for sample in job.samples(job.train))
+        assert all(sample.image.shape in ((40, 50), SHAPE) for sample in job.samples(job.train))
         learner = self.learner(seed=job.seed)
         self.learners.append(learner)
         scores = fit(learner, Budget(STEPS, validations=3), job.watch())
