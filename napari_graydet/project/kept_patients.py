@@ -88,8 +88,9 @@ def keep_rule(
     owned = people(kept.mark(entries))
     torn = splits.reunite(folder, owned)
     settings.model_copy(update={"patients": kept.text}).write(folder)
+    count = len(set(owned.values()))
     told = (
-        f"The project keeps this rule of patients from now on: {len(owned)} images of "
-        f"{len(set(owned.values()))} patients."
+        f"The project keeps this rule of patients from now on: {len(owned)} images of {count} "
+        f"patient{'' if count == 1 else 's'}."
     )
     return kept, (told,) if torn is None else (told, torn.notice)

@@ -212,7 +212,7 @@ def require_all(names: Sequence[str], missing: Sequence[str], source: str) -> No
     if missing:
         raise DatasetError(
             f"Expected a patient for each of the {len(names)} images, but {source} gives none for "
-            f"{len(missing)} of them, such as {missing[0]}; complete it."
+            f"{len(missing)} of them, such as {missing[0]}; complete it, or give another."
         )
 
 

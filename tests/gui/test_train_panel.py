@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, ProjectError
 from napari_graydet.gui import training as training_module
+from napari_graydet.gui.panels import train as train_panel
 from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.io.lock import exclusive
@@ -75,6 +76,49 @@ def test_too_few_images_are_counted(window: Window) -> None:
     for box in panel.parts.values():
         click(box)
     assert not panel.start.isEnabled() and "Choose what to train" in panel.hint.text()
+
+
+def test_patients_are_told_asked_for_and_kept(
+    window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = open_study(window).train
+    folder = window.session.folder
+    assert folder is not None
+    assert panel.patients.text() == "Each image counts as its own patient."
+    asked: list[tuple[str, str]] = []
+
+    def answer(text: str, given: bool = True) -> None:
+        def get(_parent: object, _title: str, label: str, *, text: str) -> tuple[str, bool]:
+            asked.append((label, text))
+            return reply
+
+        reply = (text, given)
+        monkeypatch.setattr(train_panel.QInputDialog, "getText", get)
+        click(panel.ask)
+
+    for text, given in (("^(image)", False), (" ", True)):
+        answer(text, given)
+    assert "image_0, image_1" in asked[0][0] and asked[0][1] == ""
+    answer("^(bone)")
+    window.wait(lambda: "none for 7 of them" in said(window))
+    assert "Each image" in panel.patients.text()
+    answer("^(image)")
+    window.wait(lambda: "of 1 patient." in panel.patients.text())
+    assert "7 images of 1 patient." in said(window)
+    assert "all of one patient" in panel.news.text() and not panel.start.isEnabled()
+    table = tmp_path / "who.csv"
+    table.write_text("".join(f"image_{n},{n // 2}\n" for n in range(7)))
+    answer(str(table))
+    window.wait(lambda: panel.patients.text() == "The accepted images are of 3 patients.")
+    assert panel.start.isEnabled() and asked[-1][1] == "^(image)"
+    (folder / "patients.csv").write_text("image_0,1\n")
+    window.controller.open_folder(folder)
+    window.wait(lambda: "5 of 6 accepted images have no patient" in panel.patients.text())
+    assert not panel.start.isEnabled()
+    (folder / "patients.csv").unlink()
+    window.controller.open_folder(folder)
+    window.wait(lambda: "Patients are not known" in panel.patients.text())
+    assert not panel.start.isEnabled()
 
 
 def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:

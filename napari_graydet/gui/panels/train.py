@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
+    QInputDialog,
     QLabel,
     QProgressBar,
     QScrollArea,
@@ -23,7 +24,9 @@ from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.compare import ComparePanel
 from napari_graydet.gui.panels.message import COLOURS
 from napari_graydet.gui.panels.models import ModelsPanel
+from napari_graydet.gui.patients import owners, question, set_rule
 from napari_graydet.gui.training_run import Run, part_title
+from napari_graydet.project.kept_patients import KeptPatients
 from napari_graydet.workflows.train_parts import PARTS
 
 PRESETS = (
@@ -45,6 +48,7 @@ class TrainPanel(Panel):
         self.hint.setWordWrap(True)
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.owners = self._owners()
         self.settings = self._settings()
         self.progress = self._progress()
         self.compare = ComparePanel(desk)
@@ -53,7 +57,7 @@ class TrainPanel(Panel):
         column = QVBoxLayout(page)
         column.setContentsMargins(0, 0, GAP, 0)
         column.setSpacing(2 * GAP)
-        for widget in (self.note, self.news, self.hint, self.settings, self.progress):
+        for widget in (self.note, self.news, self.hint, self.owners, self.settings, self.progress):
             column.addWidget(widget)
         column.addWidget(self.compare)
         column.addWidget(self.models)
@@ -71,6 +75,31 @@ class TrainPanel(Panel):
         self.links.add(session.message_changed, self._show_note)
         self.links.add(self.training.changed, self._show)
         self._show()
+
+    def _owners(self) -> QWidget:
+        self.patients = dim()
+        self.patients.setWordWrap(True)
+        self.ask = button("Patients …", "Say which images are of one patient")
+        on_click(self.ask, self._ask)
+        made = QWidget()
+        row = QHBoxLayout(made)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.patients, 1)
+        row.addWidget(self.ask)
+        return made
+
+    def _ask(self) -> None:
+        """Ask for the project's rule of patients."""
+        kept = self._kept_patients()
+        text, given = QInputDialog.getText(
+            self, "Patients", question(self.session.entries), text=(kept and kept.text) or ""
+        )
+        if given:
+            set_rule(self.controller, text)
+
+    def _kept_patients(self) -> KeptPatients | None:
+        recorder = self.controller.recorder
+        return None if recorder is None else recorder.store.patients
 
     def _settings(self) -> QWidget:
         self.parts: dict[str, QCheckBox] = {}
@@ -144,12 +173,15 @@ class TrainPanel(Panel):
         for widget, text in ((self.news, said.text), (self.hint, said.hint)):
             widget.setText(text)
             widget.setVisible(idle and session.folder is not None)
+        whose = owners(session.entries, self._kept_patients())
+        self.patients.setText(whose.text)
+        self.owners.setVisible(idle and session.folder is not None)
         self.settings.setVisible(idle)
         preset = self.preset.currentData()
         for name, box in self.parts.items():
             box.setEnabled(preset in PARTS[name].presets)
             box.setToolTip("" if box.isEnabled() else f"Preset {preset} has none")
-        self.start.setEnabled(said.ready)
+        self.start.setEnabled(said.ready and whose.known)
         self._show_note()
         self.progress.setVisible(training.phase in ("running", "stopping", "comparing"))
         self._show_progress()
