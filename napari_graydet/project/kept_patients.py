@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from napari_graydet.errors import DatasetError
+from napari_graydet.errors import DatasetError, ProjectError
 from napari_graydet.project import splits
 from napari_graydet.project.patients import PatientRule, people
 from napari_graydet.project.schema import ImageEntry
-from napari_graydet.project.settings import ProjectSettings
+from napari_graydet.project.settings import FILE_NAME, ProjectSettings, is_table
 
 
 class KeptPatients:
@@ -38,6 +38,8 @@ class KeptPatients:
     def __init__(self, folder: Path, text: str | None) -> None:
         self.text = text
         self.rule: PatientRule | None = None
+        self._folder = folder
+        self._stamps = _stamps(folder, text)
         self._error: DatasetError | None = None
         try:
             self.rule = None if text is None else PatientRule.kept(folder, text)
@@ -48,6 +50,15 @@ class KeptPatients:
     def notices(self) -> tuple[str, ...]:
         """What the user should know, one line each."""
         return (f"Patients are not known: {self._error}",) if self._error else ()
+
+    def renewed(self) -> KeptPatients:
+        """Return what stands in the project folder now: another process may have set a rule."""
+        if _stamps(self._folder, self.text) == self._stamps:
+            return self
+        try:
+            return KeptPatients(self._folder, ProjectSettings.read(self._folder).patients)
+        except ProjectError:
+            return self  # the folder is gone; what was known still holds
 
     def mark(self, entries: Sequence[ImageEntry]) -> list[ImageEntry]:
         """Return entries with their patients, as far as the rule finds them."""
@@ -72,6 +83,18 @@ class KeptPatients:
                 "--patients out here, or set the rule with: napari-graydet train PART PROJECT "
                 "--patients RULE."
             )
+
+
+def _stamps(folder: Path, text: str | None) -> list[tuple[int, int, int] | None]:
+    """Return what tells a settings file or table from the one that was read."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for name in (FILE_NAME, *((text,) if text is not None and is_table(text) else ())):
+        try:
+            status = (folder / name).stat()
+            stamps.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            stamps.append(None)
+    return stamps
 
 
 def keep_rule(

@@ -206,6 +206,7 @@ class ProjectStore:
 
     def entries(self) -> list[ImageEntry]:
         """Return all images in the order in which they were added."""
+        self._patients = self._patients.renewed()
         with self._database.reading() as connection:
             return self._patients.mark(rows.select_entries(connection))
 
@@ -243,7 +244,7 @@ class ProjectStore:
 
     @property
     def patients(self) -> KeptPatients:
-        """The rule by which images belong to patients."""
+        """The rule by which images belong to patients, as `entries` found it."""
         return self._patients
 
     def set_patients(self, rule: str) -> tuple[str, ...]:

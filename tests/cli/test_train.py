@@ -12,6 +12,7 @@ import pytest
 from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows.train_process import TrainProcess
 from tests.cli.runner import Outcome, run
+from tests.workflows.projects import study, table_of
 from tests.workflows.trainings import QuickPart, make_folders, quick
 
 __all__ = ["quick"]
@@ -38,6 +39,17 @@ def test_events_and_the_entry_are_lines_of_json(
     listed = run("models", "list", tmp_path, "--json").document
     assert listed["active"] == {"boxes": "0001"} and listed["models"][0]["active"] == ["boxes"]
     assert "in use: boxes" in run("models", "list", tmp_path).out
+
+
+def test_a_project_keeps_the_patients(tmp_path: Path, quick: QuickPart) -> None:
+    project, table = study(tmp_path / "study", 8), table_of(tmp_path, 8)
+    outcome = run("train", "boxes", project, "--patients", table, "--json")
+    assert outcome.code == 0, outcome.err
+    (told,) = [e["message"] for e in lines(outcome) if e.get("event") == "notice"]
+    assert "keeps this rule of patients from now on: 8 images of 4 patients" in told
+    assert 'patients = "patients.csv"' in (project / "graydet.toml").read_text()
+    bad = run("train", "boxes", project, "--patients", "(")
+    assert (bad.code, len(bad.error_lines)) == (2, 1)
 
 
 def test_models_are_used_and_rolled_back(

@@ -147,6 +147,18 @@ def test_a_lost_table_stops_no_annotation(tmp_path: Path) -> None:
         store.patients.require(store.entries())
 
 
+def test_a_rule_that_another_process_set_counts_at_once(tmp_path: Path) -> None:
+    source = table(tmp_path / "who.csv", ann_l="1", ann_r="1", bob_l="2", carl_l="3")
+    with make(tmp_path / "study") as store, ProjectStore.open(store.folder) as other:
+        assert owners(other) == [None] * 4
+        store.set_patients(str(source))
+        assert owners(other) == ["1", "1", "2", "3"]
+        table(store.folder / "patients.csv", ann_l="one", ann_r="1", bob_l="2", carl_l="3")
+        assert owners(other)[0] == owners(store)[0] == "one"
+        (store.folder / "graydet.toml").rename(tmp_path / "away")
+        assert owners(other)[0] == "one", "a folder that is gone for a moment takes nothing away"
+
+
 def test_new_images_that_the_rule_misses_are_named(tmp_path: Path) -> None:
     with make(tmp_path / "study", patients=RULE) as store:
         (store.folder / "007.png").write_bytes(b"x")

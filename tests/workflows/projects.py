@@ -93,3 +93,18 @@ def fill(store: ProjectStore) -> dict[int, Annotation]:
         save(store, entry.id, record)
         records[entry.id] = record
     return records
+
+
+def study(folder: Path, count: int = 12) -> Path:
+    """A project of accepted images."""
+    with make_project(folder, count) as store:
+        for entry in store.entries():
+            save(store, entry.id, annotated(read_entry(store, entry), State.ACCEPTED))
+    return folder
+
+
+def table_of(folder: Path, count: int = 12, each: int = 2) -> Path:
+    """A table in which every `each` images are of one patient."""
+    table = folder / "who.csv"
+    table.write_text("".join(f"image{n},canary{n // each}\n" for n in range(count)))
+    return table

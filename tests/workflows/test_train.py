@@ -28,13 +28,12 @@ from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_job import PartJob
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.training_events import read_log
 from tests.models.learners import Tiny
-from tests.workflows.projects import annotated, make_project, save
+from tests.workflows.projects import save, study, table_of
 from tests.workflows.trainings import QuickPart, make_folders, quick
 
 __all__ = ["quick"]
@@ -207,21 +206,6 @@ def _all_tiny(folder: Path) -> None:
         mask = np.zeros((40, 50))
         mask[20, 20:23] = 255
         overwrite(folder, f"p{number}", mask)
-
-
-def study(folder: Path, count: int = 12) -> Path:
-    """A project of accepted images."""
-    with make_project(folder, count) as store:
-        for entry in store.entries():
-            save(store, entry.id, annotated(read_entry(store, entry), State.ACCEPTED))
-    return folder
-
-
-def table_of(folder: Path, count: int = 12, each: int = 2) -> Path:
-    """A table in which every `each` images are of one patient."""
-    table = folder / "who.csv"
-    table.write_text("".join(f"image{n},canary{n // each}\n" for n in range(count)))
-    return table
 
 
 def patients(names: Iterable[str], each: int = 2) -> set[int]:
