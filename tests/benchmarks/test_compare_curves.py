@@ -66,7 +66,7 @@ def test_images_of_choices_are_left_out_of_a_row_of_their_own() -> None:
     ]
     table = learning_curves(made)
     assert cells(table, "25 Shenzhen", "0", "Montgomery")[:3] == ["5", "–", "**.5800**"]
-    aside = cells(table, "25 Shenzhen", "0", "Montgomery, those without a part in choices")
+    aside = cells(table, "25 Shenzhen", "0", "Montgomery, those not used in 0014 and 0018")
     assert aside[:4] == ["3", "–", "**.9000**", "–"]
 
 
