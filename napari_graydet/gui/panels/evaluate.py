@@ -90,6 +90,7 @@ class EvaluatePanel(Panel):
         layout.addWidget(self.hint)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.legend)
+        layout.addStretch(0)  # without a table, what is said stays at the top
         session = self.session
         for signal in (session.entries_changed, session.entry_changed, session.project_changed):
             self.links.add(signal, self._show)
