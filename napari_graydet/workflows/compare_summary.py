@@ -4,8 +4,8 @@ A method's score on an image is the mean over labels and seeds; figures are mean
 95 % intervals by patient (`workflows.statistics`). What the reference wins over a method in DSC is
 tested in pairs (Wilcoxon on patients), over the seeds that both have, since a seed decides which
 images are learned from; p-values are Holm's over the methods of a table. Lines are in the order of
-the seeds that all have. An image
-that all methods fail on is in no figure; one that only some fail on has DSC = IoU = 0 for these.
+the seeds that all have. An image that all methods fail on is in no figure; one that only some fail
+on has DSC = IoU = 0 for these.
 """
 
 from __future__ import annotations

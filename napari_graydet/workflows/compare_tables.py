@@ -112,7 +112,7 @@ def cells(line: Line) -> list[str]:
 def _without(line: Line) -> str:
     """Say over how many images HD95 is, where it is not over all."""
     images = line.dice.images
-    return f" ({images - line.without_hd95})" if line.hd95 and line.without_hd95 else ""
+    return f" ({images - line.without_hd95})" if line.hd95 is not None and line.without_hd95 else ""
 
 
 def learning_curves(tables: Sequence[Table]) -> list[str]:
