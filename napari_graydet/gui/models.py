@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -180,7 +180,16 @@ def _effort(count: int, models: Models, parts: Sequence[str], preset: str) -> st
         takes = "Preset paper takes hours on a CPU."
     else:
         takes = _rough(count, parts)
+    if models.alive:  # of another process: while this window trains, nobody is invited
+        takes = f"{takes} {_busy(models.alive)}"
     return f"{takes} You can go on annotating meanwhile.".strip()
+
+
+def _busy(alive: Collection[str]) -> str:
+    """Say that this machine is at other trainings."""
+    ids = sorted(alive, key=int)
+    who, what = ("Model", "is") if len(ids) == 1 else ("Models", "are")
+    return f"{who} {', '.join(ids)} {what} being trained by another process: that slows both."
 
 
 def measured(count: int, models: Models, parts: Sequence[str], preset: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,14 @@ else:
         return True
 
 
+GLANCE = 0.5
+"""Seconds that outlast a look at whether a lock is held, which holds it for a moment itself."""
+
+
 @contextmanager
-def exclusive(path: Path, *, error: type[GraydetError], taken: str) -> Iterator[None]:
+def exclusive(
+    path: Path, *, error: type[GraydetError], taken: str, patience: float = 0.0
+) -> Iterator[None]:
     """Hold a lock for the time of a block.
 
     The system drops it with the process, a kill included; the file itself says nothing and stays,
@@ -48,6 +55,9 @@ def exclusive(path: Path, *, error: type[GraydetError], taken: str) -> Iterator[
         Error to raise if the lock cannot be had.
     taken
         What it says if another process holds it.
+    patience
+        Seconds in which the other one may let go: `GLANCE` outlasts whoever only looks whether the
+        lock is held.
 
     Raises
     ------
@@ -61,6 +71,9 @@ def exclusive(path: Path, *, error: type[GraydetError], taken: str) -> Iterator[
             f"Could not write {path}: {reason_of(cause)}; choose a folder that can be written."
         ) from cause
     with stream:
-        if not _take(stream.fileno()):
-            raise error(taken)
+        until = time.monotonic() + patience
+        while not _take(stream.fileno()):
+            if time.monotonic() >= until:
+                raise error(taken)
+            time.sleep(0.02)
         yield

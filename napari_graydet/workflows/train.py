@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from napari_graydet.errors import CancelledError, ProjectError
-from napari_graydet.io.lock import exclusive
+from napari_graydet.io.lock import GLANCE, exclusive
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.registry import Kind
 from napari_graydet.project.models import (
@@ -35,7 +35,7 @@ from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.train_group import with_others
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import Part
-from napari_graydet.workflows.train_plan import Plan, plan_run
+from napari_graydet.workflows.train_plan import Plan, keep_rule, plan_run
 from napari_graydet.workflows.train_request import TrainRequest
 from napari_graydet.workflows.training_events import OnEvent, Reporter, ignore_event
 
@@ -77,7 +77,9 @@ def train(
     CancelledError
         If stopped; the run can be resumed.
     """
-    registry = ModelRegistry(folder)
+    registry, reporter = ModelRegistry(folder), Reporter(on_event)
+    for notice in keep_rule(request):
+        reporter("notice", message=notice)
     plan = plan_run(request, registry, should_cancel)
     kept = plan.request.moved(lambda path: os.path.relpath(path, registry.folder))
     entry = registry.begin(
@@ -101,7 +103,7 @@ def train(
     )
     with _alone(registry, entry.id):
         registry.write(entry)
-        run = _Run(registry, entry, plan, Reporter(on_event), should_cancel)
+        run = _Run(registry, entry, plan, reporter, should_cancel)
         return run.run(use, resumed=False)
 
 
@@ -150,6 +152,7 @@ def _alone(registry: ModelRegistry, run_id: str) -> AbstractContextManager[None]
         registry.run_folder(run_id) / LOCK_FILE,
         error=ProjectError,
         taken=f"Model {run_id} is being trained by another process; wait for its end, or stop it.",
+        patience=GLANCE,
     )
 
 

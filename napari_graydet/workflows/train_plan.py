@@ -46,6 +46,20 @@ class Plan:
         return self.data.subset(self.split.train), self.data.subset(self.split.validation)
 
 
+def keep_rule(request: TrainRequest) -> tuple[str, ...]:
+    """Let the project keep a rule of patients that comes with a new training.
+
+    Returns
+    -------
+    tuple of str
+        What the user should know, whatever becomes of the training: the rule is kept.
+    """
+    if request.project is None or request.patients is None:
+        return ()
+    with ProjectStore.open(Path(request.project)) as store:
+        return store.set_patients(request.patients)
+
+
 def plan_run(
     request: TrainRequest,
     registry: ModelRegistry,
@@ -55,11 +69,11 @@ def plan_run(
     """Read and check everything that can be wrong before there is a run."""
     parts = parts_of(request.parts, request.preset)
     starts = find_starts(parts, request, registry, resumed)
-    request, told = _with_rule_kept(request, resumed)
+    if request.project is not None:  # the project knows whose its images are, see `keep_rule`
+        request = request.model_copy(update={"patients": None})
     data = _chosen(_read_data(request), request.classes)
     if resumed is not None:
         data = _as_it_was(data, resumed)
-    data = replace(data, notices=(*told, *data.notices))
     split, torn = _split(request, data, resumed)
     data = replace(data, notices=(*torn, *data.notices))
     plan = Plan(request, parts, data, split, starts)
@@ -82,19 +96,6 @@ def _as_it_was(data: Dataset, resumed: ModelEntry) -> Dataset:
             "the same weights; start a new training."
         )
     return known
-
-
-def _with_rule_kept(
-    request: TrainRequest, resumed: ModelEntry | None
-) -> tuple[TrainRequest, tuple[str, ...]]:
-    """Let the project keep a rule of patients that came with a new training; say so."""
-    if request.project is None or request.patients is None:
-        return request, ()
-    notices: tuple[str, ...] = ()
-    if resumed is None:
-        with ProjectStore.open(Path(request.project)) as store:
-            notices = store.set_patients(request.patients)
-    return request.model_copy(update={"patients": None}), notices
 
 
 def _read_data(request: TrainRequest) -> Dataset:

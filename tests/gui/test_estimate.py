@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from napari_graydet.gui.models import Models, measured
+from napari_graydet.gui.models import Models, invitation, measured
 from napari_graydet.project.models import ModelEntry, SplitNote
+from napari_graydet.project.schema import ImageEntry, State
 
 
 def run(seconds: float, parts: tuple[str, ...], images: int = 20, **other: Any) -> ModelEntry:
@@ -40,3 +41,19 @@ def test_the_last_training_here_is_the_witness() -> None:
 )
 def test_others_are_no_witness(other: dict[str, Any]) -> None:
     assert estimate(run(400, ("roi", "boxes"), **other)) is None
+
+
+def test_a_training_of_another_process_is_told_of() -> None:
+    images = [
+        ImageEntry(id=n, path=f"{n}.png", sha256=str(n), state=State.ACCEPTED, revision=1)
+        for n in range(8)
+    ]
+
+    def hint(*alive: str) -> str:
+        said = invitation(images, Models(Path(), alive=frozenset(alive)), ["boxes"], "fast")
+        assert said.ready  # it may be what one wants
+        return said.hint
+
+    assert "being trained" not in hint()
+    assert "Model 0002 is being trained by another process" in hint("0002")
+    assert "Models 0002, 0010 are being trained" in hint("0010", "0002")

@@ -292,10 +292,12 @@ def test_where_nobody_is_held_out_any_more_the_way_on_is_told(
     held = {**dict.fromkeys(split.validation, "a"), split.train[0]: "a"}
     lines = [f"{name},{held.get(name, name)}\n" for name in (*split.train, *split.validation)]
     table.write_text("".join(lines))
+    events: list[Event] = []
     with pytest.raises(
         DatasetError, match=r"and 0; accept .* delete splits\.json .*--start shipped"
     ):
-        train(asked.model_copy(update={"patients": str(table)}), project)
+        train(asked.model_copy(update={"patients": str(table)}), project, on_event=events.append)
+    assert "keeps this rule of patients" in str(events[0]["message"])  # it stays nevertheless
 
 
 def test_a_bad_rule_is_refused_before_a_run(tmp_path: Path, quick: QuickPart) -> None:

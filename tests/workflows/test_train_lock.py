@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from napari_graydet.errors import ProjectError
-from napari_graydet.io.lock import exclusive
+from napari_graydet.io.lock import GLANCE, exclusive
 from napari_graydet.project.models import RUN_FILE, ModelRegistry
 from napari_graydet.workflows.train_request import TrainRequest
 from tests.workflows import lock_child
@@ -82,3 +84,18 @@ def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
             raise AssertionError("two at once")
     with pytest.raises(ProjectError, match="Could not write"), lock(tmp_path / "none" / "lock"):
         raise AssertionError("no such folder")
+
+
+def test_a_glance_at_a_lock_does_not_turn_a_training_away(tmp_path: Path) -> None:
+    path, held = tmp_path / "lock", threading.Event()
+
+    def glance() -> None:
+        with exclusive(path, error=ProjectError, taken="glance"):
+            held.set()
+            time.sleep(GLANCE / 5)
+
+    looker = threading.Thread(target=glance)
+    looker.start()
+    assert held.wait(SLOWEST)
+    with exclusive(path, error=ProjectError, taken="turned away", patience=10 * GLANCE):
+        looker.join(SLOWEST)
