@@ -17,7 +17,7 @@ from napari_graydet.workflows.train_job import (
 )
 from napari_graydet.workflows.train_parts import PARTS
 
-SHIPPED_NAME = "the model that comes with the program"
+SHIPPED_NAME = "the shipped model"
 
 LEAST_IMAGES = 5
 """Accepted images from which on the window offers training: with fewer, one would be held out to

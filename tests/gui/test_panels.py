@@ -113,6 +113,24 @@ def test_flat_tilt_clean_up_and_alternatives(window: Window) -> None:
     assert (window.session.box.low, window.session.box.high) == (100, 220)
 
 
+def test_the_closed_list_of_alternatives_has_room_for_the_range_the_open_one_for_scores(
+    window: Window,
+) -> None:
+    add_roi(window)
+    choice = window.workplace.box.alternatives
+    gray = window.session.box.gray_box().gray
+    assert choice.closed_text() == f"{gray.low} – {gray.high}"
+    assert all("0." in choice.itemText(row) for row in range(choice.count()))
+    choice.setFixedWidth(60)  # as with large letters
+    QTest.mousePress(choice, Qt.MouseButton.LeftButton)
+    window.wait(lambda: choice.view().isVisible())
+    assert choice.view().viewport().width() >= choice.view().sizeHintForColumn(0)
+    choice.hidePopup()
+    window.workplace.box.low.setValue(gray.low + 1)
+    window.wait(lambda: choice.currentIndex() == -1)
+    assert choice.closed_text() == "changed by hand"
+
+
 def test_the_class_is_chosen_and_added(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_graydet.gui.panels import objects as module
 

@@ -174,7 +174,7 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
 
     click(panel.models.back)
     window.wait(lambda: training.models.choices == {})
-    assert "comes with the program is in use" in said(window)
+    assert "shipped model is in use" in said(window)
     window.desk._predictor()
     assert window.desk._detectors[0].roi_source is None
     assert not panel.models.back.isEnabled()

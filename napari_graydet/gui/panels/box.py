@@ -10,7 +10,6 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QButtonGroup,
     QCheckBox,
-    QComboBox,
     QHBoxLayout,
     QLabel,
     QSpinBox,
@@ -27,6 +26,7 @@ from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
+from napari_graydet.gui.panels.alternatives import AlternativesBox
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
@@ -117,8 +117,7 @@ class BoxPanel(Panel):
             "Detect box", "Propose the 3D box of the selected ROI", shown(keys.DETECT_BOX)
         )
         on_click(self.detect, self.controller.detection.box)
-        self.alternatives = QComboBox()
-        self.alternatives.setToolTip("Boxes that the detector found, with their scores, best first")
+        self.alternatives = AlternativesBox()
         self.alternatives.activated.connect(self.controller.choose_alternative)
         self.cleanup = QCheckBox("Clean up")
         self.cleanup.setToolTip(
@@ -244,7 +243,8 @@ class BoxPanel(Panel):
         self.cleanup.setChecked(
             session.annotation is not None and session.label in session.annotation.cleanup
         )
-        self._show_alternatives(box)
+        found = session.alternatives.get(session.roi_id or "", ())
+        self.alternatives.show_boxes(found, box)
         self._facts.setText(self._facts_of(box))
 
     def _show_ready(self) -> None:
@@ -253,18 +253,6 @@ class BoxPanel(Panel):
         boxed = session.annotation is not None and bool(session.annotation.boxes)
         self.detect.setEnabled(session.roi is not None and session.job is None)
         self.refine.setEnabled(boxed and session.job is None)
-
-    def _show_alternatives(self, box: BoxRecord | None) -> None:
-        found = self.session.alternatives.get(self.session.roi_id or "", ())
-        self.alternatives.clear()
-        for number, other in enumerate(found, start=1):
-            score = "" if other.score is None else f"  ({other.score:.2f})"
-            gray = other.gray_box().gray
-            self.alternatives.addItem(f"{number}: {gray.low} – {gray.high}{score}")
-        same = [i for i, o in enumerate(found) if box and (o.low, o.high) == (box.low, box.high)]
-        self.alternatives.setCurrentIndex(same[0] if same else -1)
-        self.alternatives.setPlaceholderText("Alternatives" if not found else "changed by hand")
-        self.alternatives.setEnabled(bool(found))
 
     def _facts_of(self, box: BoxRecord | None) -> str:
         """Say what made the box and how much of the mask it explains."""
