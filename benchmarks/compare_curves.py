@@ -57,11 +57,11 @@ class Row:
     test: str
     dice: Mapping[str, Dice]
 
-    def gain(self) -> Interval | None:
-        """Return ours minus the U-Net, None where one of them has not been run."""
-        if not {OURS, RIVAL} <= self.dice.keys():
+    def gain(self, over: str = RIVAL) -> Interval | None:
+        """Return ours minus the U-Net or another, None where one of them has not been run."""
+        if not {OURS, over} <= self.dice.keys():
             return None
-        ours, rival = self.dice[OURS], self.dice[RIVAL]
+        ours, rival = self.dice[OURS], self.dice[over]
         images = sorted(ours)
         return compare_paired([ours[i] for i in images], [rival[i] for i in images], images).gain
 
@@ -75,16 +75,25 @@ class Row:
 
 
 def learning_curves(results: Sequence[JobResult]) -> str:
-    """Return the chest table, and how many of its rows tell ours and the U-Net apart."""
+    """Return the chest table, and in how many of its figures ours is told apart from the others."""
     rows = _rows(results)
     heads = ["trained on", "seed", "tested on", "images", "ours, refined", "U-Net"]
     others = list(NETWORKS)[2:]
     table = markdown_table(
         [*heads, "ours minus U-Net", *others], [_curve_cells(row, others) for row in rows]
     )
-    gains = [gain for row in rows if (gain := row.gain()) is not None]
-    told = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
-    return f"{table}\n\nOurs ahead in {told[0]} of {len(gains)} rows, behind in {told[1]}."
+    return (
+        f"{table}\n\nOurs is ahead of the U-Net in {_told(rows, [RIVAL])}; of all whole-image "
+        f"networks in {_told(rows, list(NETWORKS.values())[1:])}."
+    )
+
+
+def _told(rows: Sequence[Row], rivals: Sequence[str]) -> str:
+    """Say in how many of its comparisons ours is ahead or behind, the interval beside 0."""
+    gains = [gain for row in rows for rival in rivals if (gain := row.gain(rival)) is not None]
+    ahead, behind = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
+    higher = sum(gain.mean > 0 for gain in gains)
+    return f"{ahead} of {len(gains)} figures ({higher} by the mean alone), behind in {behind}"
 
 
 def limbs(results: Sequence[JobResult]) -> str:

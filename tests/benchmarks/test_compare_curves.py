@@ -51,11 +51,13 @@ def test_a_row_of_the_curves_has_means_and_their_difference() -> None:
     home = [
         result(OURS, "montgomery", {"montgomery": dict.fromkeys(HOME, 0.97)}),
         result("unet", "montgomery", {"montgomery": dict.fromkeys(HOME, 0.96)}),
+        result("fcn", "montgomery", {"montgomery": dict.fromkeys(HOME, 0.98)}),
     ]
     table = learning_curves(home)
     row = cells(table, "25 Montgomery", "0", "Montgomery")
-    assert row[:5] == ["2", "**.9700**", ".9600", "+.010 [+.010, +.010]", "–"]
-    assert table.endswith("Ours ahead in 1 of 1 rows, behind in 0.")
+    assert row[:5] == ["2", ".9700", ".9600", "+.010 [+.010, +.010]", "–"]
+    assert "ahead of the U-Net in 1 of 1 figures (1 by the mean alone), behind in 0;" in table
+    assert table.endswith("networks in 1 of 2 figures (1 by the mean alone), behind in 1.")
 
 
 def test_images_of_choices_are_left_out_of_a_row_of_their_own() -> None:
@@ -80,7 +82,7 @@ def test_an_image_that_a_method_failed_on_counts_as_nothing() -> None:
 
 
 def test_nothing_run_is_an_empty_table() -> None:
-    assert learning_curves([]).endswith("Ours ahead in 0 of 0 rows, behind in 0.")
+    assert learning_curves([]).endswith("0 of 0 figures (0 by the mean alone), behind in 0.")
     assert "U-Net++ | – |" in limbs([])
 
 
