@@ -10,7 +10,7 @@ HOME, TRAINED, CHOSEN_ON = ["m0", "m1"], ["m2"], ["m3", "m4"]
 
 
 def result(method: str, train: str, dice: dict[str, dict[str, float]], **more: int) -> JobResult:
-    baseline = method == "unet"
+    baseline = method in ("unet", "fcn")
     job = Job(
         method=method,
         train=train,
