@@ -7,13 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from napari_graydet.errors import DatasetError
 from napari_graydet.project.kept_patients import KeptPatients
-from napari_graydet.project.patients import people
+from napari_graydet.project.patients import PatientRule, people
 from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.project.settings import is_table
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller
+
+
+LOOKED_AT = 1000
+"""Images that a rule is tried on while it is written."""
+
+EXAMPLES = 3
+"""Patients that are shown then, and images of each."""
+
+USUAL = {
+    "What comes before the first _": r"^([^_]+)_",
+    "What comes before the first -": r"^([^-]+)-",
+    "The first number in the name": r"(\d+)",
+    "The folder": r"^(.+)/",
+}
+"""Rules that people have."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +59,54 @@ def owners(entries: Sequence[ImageEntry], kept: KeptPatients | None) -> Owners:
     return Owners(f"The accepted images are {of}." if accepted else "Patients are known.", True)
 
 
-def question(entries: Sequence[ImageEntry]) -> str:
-    """Ask for a rule, and say what it does."""
-    names = [PurePosixPath(entry.path).stem for entry in entries[:2]]
-    return (
-        "Whose image is it? All images of a patient are learned from, or all are held out:\n"
-        "a model that is judged by the other knee of a patient looks better than it is.\n\n"
-        "Write a regular expression that finds the patient in the file names, in parentheses,\n"
-        "such as  ^([^_]+)_  for ann_left.png and ann_right.png;\n"
-        "or the path of a CSV file with a line  image,patient  for each image (it is copied).\n\n"
-        f"File names of this project: {', '.join(names)}, …"
+@dataclass(frozen=True)
+class Preview:
+    """What a rule would say of a project's images, and whether the project could keep it."""
+
+    text: str
+    fits: bool
+    patients: int = 0
+
+
+def preview(entries: Sequence[ImageEntry], rule: str, folder: Path) -> Preview:
+    """Try a rule on the images of a project, of many on the first `LOOKED_AT`."""
+    tried = list(entries[:LOOKED_AT])
+    if not rule.strip():
+        return Preview("No rule yet: each image counts as its own patient.", False)
+    try:
+        given = PatientRule.given(_as_given(rule, folder))
+        given.require(entry.path for entry in tried)
+    except DatasetError as error:
+        return Preview(str(error), False)
+    found = [e.model_copy(update={"patient": given.find(e.path)}) for e in tried]
+    of = people(found)
+    groups: dict[str, list[ImageEntry]] = {}
+    for entry in found:
+        groups.setdefault(of[entry.path], []).append(entry)
+    count = len(groups)
+    head = (
+        f"{'The first ' if len(tried) < len(entries) else ''}{len(tried)} images are of {count} "
+        f"patient{'' if count == 1 else 's'}"
     )
+    shown = [_example(group) for group in list(groups.values())[:EXAMPLES]]
+    return Preview("\n".join([f"{head}:", *shown, *(["…"] * (count > EXAMPLES))]), True, count)
+
+
+def _example(group: Sequence[ImageEntry]) -> str:
+    """Return a patient and the first images of it."""
+    names = [PurePosixPath(entry.path).stem for entry in group[:EXAMPLES]]
+    more = f" and {len(group) - EXAMPLES} more" if len(group) > EXAMPLES else ""
+    return f"{group[0].patient}: {', '.join(names)}{more}"
+
+
+def suggestions(entries: Sequence[ImageEntry]) -> dict[str, str]:
+    """Return rules that bring some images of a project together, but not all, by what they mean."""
+    found = {}
+    for meaning, rule in USUAL.items():
+        tried = preview(entries, rule, Path())
+        if tried.fits and 1 < tried.patients < len(entries[:LOOKED_AT]):
+            found[f"{meaning}: {tried.patients} patients"] = rule
+    return found
 
 
 def set_rule(controller: Controller, text: str) -> None:
@@ -62,7 +115,7 @@ def set_rule(controller: Controller, text: str) -> None:
     if recorder is None or not text:
         return
     store = recorder.store
-    rule = str(Path(text).expanduser()) if is_table(text) else text
+    rule = _as_given(text, store.folder)
 
     def done(notices: tuple[str, ...]) -> None:
         if controller.recorder is recorder:  # no other project was opened meanwhile
@@ -72,3 +125,12 @@ def set_rule(controller: Controller, text: str) -> None:
     controller.jobs.run(
         lambda _progress, _cancel: store.set_patients(rule), done=done, failed=controller.fail
     )
+
+
+def _as_given(text: str, folder: Path) -> str:
+    """Return a rule as it is meant: ~ is the user's folder, and the project's own file is known."""
+    text = text.strip()
+    if not is_table(text):
+        return text
+    path = Path(text).expanduser()
+    return str(folder / path if (folder / path).is_file() else path)

@@ -9,17 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, ProjectError
 from napari_graydet.gui import training as training_module
-from napari_graydet.gui.panels import train as train_panel
+from napari_graydet.gui.panels.patients import PatientsDialog
 from napari_graydet.gui.panels.train import TrainPanel
+from napari_graydet.gui.patients import preview
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.io.lock import exclusive
 from napari_graydet.project.models import LOCK_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_row, make_study, open_study
 from tests.gui.conftest import Window
@@ -78,39 +81,80 @@ def test_too_few_images_are_counted(window: Window) -> None:
     assert not panel.start.isEnabled() and "Choose what to train" in panel.hint.text()
 
 
-def test_patients_are_told_asked_for_and_kept(
-    window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def in_dialog(panel: TrainPanel, act: Callable[[PatientsDialog], None]) -> None:
+    """Click *Patients …*, do something in the dialog, and leave it with Escape if it is open then.
+
+    pytest-qt fails the test if that raises.
+    """
+
+    def at_work() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, PatientsDialog)
+        try:
+            act(dialog)
+        finally:
+            if dialog.isVisible():
+                QTest.keyClick(dialog, Qt.Key.Key_Escape)
+
+    QTimer.singleShot(0, at_work)
+    click(panel.ask)
+
+
+def typed(window: Window, dialog: PatientsDialog, text: str) -> str:
+    """Write a rule with the keyboard and return what the dialog says of it."""
+    QTest.keyClick(dialog.text, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClicks(dialog.text, text)
+    assert not dialog.keep.isEnabled()
+    before = dialog.told.text()
+    window.wait(lambda: dialog.told.text() != before)
+    return str(dialog.told.text())
+
+
+def test_patients_are_told_asked_for_and_kept(window: Window, tmp_path: Path) -> None:
     panel = open_study(window).train
     folder = window.session.folder
     assert folder is not None
     assert panel.patients.text() == "Each image counts as its own patient."
-    asked: list[tuple[str, str]] = []
 
-    def answer(text: str, given: bool = True) -> None:
-        def get(_parent: object, _title: str, label: str, *, text: str) -> tuple[str, bool]:
-            asked.append((label, text))
-            return reply
+    def look(dialog: PatientsDialog) -> None:
+        assert "each image counts" in dialog.told.text() and not dialog.keep.isEnabled()
+        assert not dialog.usual.isVisible()  # image_0 to image_6 belong together in no usual way
+        assert "none for 7 of them" in typed(window, dialog, "^(bone)")
+        assert not dialog.keep.isEnabled()
+        said = typed(window, dialog, "^(image)")
+        assert said.splitlines() == [
+            "7 images are of 1 patient:",
+            "image: image_0, image_1, image_2 and 4 more",
+        ]
+        assert dialog.keep.isEnabled()  # and is left with Escape
 
-        reply = (text, given)
-        monkeypatch.setattr(train_panel.QInputDialog, "getText", get)
-        click(panel.ask)
-
-    for text, given in (("^(image)", False), (" ", True)):
-        answer(text, given)
-    assert "image_0, image_1" in asked[0][0] and asked[0][1] == ""
-    answer("^(bone)")
-    window.wait(lambda: "none for 7 of them" in said(window))
+    in_dialog(panel, look)
     assert "Each image" in panel.patients.text()
-    answer("^(image)")
+
+    def keep(rule: str, before: str) -> None:
+        def act(dialog: PatientsDialog) -> None:
+            assert dialog.rule == before
+            typed(window, dialog, rule)
+            click(dialog.keep)
+            assert not dialog.isVisible()
+
+        in_dialog(panel, act)
+
+    keep("^(image)", "")
     window.wait(lambda: "of 1 patient." in panel.patients.text())
     assert "7 images of 1 patient." in said(window)
     assert "all of one patient" in panel.news.text() and not panel.start.isEnabled()
     table = tmp_path / "who.csv"
     table.write_text("".join(f"image_{n},{n // 2}\n" for n in range(7)))
-    answer(str(table))
+    keep(str(table), "^(image)")
     window.wait(lambda: panel.patients.text() == "The accepted images are of 3 patients.")
-    assert panel.start.isEnabled() and asked[-1][1] == "^(image)"
+    assert panel.start.isEnabled()
+
+    def own(dialog: PatientsDialog) -> None:
+        assert dialog.rule == "patients.csv"  # the project's copy, wherever the program was started
+        assert "7 images are of 4 patients" in dialog.told.text() and dialog.keep.isEnabled()
+
+    in_dialog(panel, own)
     (folder / "patients.csv").write_text("image_0,1\n")
     window.controller.open_folder(folder)
     window.wait(lambda: "5 of 6 accepted images have no patient" in panel.patients.text())
@@ -119,6 +163,34 @@ def test_patients_are_told_asked_for_and_kept(
     window.controller.open_folder(folder)
     window.wait(lambda: "Patients are not known" in panel.patients.text())
     assert not panel.start.isEnabled()
+
+
+def test_rules_that_fit_the_names_are_offered(
+    window: Window, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    panel = open_study(window).train
+    entries = [
+        ImageEntry(id=n, path=f"{who}_{n}.png", sha256=str(n), state=State.PROPOSED, revision=1)
+        for n, who in enumerate(("ann", "bob", "ann", "bob", "cy"))
+    ]
+    table = tmp_path / "who.csv"
+    table.write_text("".join(f"{entry.path},x\n" for entry in entries))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_a, **_k: (str(table), ""))
+    dialog = PatientsDialog(entries, "", tmp_path, panel)
+    dialog.show()
+    offered = [dialog.usual.itemText(row) for row in range(dialog.usual.count())]
+    assert offered[1:] == ["What comes before the first _: 3 patients"]
+    dialog.usual.setFocus()
+    QTest.keyClick(dialog.usual, Qt.Key.Key_Down)
+    assert dialog.rule == "^([^_]+)_"
+    window.wait(lambda: "5 images are of 3 patients:\nann: ann_0, ann_2\n" in dialog.told.text())
+    assert dialog.keep.isEnabled() and dialog.usual.currentIndex() == 1
+    click(dialog.file)
+    assert dialog.usual.currentIndex() == 0
+    window.wait(lambda: "5 images are of 1 patient:" in dialog.told.text())
+    dialog.close()
+    many = preview(entries * 400, "^([^_]+)_", tmp_path)
+    assert many.text.startswith("The first 1000 images are of 3 patients") and many.fits
 
 
 def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
-    QInputDialog,
     QLabel,
     QProgressBar,
     QScrollArea,
@@ -24,7 +23,8 @@ from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.compare import ComparePanel
 from napari_graydet.gui.panels.message import COLOURS
 from napari_graydet.gui.panels.models import ModelsPanel
-from napari_graydet.gui.patients import owners, question, set_rule
+from napari_graydet.gui.panels.patients import PatientsDialog
+from napari_graydet.gui.patients import owners, set_rule
 from napari_graydet.gui.training_run import Run, part_title
 from napari_graydet.project.kept_patients import KeptPatients
 from napari_graydet.workflows.train_parts import PARTS
@@ -90,12 +90,14 @@ class TrainPanel(Panel):
 
     def _ask(self) -> None:
         """Ask for the project's rule of patients."""
-        kept = self._kept_patients()
-        text, given = QInputDialog.getText(
-            self, "Patients", question(self.session.entries), text=(kept and kept.text) or ""
-        )
-        if given:
-            set_rule(self.controller, text)
+        recorder = self.controller.recorder
+        if recorder is None:
+            return
+        store = recorder.store
+        asked = PatientsDialog(self.session.entries, store.patients.text or "", store.folder, self)
+        if asked.exec():
+            set_rule(self.controller, asked.rule)
+        asked.deleteLater()
 
     def _kept_patients(self) -> KeptPatients | None:
         recorder = self.controller.recorder
