@@ -72,7 +72,7 @@ class PatientsDialog(QDialog):
         on_click(self.file, self._choose_file)
         self.told = QLabel()
         self.told.setWordWrap(True)
-        self.told.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.told.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.told.setMinimumHeight(6 * self.told.fontMetrics().height())
         self.buttons = QDialogButtonBox()
         keep = self.buttons.addButton("Keep this rule", QDialogButtonBox.ButtonRole.AcceptRole)
