@@ -186,7 +186,7 @@ def _effort(count: int, models: Models, parts: Sequence[str], preset: str) -> st
 
 
 def _busy(alive: Collection[str]) -> str:
-    """Say that this machine is at other trainings."""
+    """Say which trainings other processes are at."""
     ids = sorted(alive, key=int)
     who, what = ("Model", "is") if len(ids) == 1 else ("Models", "are")
     return f"{who} {', '.join(ids)} {what} being trained by another process: that slows both."

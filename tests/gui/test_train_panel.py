@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, ProjectError
 from napari_graydet.gui import training as training_module
-from napari_graydet.gui.panels.patients import PatientsDialog
+from napari_graydet.gui.panels.patients import PAUSE, PatientsDialog
 from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.gui.patients import preview
 from napari_graydet.gui.workplace import IMAGES
@@ -129,6 +129,8 @@ def test_patients_are_told_asked_for_and_kept(window: Window, tmp_path: Path) ->
         assert dialog.keep.isEnabled()  # and is left with Escape
 
     in_dialog(panel, look)
+    in_dialog(panel, lambda dialog: QTest.keyClicks(dialog.text, "x"))  # and Escape at once
+    QTest.qWait(2 * PAUSE)
     assert "Each image" in panel.patients.text()
 
     def keep(rule: str, before: str) -> None:

@@ -61,7 +61,6 @@ class PatientsDialog(QDialog):
         self.usual.addItem("Rules that fit these names …")
         for meaning, expression in suggestions(entries).items():
             self.usual.addItem(meaning, expression)
-        self.usual.setVisible(self.usual.count() > 1)
         self.usual.activated.connect(self._choose)
         self.text = QLineEdit(rule)
         self.text.setAccessibleName("Rule of patients")
@@ -90,6 +89,11 @@ class PatientsDialog(QDialog):
         """What was written."""
         return self.text.text()
 
+    def done(self, result: int) -> None:
+        """Close; a preview that is still to come would find no widgets."""
+        self._preview_later.drop()
+        super().done(result)
+
     def _lay_out(self) -> None:
         column = QVBoxLayout(self)
         column.setSpacing(2 * GAP)
@@ -101,6 +105,7 @@ class PatientsDialog(QDialog):
             line.setWordWrap(True)
             column.addWidget(line)
         column.addWidget(self.usual)
+        self.usual.setVisible(self.usual.count() > 1)  # not before: it would be a window
         row = QHBoxLayout()
         row.addWidget(self.text, 1)
         row.addWidget(self.file)
