@@ -23,6 +23,8 @@ LOOKED_AT = 1000
 EXAMPLES = 3
 """Patients that are shown then, and images of each."""
 
+ALONE = "each image counts as its own patient"
+
 USUAL = {
     "What comes before the first _": r"^([^_]+)_",
     "What comes before the first -": r"^([^-]+)-",
@@ -44,7 +46,7 @@ def owners(entries: Sequence[ImageEntry], kept: KeptPatients | None) -> Owners:
     """Say how many patients the accepted images are of."""
     accepted = [entry for entry in entries if entry.state is State.ACCEPTED]
     if kept is None or kept.text is None:
-        return Owners("Each image counts as its own patient.", True)
+        return Owners(f"{ALONE.capitalize()}.", True)
     if kept.rule is None:
         return Owners(" ".join(kept.notices), False)
     missing = [entry.path for entry in accepted if not entry.patient]
@@ -68,11 +70,16 @@ class Preview:
     patients: int = 0
 
 
-def preview(entries: Sequence[ImageEntry], rule: str, folder: Path) -> Preview:
-    """Try a rule on the images of a project, of many on the first `LOOKED_AT`."""
+def preview(
+    entries: Sequence[ImageEntry], rule: str, folder: Path, *, kept: bool = False
+) -> Preview:
+    """Try a rule on the images of a project, of many on the first `LOOKED_AT`.
+
+    No rule fits where one is `kept`, which is taken away then.
+    """
     tried = list(entries[:LOOKED_AT])
     if not rule.strip():
-        return Preview("No rule yet: each image counts as its own patient.", False)
+        return Preview(f"No rule{'' if kept else ' yet'}: {ALONE}.", kept)
     try:
         given = PatientRule.given(_as_given(rule, folder))
         given.require(entry.path for entry in tried)
@@ -110,9 +117,9 @@ def suggestions(entries: Sequence[ImageEntry]) -> dict[str, str]:
 
 
 def set_rule(controller: Controller, text: str) -> None:
-    """Give the project a rule of patients (in a worker), and say what came of it."""
+    """Give the project a rule of patients, or none (in a worker), and say what came of it."""
     recorder, text = controller.recorder, text.strip()
-    if recorder is None or not text:
+    if recorder is None:
         return
     store = recorder.store
     rule = _as_given(text, store.folder)
@@ -123,7 +130,9 @@ def set_rule(controller: Controller, text: str) -> None:
             controller.say(" ".join(notices), "info" if len(notices) == 1 else "warning")
 
     controller.jobs.run(
-        lambda _progress, _cancel: store.set_patients(rule), done=done, failed=controller.fail
+        lambda _progress, _cancel: store.set_patients(rule) if rule else store.drop_patients(),
+        done=done,
+        failed=controller.fail,
     )
 
 

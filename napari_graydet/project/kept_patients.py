@@ -117,3 +117,18 @@ def keep_rule(
         f"patient{'' if count == 1 else 's'}."
     )
     return kept, (told,) if torn is None else (told, torn.notice)
+
+
+def drop_rule(folder: Path) -> tuple[KeptPatients, tuple[str, ...]]:
+    """Take a project's rule away; notices and errors as `ProjectStore.drop_patients`.
+
+    A CSV file stays where it is: it may be the only one.
+    """
+    settings = ProjectSettings.read(folder)
+    settings.model_copy(update={"patients": None}).write(folder)
+    kept = " The file of patients stays in the project folder." if settings.has_table else ""
+    told = (
+        "The project has no rule of patients any more: each image counts as its own patient, so "
+        f"held-out figures are too good where a patient has several.{kept}"
+    )
+    return KeptPatients(folder, None), (told,)

@@ -84,6 +84,11 @@ class ProjectSettings(Record):
         """Whether the database is a SQLite file in the project folder."""
         return "://" not in self.database
 
+    @property
+    def has_table(self) -> bool:
+        """Whether the rule of patients is a CSV file in the project folder."""
+        return self.patients is not None and is_table(self.patients)
+
     def images_root(self, folder: Path) -> Path:
         """Return the folder that image paths are relative to."""
         return Path(os.path.normpath(folder / self.images))

@@ -11,7 +11,7 @@ from napari_graydet.errors import GraydetError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images
 from napari_graydet.project import rows
-from napari_graydet.project.kept_patients import KeptPatients, keep_rule
+from napari_graydet.project.kept_patients import KeptPatients, drop_rule, keep_rule
 from napari_graydet.project.opening import (
     OpenProject,
     adopt_database,
@@ -272,6 +272,17 @@ class ProjectStore:
         with self._database.reading() as connection:
             entries = rows.select_entries(connection)
         self._patients, notices = keep_rule(self.folder, rule, entries)
+        return notices
+
+    def drop_patients(self) -> tuple[str, ...]:
+        """Forget the rule of patients; return what the user should know, one line each.
+
+        Raises
+        ------
+        ProjectError
+            If the project folder cannot be read or written.
+        """
+        self._patients, notices = drop_rule(self.folder)
         return notices
 
     # --- annotations --------------------------------------------------------------------------

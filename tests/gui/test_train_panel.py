@@ -157,6 +157,19 @@ def test_patients_are_told_asked_for_and_kept(window: Window, tmp_path: Path) ->
         assert "7 images are of 4 patients" in dialog.told.text() and dialog.keep.isEnabled()
 
     in_dialog(panel, own)
+
+    def empty(dialog: PatientsDialog) -> None:
+        QTest.keyClick(dialog.text, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+        QTest.keyClick(dialog.text, Qt.Key.Key_Delete)
+        window.wait(lambda: dialog.keep.text() == "Take the rule away")
+        assert dialog.keep.isEnabled() and "each image counts" in dialog.told.text()
+        click(dialog.keep)
+
+    in_dialog(panel, empty)
+    window.wait(lambda: panel.patients.text() == "Each image counts as its own patient.")
+    assert (folder / "patients.csv").exists() and panel.start.isEnabled()
+    keep(str(table), "")
+    window.wait(lambda: panel.patients.text() == "The accepted images are of 3 patients.")
     (folder / "patients.csv").write_text("image_0,1\n")
     window.controller.open_folder(folder)
     window.wait(lambda: "5 of 6 accepted images have no patient" in panel.patients.text())
@@ -191,6 +204,8 @@ def test_rules_that_fit_the_names_are_offered(
     assert dialog.usual.currentIndex() == 0
     window.wait(lambda: "5 images are of 1 patient:" in dialog.told.text())
     dialog.close()
+    again = PatientsDialog(entries, "^([^_]+)_", tmp_path, panel)
+    assert again.usual.currentText() == "What comes before the first _: 3 patients"
     many = preview(entries * 400, "^([^_]+)_", tmp_path)
     assert many.text.startswith("The first 1000 images are of 3 patients") and many.fits
 

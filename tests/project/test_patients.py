@@ -147,6 +147,22 @@ def test_a_lost_table_stops_no_annotation(tmp_path: Path) -> None:
         store.patients.require(store.entries())
 
 
+def test_a_rule_is_taken_away_and_its_table_stays(tmp_path: Path) -> None:
+    source = table(tmp_path / "who.csv", **{Path(n).stem: "1" for n in NAMES})
+    with make(tmp_path / "study") as store:
+        store.set_patients(RULE)
+        (told,) = store.drop_patients()
+        assert "no rule of patients any more" in told and "file" not in told
+        assert store.patients.text is None and {e.patient for e in store.entries()} == {None}
+        store.set_patients(str(source))
+        (told,) = store.drop_patients()
+        assert "The file of patients stays" in told and (store.folder / "patients.csv").is_file()
+        store.drop_patients()  # once more does no harm
+        folder = store.folder
+    with ProjectStore.open(folder) as store:
+        assert store.patients.text is None and store.patients.notices == ()
+
+
 def test_a_rule_that_another_process_set_counts_at_once(tmp_path: Path) -> None:
     source = table(tmp_path / "who.csv", ann_l="1", ann_r="1", bob_l="2", carl_l="3")
     with make(tmp_path / "study") as store, ProjectStore.open(store.folder) as other:

@@ -26,6 +26,8 @@ from napari_graydet.project.schema import ImageEntry
 PAUSE = 150
 """Milliseconds from a key to the preview."""
 
+KEEP, TAKE_AWAY = "Keep this rule", "Take the rule away"
+
 WHY = (
     "All images of a patient are learned from, or all are held out: a model that is judged by the "
     "other knee of a patient looks better than it is."
@@ -57,6 +59,7 @@ class PatientsDialog(QDialog):
         self.setWindowTitle("Patients")
         self.setMinimumWidth(520)
         self._entries, self._folder = entries, folder
+        self._has_rule = bool(rule)
         self.usual = QComboBox()
         self.usual.addItem("Rules that fit these names …")
         for meaning, expression in suggestions(entries).items():
@@ -65,6 +68,7 @@ class PatientsDialog(QDialog):
         self.text = QLineEdit(rule)
         self.text.setAccessibleName("Rule of patients")
         self.text.setPlaceholderText("^([^_]+)_   or   patients.csv")
+        self.text.setClearButtonEnabled(True)
         self._preview_later = Deferred(self._preview, PAUSE)
         self.text.textChanged.connect(lambda _text: self._changed())
         self.file = button("CSV file …", "Choose a table of images and patients")
@@ -74,7 +78,7 @@ class PatientsDialog(QDialog):
         self.told.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.told.setMinimumHeight(6 * self.told.fontMetrics().height())
         self.buttons = QDialogButtonBox()
-        keep = self.buttons.addButton("Keep this rule", QDialogButtonBox.ButtonRole.AcceptRole)
+        keep = self.buttons.addButton(KEEP, QDialogButtonBox.ButtonRole.AcceptRole)
         assert keep is not None
         self.keep = keep
         self.keep.setStyleSheet(PRIMARY)
@@ -82,6 +86,7 @@ class PatientsDialog(QDialog):
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
         self._lay_out()
+        self._name_rule()
         self._preview()
 
     @property
@@ -115,13 +120,18 @@ class PatientsDialog(QDialog):
 
     def _changed(self) -> None:
         self.keep.setEnabled(False)  # until it is known to fit
-        self.usual.setCurrentIndex(max(0, self.usual.findData(self.rule)))
+        self._name_rule()
         self._preview_later()
 
+    def _name_rule(self) -> None:
+        self.usual.setCurrentIndex(max(0, self.usual.findData(self.rule)))
+
     def _preview(self) -> None:
-        said = preview(self._entries, self.rule, self._folder)
+        said = preview(self._entries, self.rule, self._folder, kept=self._has_rule)
         self.told.setText(said.text)
         self.keep.setEnabled(said.fits)
+        empty = self._has_rule and not self.rule.strip()
+        self.keep.setText(TAKE_AWAY if empty else KEEP)
 
     def _choose(self, place: int) -> None:
         expression = self.usual.itemData(place)
