@@ -8,6 +8,7 @@ epochs). The constant term is not shrunk. Source: the paper, "Refinement of prop
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,13 +92,18 @@ class RidgeRegressor:
         alpha: float = 1.0,
         learning_rate: float = 1e-4,
         epochs: int = 200,
+        check: Callable[[], None] = lambda: None,
     ) -> RidgeRegressor:
-        """Descend sample by sample as the paper does; same arguments as `fit`."""
+        """Descend sample by sample as the paper does; same arguments as `fit`.
+
+        `check` is called at every epoch; it stops the descent by raising.
+        """
         features, targets = _checked(features, classes, targets)
         design = _with_constant(features)
         coef = np.zeros((n_classes, design.shape[1], 2))
         counts = np.bincount(classes, minlength=n_classes)
         for _ in range(epochs):
+            check()
             for i in rng.permutation(len(design)):
                 k, row = classes[i], design[i]
                 shrink = coef[k] * (alpha / counts[k])

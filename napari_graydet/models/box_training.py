@@ -144,7 +144,8 @@ def train_boxes(
         budget = replace(budget, validations=0)
     fit(learner, budget, _with_step(watch or Watch(), on_step, budget))
     network = network.to("cpu").eval()
-    regressor = fit_regressor(network, samples, len(classes), grid, training, learner.rng)
+    check = Watch.check if watch is None else watch.check
+    regressor = fit_regressor(network, samples, len(classes), grid, training, learner.rng, check)
     return BoxModel(network, regressor, grid, tuple(classes))
 
 
@@ -274,18 +275,25 @@ def fit_regressor(
     grid: AnchorGrid,
     training: BoxTraining,
     rng: np.random.Generator,
+    check: Callable[[], None] = Watch.check,
 ) -> RidgeRegressor:
-    """Solve the regressor on anchors near the best range of freshly drawn ROIs."""
-    rois = draw_rois(samples, training.regressor_rois, training.points, training.disturbance, rng)
+    """Solve the regressor on anchors near the best range of freshly drawn ROIs.
+
+    `check` is called at every ROI; it stops by raising.
+    """
+    rois: list[DrawnRoi] = []
+    for _ in range(training.regressor_rois):
+        check()
+        rois += draw_rois(samples, 1, training.points, training.disturbance, rng)
     anchors = level_ranges(grid.edges)
     near = [shares_of_ceiling(roi, anchors) > NEAR for roi in rois]
     if not any(chosen.any() for chosen in near):
         raise ModelError("No anchor comes near the best range of any ROI; use more anchors.")
-    rows = [
-        _regression_rows(network, roi, grid, chosen)
-        for roi, chosen in zip(rois, near, strict=True)
-        if chosen.any()
-    ]
+    rows = []
+    for roi, chosen in zip(rois, near, strict=True):
+        check()
+        if chosen.any():
+            rows.append(_regression_rows(network, roi, grid, chosen))
     features, deltas, classes = (np.concatenate(column) for column in zip(*rows, strict=True))
     # lambda weighs all features alike once they are standardised; the scale goes into T.
     centre, scale = features.mean(axis=0), features.std(axis=0) + 1e-3

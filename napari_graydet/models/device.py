@@ -47,10 +47,13 @@ def choose_device(preference: str = "auto") -> torch.device:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Tell whether the device multiplies bfloat16 in hardware (twice as fast in training)."""
+    """Tell whether the device multiplies bfloat16 in hardware (twice as fast in training).
+
+    A GPU without it only emulates it, slowly: there training keeps to 32 bit.
+    """
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -59,7 +62,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     said = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "out of memory" in said or "can't allocate memory" in said
+        "out of memory" in said or "can't allocate memory" in said or "_alloc_failed" in said
     )
 
 

@@ -15,7 +15,7 @@ is disturbed, and held-out images choose nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,9 @@ from napari_graydet.models.paper_pointnet import (
 )
 from napari_graydet.models.pretraining import ORTHOGONAL, away_from_orthogonal, point_layers
 from napari_graydet.models.training import Budget, Learner, Scores, Watch, fit
+
+Check = Callable[[], None]
+"""Called between ROIs or batches; stops by raising."""
 
 POSITIVE, NEGATIVE = 0.5, 0.3
 PER_ROI = 16
@@ -79,11 +82,14 @@ class LabelledRoi:
     deltas: Float
 
 
-def labelled(samples: Sequence[BoxSample], grid: AnchorGrid, background: int) -> list[LabelledRoi]:
+def labelled(
+    samples: Sequence[BoxSample], grid: AnchorGrid, background: int, check: Check = Watch.check
+) -> list[LabelledRoi]:
     """Label the anchors of all ROIs; see the module's description."""
     rng = np.random.default_rng(0)  # places points within their pixels' runs, nothing else
     rois = []
     for sample in samples:
+        check()
         roi = draw_roi(sample, ROI_POINTS, Disturbance.of_roi_only(jitter=0.0), rng)
         if roi is None:
             continue
@@ -153,17 +159,17 @@ def train_paper_boxes(
     """
     if not samples:
         raise ModelError("There is nothing to train on: no part was given.")
-    grid = grid or AnchorGrid()
+    grid, watch = grid or AnchorGrid(), watch or Watch()
     torch.manual_seed(seed)
     network = started(start, len(classes), config)
-    rois = labelled(samples, grid, len(classes))
-    learner = PaperLearner(network, rois, grid, seed, device)
+    rois = labelled(samples, grid, len(classes), watch.check)
+    learner = PaperLearner(network, rois, grid, seed, device, watch.check)
     learner.hold_out(validation, tuple(classes))
     steps = max(2, math.ceil(epochs * len(rois) * PER_ROI / BATCH))
     budget = Budget(None if minutes else steps, minutes, 1 if validation else 0)
     fit(learner, budget, watch)
     network.to("cpu").eval()
-    regressor = fit_paper_regressor(network, rois, grid, len(classes), learner.rng)
+    regressor = fit_paper_regressor(network, rois, grid, len(classes), learner.rng, watch.check)
     return PaperModel(network, regressor, grid, tuple(classes))
 
 
@@ -179,7 +185,9 @@ class PaperLearner(Learner):
         grid: AnchorGrid,
         seed: int,
         device: str = "auto",
+        check: Check = Watch.check,
     ) -> None:
+        self._check = check
         self.batch, self.rng = BATCH, np.random.default_rng(seed)
         self.device = choose_device(device)
         self.pointnet = network.to(self.device)
@@ -275,6 +283,7 @@ class PaperLearner(Learner):
         rows = np.arange(len(self._label))
         pooled = torch.zeros(len(rows), self.pointnet.config.global_width)
         for chunk in np.array_split(rows, max(1, len(rows) // BATCH)):
+            self._check()
             clouds, kept = self._clouds(chunk, rng)
             _, features = scored(self.pointnet, clouds, self.device)
             pooled[torch.from_numpy(chunk[kept])] = torch.from_numpy(features).float()
@@ -287,11 +296,13 @@ def fit_paper_regressor(
     grid: AnchorGrid,
     n_classes: int,
     rng: np.random.Generator,
+    check: Check = Watch.check,
 ) -> RidgeRegressor:
     """Descend to the regressor on the positive anchors, as the paper does."""
     ranges, cpu = level_ranges(grid.edges), torch.device("cpu")
     features, deltas, labels = [], [], []
     for roi in rois:
+        check()
         positive = roi.labels < n_classes
         seen, own = roi.roi.seen, ranges[roi.chosen[positive]]
         clouds, there = anchor_clouds(seen.points, seen.levels, own, network.config.points, rng)
@@ -302,7 +313,12 @@ def fit_paper_regressor(
     if not features:
         raise ModelError("No box has a pixel in it; train on images with more grays.")
     return RidgeRegressor.fit_sgd(
-        np.concatenate(features), np.concatenate(labels), np.concatenate(deltas), n_classes, rng=rng
+        np.concatenate(features),
+        np.concatenate(labels),
+        np.concatenate(deltas),
+        n_classes,
+        rng=rng,
+        check=check,
     )
 
 

@@ -69,12 +69,15 @@ class Watch:
         Told what the user should know.
     checkpoints
         Where they go; what is there is gone on from. None for none.
+    check
+        Called in long computations between steps; stops them by raising `CancelledError`.
     """
 
     step: Callable[[Step], None] = _ignore
     validated: Callable[[int, float, Scores, bool], None] = _ignore
     notice: Callable[[str], None] = _ignore
     checkpoints: Checkpoints | None = None
+    check: Callable[[], None] = _ignore
 
 
 @dataclass(frozen=True)
@@ -203,12 +206,23 @@ def _follow(learner: Learner, watch: Watch, group: Group) -> None:
     while (at := group.say(here)) is not None:
         step, share = at
         group.send(learner.network)
-        learner.prepare(step, share)
+        _prepare(learner, step, share, watch)
         # Of rank and step alone: a training that goes on later draws what it would have drawn.
         rng = np.random.default_rng([seed, group.rank, step])
         torch.manual_seed(int(rng.integers(2**31)))
         learner.rng.bit_generator.state = rng.bit_generator.state
         group.average(learner.network, _gradients(learner, watch))
+
+
+def _prepare(learner: Learner, step: int, share: float, watch: Watch) -> None:
+    """Prepare a step; where frozen features are computed for it, memory may run out as well."""
+    while True:
+        try:
+            return learner.prepare(step, share)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _halve(learner, watch, error)
 
 
 def _gradients(learner: Learner, watch: Watch) -> float:
@@ -268,7 +282,7 @@ class _Fit:
                 break
             self.group.say((self.step, share))
             self.group.send(self.learner.network)
-            self.learner.prepare(self.step, share)
+            self._prepare(share)
             loss = self._one_step()
             self.step += 1
             self.learner.after_step(self.step)
@@ -276,6 +290,14 @@ class _Fit:
         if self.best is not None:
             self.learner.result.load_state_dict(self.best)
         return self.scores
+
+    def _prepare(self, share: float) -> None:
+        try:
+            _prepare(self.learner, self.step, share, self.watch)
+        except CancelledError:  # while frozen features were computed; who goes on does that again
+            if self.step:
+                self._save()
+            raise
 
     def _tell(self, loss: float) -> None:
         share = self.budget.share(self.step, self.seconds)
@@ -320,14 +342,15 @@ class _Fit:
 
     def _validate(self, share: float) -> bool:
         """Score held-out images if it is time to; return whether to stop early."""
-        if math.floor(min(share, 1.0) * self.budget.validations + 1e-9) <= self.validations:
+        due = math.floor(min(share, 1.0) * self.budget.validations + 1e-9)
+        if due <= self.validations:
             return False
         try:
             scores = self.learner.validate()
         except CancelledError:  # who goes on scores them then
             self._save()
             raise
-        self.validations += 1
+        self.validations = due  # a long step may have passed several
         score = next(iter(scores.values()))
         better = not self.scores or score >= next(iter(self.scores.values()))
         if better:

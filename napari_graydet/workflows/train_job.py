@@ -111,7 +111,12 @@ class PartJob:
             validated,
             lambda message: self.tell("notice", message=message),
             Checkpoints(self.checkpoints),
+            self.check,
         )
+
+    def check(self) -> None:
+        """Raise `CancelledError` if somebody asks to stop."""
+        check_cancelled(self.should_cancel)
 
     def roi_budget(self) -> dict[str, Any]:
         """Return the budget of the ROI detector's training, as `train_roi` takes it."""

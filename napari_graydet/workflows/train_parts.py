@@ -16,7 +16,6 @@ from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.models import Scores
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.events import check_cancelled
 from napari_graydet.workflows.refiner_part import train_refiner_part
 from napari_graydet.workflows.train_job import (
     LONGEST,
@@ -240,7 +239,9 @@ def train_regressor_part(job: PartJob) -> PartResult:
     rng = np.random.default_rng(job.seed)
     rois = scored_rois(_crops(job, job.validation), np.random.default_rng(job.seed))
     samples = _crops(job, job.train)
-    fitted = fit_regressor(start.network, samples, len(job.classes), start.grid, BoxTraining(), rng)
+    fitted = fit_regressor(
+        start.network, samples, len(job.classes), start.grid, BoxTraining(), rng, job.check
+    )
     model = BoxModel(start.network, fitted, start.grid, job.classes)
     job.tell("progress", step=1, share=1.0, loss=0.0, seconds=0.0)
     return _saved_best(job, model, samples, rois, box_scores(start, rois))
@@ -258,9 +259,10 @@ def _train_paper_regressor(job: PartJob) -> PartResult:
     )
 
     start = PaperModel.load(job.weights)
-    rois = labelled(_crops(job, job.train), start.grid, len(job.classes))
+    count = len(job.classes)
+    rois = labelled(_crops(job, job.train), start.grid, count, job.check)
     rng = np.random.default_rng(job.seed)
-    fitted = fit_paper_regressor(start.network, rois, start.grid, len(job.classes), rng)
+    fitted = fit_paper_regressor(start.network, rois, start.grid, count, rng, job.check)
     model = PaperModel(start.network, fitted, start.grid, job.classes)
     held_out, cpu = paper_rois(_crops(job, job.validation)), choose_device("cpu")
     job.tell("progress", step=1, share=1.0, loss=0.0, seconds=0.0)
@@ -313,7 +315,7 @@ def _saved_best(
     from napari_graydet.models.box_scores import SCORED, SHARE, box_scores
     from napari_graydet.models.interval import fit_intervals
 
-    check_cancelled(job.should_cancel)
+    job.check()
     learned = {sample.class_id for sample in samples}
     every_class = len(learned) == len(job.classes)  # a rival knows nothing of a class without parts
     rivals = fit_intervals(samples, job.classes, job.seed) if every_class else []

@@ -37,7 +37,13 @@ from napari_graydet.models.box_targets import (
     target_scores,
     training_ranges,
 )
-from napari_graydet.models.box_training import BoxTraining, box_metrics, for_classes, train_boxes
+from napari_graydet.models.box_training import (
+    BoxTraining,
+    box_metrics,
+    fit_regressor,
+    for_classes,
+    train_boxes,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -298,3 +304,20 @@ def test_a_training_can_be_stopped() -> None:
         train_boxes(
             [disk_sample(np.random.default_rng(0))], ("a",), seed=0, training=training, on_step=stop
         )
+
+
+def test_the_regressor_stops_at_every_roi() -> None:
+    class StoppedError(Exception):
+        pass
+
+    asked = iter(range(2 * SHORT.regressor_rois - 1))
+
+    def check() -> None:
+        if next(asked, None) is None:
+            raise StoppedError
+
+    rng = np.random.default_rng(5)
+    samples = [disk_sample(rng)]
+    start = train_boxes(samples, ["a"], seed=0, training=SHORT)
+    with pytest.raises(StoppedError):
+        fit_regressor(start.network, samples, 1, start.grid, SHORT, rng, check)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from napari_graydet.models.paper_pointnet import (
 from napari_graydet.models.paper_training import (
     EPOCHS,
     PaperLearner,
+    fit_paper_regressor,
     iou_along_gray,
     labelled,
     train_paper_boxes,
@@ -172,3 +174,31 @@ def test_pretraining_is_a_start_for_networks_of_its_widths(tmp_path: Path) -> No
     with pytest.raises(ModelError, match="two classes"):
         pretrain(one, one, tmp_path / "x.safetensors", seed=0)
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_it_stops_at_every_roi_and_batch_between_steps() -> None:
+    """Frozen features and regressors take long and make no steps."""
+
+    class StoppedError(Exception):
+        pass
+
+    def after(calls: int) -> Callable[[], None]:
+        left = iter(range(calls))
+
+        def check() -> None:
+            if next(left, None) is None:
+                raise StoppedError
+
+        return check
+
+    rois = labelled(samples(4), GRID, 1)
+    network = PaperPointNet(TINY).eval()
+    rng = np.random.default_rng(0)
+    with pytest.raises(StoppedError):
+        labelled(samples(4), GRID, 1, after(3))
+    with pytest.raises(StoppedError):
+        PaperLearner(network, rois, GRID, 0, "cpu", after(0)).prepare(0, 0.1)
+    for calls in (3, 4 + 100):  # at the last ROI; at epoch 101 of the descent
+        with pytest.raises(StoppedError):
+            fit_paper_regressor(network, rois, GRID, 1, rng, after(calls))
+    fit_paper_regressor(network, rois, GRID, 1, rng, after(4 + 200))

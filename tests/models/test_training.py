@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
+from napari_graydet.models import training
 from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.training import Budget, Step, Watch, fit
 from tests.models.learners import Tiny, weights_of
@@ -200,3 +201,45 @@ def test_a_budget_in_minutes_ends() -> None:
 def test_a_budget_is_steps_or_minutes(budget: dict[str, float]) -> None:
     with pytest.raises(ModelError, match="either epochs or minutes"):
         Budget(**budget)  # type: ignore[arg-type]
+
+
+def test_memory_that_is_full_before_a_step_halves_the_batch_as_well() -> None:
+    class FullBefore(Tiny):
+        def prepare(self, step: int, share: float) -> None:
+            if self.batch > 4:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling a function")
+            super().prepare(step, share)
+
+    said: list[str] = []
+    learner = FullBefore()
+    fit(learner, BUDGET, Watch(notice=said.append))
+    assert learner.batch == 4 and "Out of memory" in said[0]
+
+
+def test_stopped_before_a_step_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    class Stopped(Tiny):
+        def prepare(self, step: int, share: float) -> None:
+            if step == 5:
+                raise CancelledError("stopped")
+            super().prepare(step, share)
+
+    with pytest.raises(CancelledError):
+        fit(Stopped(), BUDGET, Watch(checkpoints=Checkpoints(tmp_path)))
+    learner, said = Tiny(), list[str]()
+    fit(learner, BUDGET, Watch(notice=said.append, checkpoints=Checkpoints(tmp_path)))
+    assert "step 5" in said[0] and equal(weights_of(learner), whole()[0])
+
+
+def test_a_step_that_takes_half_the_time_is_not_followed_by_a_score_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, *[30.0 + second for second in range(1000) for _ in range(4)]])
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    shares: list[float] = []
+    fit(
+        Tiny(),
+        Budget(minutes=1, validations=10),
+        Watch(validated=lambda _step, share, *_: shares.append(share)),
+    )
+    assert shares[0] >= 0.5 and shares[-1] == 1.0
+    assert len(shares) <= 6, "one for each tenth that is left"
