@@ -1,4 +1,4 @@
-"""``napari-graydet models list|use|rollback``: the trained models of a project."""
+"""``napari-graydet models list|use|rollback|delete``: the trained models of a project."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ class Action(enum.StrEnum):
     LIST = "list"
     USE = "use"
     ROLLBACK = "rollback"
+    DELETE = "delete"
 
 
 def models(
     action: Annotated[
         Action,
         typer.Argument(
-            help="**list** them; **use** one; **rollback** to what was in use before.",
+            help="**list** them; **use** one; **rollback** to what was in use before; "
+            "**delete** one that is not in use.",
             show_default=False,
         ),
     ],
@@ -40,7 +42,11 @@ def models(
     ],
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Number of the model to use.", show_default=False),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Number of a model; **shipped** for what comes with the program.",
+            show_default=False,
+        ),
     ] = None,
     kind: Annotated[
         str | None,
@@ -55,15 +61,22 @@ def models(
 ) -> Result:
     """Show trained models, choose which one is in use, and go back.
 
-    Nothing is deleted. Without a choice the weights that come with the program are used.
+    Nothing is deleted but by **delete**. Without a choice the weights that come with the program
+    are used.
     """
     from napari_graydet.project.models import ModelRegistry
     from napari_graydet.project.settings import FILE_NAME
 
     registry = ModelRegistry(project)
-    if (action is Action.USE) != (model is not None):
-        raise ProjectError("Give the number of a model to use; list and rollback take none.")
-    if model is not None:
+    if (action in (Action.USE, Action.DELETE)) != (model is not None):
+        raise ProjectError(
+            "Give the number of a model to use or delete; list and rollback take none."
+        )
+    if kind is not None and action is not Action.USE:
+        raise ProjectError("Only use takes --kind; leave it out.")
+    if model is not None and action is Action.DELETE:
+        registry.delete(model)
+    elif model is not None:
         registry.activate(model, None if kind is None else [kind])
     elif action is Action.ROLLBACK:
         registry.roll_back()
@@ -84,11 +97,12 @@ def _listed(registry: ModelRegistry) -> Result:
     documents: list[dict[str, Any]] = []
     for entry in registry.entries():
         kinds = [kind for kind, run_id in active.items() if run_id == entry.id]
-        documents.append(entry.model_dump(mode="json") | {"active": kinds})
+        alive = entry.status == "running" and registry.is_training(entry.id)
+        documents.append(entry.model_dump(mode="json") | {"active": kinds, "training": alive})
         scores = (f"{k} {v:.3f}" for figures in entry.scores.values() for k, v in figures.items())
         table.add_row(
             f"{entry.id}{' in use: ' + ', '.join(kinds) if kinds else ''}",
-            entry.status,
+            "interrupted" if entry.status == "running" and not alive else entry.status,
             ", ".join(entry.parts),
             entry.preset,
             ", ".join(dict.fromkeys(entry.parents.values())),
@@ -98,6 +112,6 @@ def _listed(registry: ModelRegistry) -> Result:
     for run_id, message in damaged.items():
         complain(f"model {run_id}: {message}")
     document = {"models": documents, "active": active, "damaged": damaged}
-    return Result(
-        document, table if documents else "No models are trained yet: shipped ones are used."
-    )
+    if documents or active:
+        return Result(document, table)
+    return Result(document, "No models are trained yet: shipped ones are used.")

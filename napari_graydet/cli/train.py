@@ -17,7 +17,7 @@ from napari_graydet.cli.options import Debug, Device, Json
 from napari_graydet.errors import ModelError
 
 if TYPE_CHECKING:
-    from napari_graydet.project.models import ModelEntry
+    from napari_graydet.project.model_entry import ModelEntry
     from napari_graydet.workflows.training_events import Event, OnEvent
 
 

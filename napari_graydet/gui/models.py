@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from napari_graydet.project.models import ModelEntry, ModelRegistry
+from napari_graydet.project.model_entry import ModelEntry
+from napari_graydet.project.models import ModelRegistry
 from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.workflows.train_job import (
     FAST_BOX_STEPS,
@@ -81,6 +82,11 @@ class Models:
             alive,
             frozenset(run_id for run_id in alive if registry.is_to_stop(run_id)),
         )
+
+    def is_needed(self, run_id: str) -> bool:
+        """Return whether a run is in use, would be after rolling back, or is being trained."""
+        chosen = (*self.choices.values(), *(self.before or {}).values())
+        return run_id in chosen or run_id in self.alive
 
     def entry(self, run_id: str | None) -> ModelEntry | None:
         """Return a run, None if there is none of that id."""

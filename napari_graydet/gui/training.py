@@ -149,14 +149,13 @@ class Training:
 
     def cancel(self) -> None:
         """Stop: a training within a batch, at the second call at once; or the comparison."""
-        process = self._process
         if self.phase == "running":
-            self._stop = True
-            if process is not None:
+            self._stop = True  # first: the worker may be starting the process just now
+            if (process := self._process) is not None:
                 process.cancel()
             self._go("stopping")
-        elif self.phase == "stopping" and process is not None:
-            process.close(patience=0.0)
+        elif self.phase == "stopping" and self._process is not None:
+            self._process.close(patience=0.0)
         elif self.phase == "comparing" and self._job is not None:
             self._job.cancel()
 
@@ -174,9 +173,8 @@ class Training:
 
     def close(self) -> None:
         """Stop the training with its window; it can be resumed."""
-        process = self._process
-        self._stop = True
-        if process is not None:
+        self._stop = True  # first: the worker may be starting the process just now
+        if (process := self._process) is not None:
             process.close(CLOSE_SECONDS)
         self._drop_comparison()
 
@@ -272,6 +270,17 @@ class Training:
         self._back(one_line(error), "error")
         if self.comparison is not None:
             self._go("deciding")  # the question is still open
+
+    def delete(self, run_id: str) -> None:
+        """Delete a model that is not needed any more."""
+        folder = self._controller.session.folder
+        if folder is None or self.phase != "idle":
+            return
+        self._controller.jobs.run(
+            lambda _progress, _cancel: ModelRegistry(folder).delete(run_id),
+            done=self._here(lambda _none: self._back(f"Model {run_id} was deleted.", "info")),
+            failed=self._here(lambda error: self._back(one_line(error), "error")),
+        )
 
     def refresh(self) -> None:
         """Read the registry again: other processes train, too."""

@@ -11,108 +11,33 @@ can be seen in the list, and can never be put in use. While it runs, its checkpo
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import JsonValue
 
-from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
-from napari_graydet.io.files import atomic_write_text, read_bytes, reason_of, sha256_of
+from napari_graydet.errors import DamagedProjectError, ProjectError
+from napari_graydet.io.files import atomic_write_text, reason_of, sha256_of
 from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import read_card
+from napari_graydet.project.model_entry import (
+    FORMAT,
+    SHIPPED,
+    ModelEntry,
+    Status,
+    read_record,
+)
 from napari_graydet.project.schema import Record
 
 FOLDER, RUN_FILE, ACTIVE_FILE = "models", "run.json", "active.json"
 STOP_FILE, LOCK_FILE, LOG_FILE, WORK_FOLDER = "stop", "lock", "log.jsonl", "work"
-FORMAT = 1
-
-SHIPPED = "shipped"
-"""Parent of a run that started from the weights that come with the package."""
-
-RANDOM = "random"
-"""Parent of a run that started from random weights."""
-
-MOST_BYTES = 32 << 20
-"""No run.json, with the names of all images, comes near this."""
 
 MOST_STEPS_BACK = 200
 
-Status = Literal["running", "done", "failed", "cancelled"]
-Scores = dict[str, float]
-T = TypeVar("T", bound=Record)
-
-
-class SplitNote(Record):
-    """Names of the images on each side of a run's split."""
-
-    seed: int
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...] = ()
-
-
-class ModelEntry(Record):
-    """One training run, as `run.json` keeps it.
-
-    Parameters
-    ----------
-    id
-        Name of its folder.
-    status
-        "running" also after a kill, until it is resumed.
-    parts, preset, seed
-        What was trained and how.
-    parents
-        By kind what it started from, or worked with: a run's id, `SHIPPED`, `RANDOM`, or the name
-        of a weights file.
-    classes
-        Labels that it learned.
-    data
-        SHA-256 over image hashes and labels: the data's snapshot.
-    split
-        Who was trained on, who chose the moment to stop, who was left alone.
-    revisions
-        Of the images then, in a project: one that was changed since is news.
-    request
-        What was asked for: enough to go on after a kill.
-    versions
-        Package versions.
-    started, ended, seconds
-        When, and how long it computed (over all resumptions).
-    weights
-        By kind the SHA-256 of ``<kind>.safetensors``.
-    scores, parent_scores
-        By kind the figures on the held-out (validation) images, of this run and of its parent.
-    notes
-        By kind what there is to know about the new weights.
-    message
-        Why it failed.
-    """
-
-    format: int = FORMAT
-    id: str
-    status: Status
-    parts: tuple[str, ...]
-    preset: str
-    seed: int
-    parents: dict[str, str] = Field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-    data: str = ""
-    split: SplitNote | None = None
-    revisions: dict[str, int] = Field(default_factory=dict)
-    request: dict[str, JsonValue] = Field(default_factory=dict)
-    versions: dict[str, str] = Field(default_factory=dict)
-    started: datetime
-    ended: datetime | None = None
-    seconds: Annotated[float, Field(ge=0)] = 0.0
-    weights: dict[str, str] = Field(default_factory=dict)
-    scores: dict[str, Scores] = Field(default_factory=dict)
-    parent_scores: dict[str, Scores] = Field(default_factory=dict)
-    notes: dict[str, str] = Field(default_factory=dict)
-    message: str | None = None
+_WAY_OUT = f"use another model, or the {SHIPPED} one"
 
 
 class _Active(Record):
@@ -167,7 +92,11 @@ class ModelRegistry:
             versions=dict(versions),
             started=datetime.now(UTC),
         )
-        self.write(entry)
+        try:
+            self.write(entry)
+        except ProjectError:
+            self._remove_empty(entry.id)  # it would look like a damaged run for ever
+            raise
         return entry
 
     def write(self, entry: ModelEntry) -> None:
@@ -197,13 +126,45 @@ class ModelRegistry:
         (folder / STOP_FILE).unlink(missing_ok=True)
         return entry
 
+    def delete(self, run_id: str) -> None:
+        """Delete a run with all that it holds.
+
+        Raises
+        ------
+        ProjectError
+            If there is none of that id, it is in use, would be after `roll_back`, or is being
+            trained; or if it cannot be deleted.
+        """
+        if run_id not in self._ids():
+            self.entry(run_id)  # says what there is
+        if run_id in self.choices().values():
+            raise ProjectError(f"Model {run_id} is in use; use another one first.")
+        if run_id in (self.previous() or {}).values():
+            raise ProjectError(
+                f"Model {run_id} was in use before, and rolling back would use it again; it can be "
+                "deleted once another choice was made."
+            )
+        if self.is_training(run_id):
+            raise ProjectError(f"Model {run_id} is being trained; stop it first.")
+        try:
+            gone = self.run_folder(run_id).replace(self.folder / f".deleted-{run_id}")
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise ProjectError(f"Cannot delete model {run_id}: {reason_of(error)}.") from error
+
     def entries(self) -> list[ModelEntry]:
         """Return all runs that can be read, oldest first; `damaged` names the others."""
         return self._read_all()[0]
 
     def damaged(self) -> dict[str, str]:
-        """Return by id why a run cannot be read."""
-        return self._read_all()[1]
+        """Return by id why a run cannot be read; one that is in use may also be gone."""
+        damaged = self._read_all()[1]
+        for kind, run_id in self.choices().items():
+            if run_id not in damaged and not self.run_folder(run_id).is_dir():
+                damaged[run_id] = (
+                    f"Its folder is gone, but its {kind} weights are in use: {_WAY_OUT}."
+                )
+        return damaged
 
     def entry(self, run_id: str) -> ModelEntry:
         """Return one run.
@@ -221,7 +182,7 @@ class ModelRegistry:
             known = ", ".join(self._ids()) or "none yet"
             raise ProjectError(f"There is no model {run_id!r} in {self.folder}, only: {known}.")
         path = self.run_folder(run_id) / RUN_FILE
-        entry = _read(path, ModelEntry)
+        entry = read_record(path, ModelEntry)
         if entry.id != run_id:
             raise DamagedProjectError(
                 f"{path} is of run {entry.id}, not of {run_id}; it was kept as it is."
@@ -269,7 +230,10 @@ class ModelRegistry:
             If that run or the list of choices is gone or damaged.
         """
         run_id = self.choices().get(kind)
-        return None if run_id is None else self.entry(run_id)
+        if run_id is None:
+            return None
+        with _with_way_out(kind):
+            return self.entry(run_id)
 
     def active_weights(self, kind: str) -> Path | None:
         """Return the weights of a kind that are in use; None for the shipped ones.
@@ -282,7 +246,8 @@ class ModelRegistry:
         entry = self.active(kind)
         if entry is None:
             return None
-        self._check(entry, kind)
+        with _with_way_out(kind):
+            self._check(entry, kind)
         return self.weights_path(entry.id, kind)
 
     def choices(self) -> dict[str, str]:
@@ -291,7 +256,7 @@ class ModelRegistry:
         return dict(history[-1]) if history else {}
 
     def activate(self, run_id: str, kinds: Iterable[str] | None = None) -> dict[str, str]:
-        """Put a run's weights in use, all of them or those of some kinds.
+        """Put a run's weights in use, all of them or those of some kinds; or the `SHIPPED` ones.
 
         Where a run found out that the boxes alone are better than its refiner, none is in use
         afterwards; nor with boxes of preset "paper", which has none.
@@ -306,6 +271,8 @@ class ModelRegistry:
         ProjectError
             If the run has not ended well, has no such weights, or they are damaged.
         """
+        if run_id == SHIPPED:
+            return self._choose_shipped(kinds)
         entry = self.entry(run_id)
         wanted = list(entry.weights) if kinds is None else list(kinds)
         if entry.status != "done" or not wanted:
@@ -324,6 +291,11 @@ class ModelRegistry:
         """
         entry = self.entry(run_id)
         return self._choices_with(entry, list(entry.weights))
+
+    def _choose_shipped(self, kinds: Iterable[str] | None) -> dict[str, str]:
+        choices = self.choices()
+        wanted = list(choices) if kinds is None else list(kinds)
+        return self._choose({k: run_id for k, run_id in choices.items() if k not in wanted})
 
     def _choices_with(self, entry: ModelEntry, wanted: Sequence[str]) -> dict[str, str]:
         choices = self.choices()
@@ -355,7 +327,8 @@ class ModelRegistry:
         if before is None:
             raise ProjectError("The shipped models are in use; there is nothing to roll back to.")
         for kind, run_id in before.items():
-            self._check(self.entry(run_id), kind)
+            with _with_way_out(kind):
+                self._check(self.entry(run_id), kind)
         self._write_active(self._active().history[:-1])
         return before
 
@@ -365,7 +338,7 @@ class ModelRegistry:
         """Make the folder of the next free number; two processes never get the same one."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            number = max((int(run_id) for run_id in self._ids()), default=0)
+            number = max((int(run_id) for run_id in (*self._ids(), *self._mentioned())), default=0)
             while True:
                 number += 1
                 try:
@@ -379,11 +352,21 @@ class ModelRegistry:
                 "choose another place for models."
             ) from error
 
+    def _remove_empty(self, run_id: str) -> None:
+        with contextlib.suppress(OSError):
+            self.run_folder(run_id).rmdir()
+
     def _ids(self) -> list[str]:
         if not self.folder.is_dir():
             return []
         names = (path.name for path in self.folder.iterdir() if path.is_dir())
-        return sorted((n for n in names if n.isascii() and n.isdecimal()), key=int)
+        return sorted((n for n in names if _is_id(n)), key=int)
+
+    def _mentioned(self) -> set[str]:
+        """Return ids that choices and parents speak of: a new run must not be taken for one."""
+        chosen = (choices.values() for choices in self._active().history)
+        parents = (entry.parents.values() for entry in self.entries())
+        return {name for names in (*chosen, *parents) for name in names if _is_id(name)}
 
     def _read_all(self) -> tuple[list[ModelEntry], dict[str, str]]:
         sound, damaged = [], {}
@@ -404,12 +387,12 @@ class ModelRegistry:
         if digest != entry.weights[kind] or read_card(path).sha256 != digest:
             raise DamagedProjectError(
                 f"{path} is damaged: its SHA-256 is not the one that the run ended with; it was "
-                "kept as it is, use another model."
+                "kept as it is."
             )
 
     def _active(self) -> _Active:
         path = self.folder / ACTIVE_FILE
-        return _read(path, _Active) if path.exists() else _Active()
+        return read_record(path, _Active) if path.exists() else _Active()
 
     def _choose(self, choices: dict[str, str]) -> dict[str, str]:
         if choices != self.choices():
@@ -421,20 +404,15 @@ class ModelRegistry:
         atomic_write_text(self.folder / ACTIVE_FILE, text + "\n", error=ProjectError)
 
 
-def _read(path: Path, kind: type[T]) -> T:
-    """Read a JSON file of ours; it is never taken for empty."""
-    text = read_bytes(
-        path, max_bytes=MOST_BYTES, error=DamagedProjectError, limit_error=DamagedProjectError
-    )
+@contextlib.contextmanager
+def _with_way_out(kind: str) -> Iterator[None]:
+    """Say what can be done where a model that was chosen cannot be used."""
     try:
-        values = json.loads(text)
-        version = values.get("format") if isinstance(values, dict) else None
-        if isinstance(version, int) and version > FORMAT:
-            raise NewerSchemaError(
-                f"{path} has format {version}, this version of napari-graydet knows up to "
-                f"{FORMAT}; update napari-graydet. It was left untouched."
-            )
-        return kind.model_validate(values)
-    except (ValueError, RecursionError, ValidationError) as error:
-        reason = reason_of(error)
-        raise DamagedProjectError(f"{path} is damaged ({reason}); it was kept as it is.") from error
+        yield
+    except ProjectError as error:
+        told = str(error).rstrip(".")
+        raise type(error)(f"{told}. It was chosen for {kind}: {_WAY_OUT}.") from error
+
+
+def _is_id(name: str) -> bool:
+    return name.isascii() and name.isdecimal()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_graydet.io.weights import read_card
-from napari_graydet.project.models import Scores
+from napari_graydet.project.model_entry import Scores
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor

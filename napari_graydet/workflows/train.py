@@ -21,15 +21,8 @@ from napari_graydet.errors import CancelledError, ProjectError
 from napari_graydet.io.lock import GLANCE, exclusive
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.registry import Kind
-from napari_graydet.project.models import (
-    LOCK_FILE,
-    LOG_FILE,
-    STOP_FILE,
-    WORK_FOLDER,
-    ModelEntry,
-    ModelRegistry,
-    SplitNote,
-)
+from napari_graydet.project.model_entry import ModelEntry, SplitNote
+from napari_graydet.project.models import LOCK_FILE, LOG_FILE, STOP_FILE, WORK_FOLDER, ModelRegistry
 from napari_graydet.workflows.events import ShouldCancel, never_cancel, one_line
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.train_group import with_others

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from napari_graydet.project.models import Scores
+from napari_graydet.project.model_entry import Scores
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled
 from napari_graydet.workflows.training_data import Sample

@@ -14,7 +14,7 @@ from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
-from napari_graydet.project.models import Scores
+from napari_graydet.project.model_entry import Scores
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.refiner_part import train_refiner_part
 from napari_graydet.workflows.train_job import (

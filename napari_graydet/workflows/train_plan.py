@@ -9,7 +9,8 @@ from pathlib import Path
 from napari_graydet.errors import DatasetError, ProjectError
 from napari_graydet.models.registry import Kind
 from napari_graydet.project import splits
-from napari_graydet.project.models import ModelEntry, ModelRegistry
+from napari_graydet.project.model_entry import ModelEntry
+from napari_graydet.project.models import ModelRegistry
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset
 from napari_graydet.workflows.data_checks import check_data

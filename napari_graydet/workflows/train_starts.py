@@ -9,7 +9,8 @@ from pathlib import Path
 from napari_graydet.errors import ProjectError, WeightsError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.registry import Kind, shipped
-from napari_graydet.project.models import RANDOM, SHIPPED, ModelEntry, ModelRegistry
+from napari_graydet.project.model_entry import RANDOM, SHIPPED, ModelEntry
+from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows.train_parts import NOT_FROM_COCO, Part
 from napari_graydet.workflows.train_request import TrainRequest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,21 @@ def test_a_process_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert [e["event"] for e in events] == ["failed"]
     assert "Give a project, or --images" in events[0]["message"]
     process.close()
+
+
+def test_a_model_that_is_gone_is_told_and_the_shipped_one_is_used_again(
+    tmp_path: Path, source: list[object], quick: QuickPart
+) -> None:
+    for _ in range(2):
+        assert run("train", "boxes", *source, "-o", tmp_path, "--use").code == 0
+    assert run("models", "delete", tmp_path, "0002").code == 2
+    shutil.rmtree(tmp_path / "models" / "0002")
+    listed = run("models", "list", tmp_path)
+    assert "0001" in listed.out and "model 0002: Its folder is gone" in listed.err
+    assert run("models", "use", tmp_path, "shipped", "--json").document["active"] == {}
+    assert run("models", "list", tmp_path).err == ""
+    assert run("models", "delete", tmp_path, "0001").code == 0
+    assert "shipped ones are used" in run("models", "list", tmp_path).out
+    entry = ModelRegistry(tmp_path).begin(["boxes"], preset="fast", seed=0, request={}, versions={})
+    assert "interrupted" in run("models", "list", tmp_path).out  # nobody is at it
+    assert run("models", "delete", tmp_path, entry.id, "--kind", "roi").code == 2

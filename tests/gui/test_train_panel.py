@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -274,6 +275,60 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     click(compare.keep)
     wait_phase(window, "idle")
     assert ModelRegistry(folder).choices() == {} and "stays in use" in said(window)
+
+
+def states(panel: TrainPanel) -> list[str]:
+    rows = (panel.models.list.topLevelItem(n) for n in range(panel.models.list.topLevelItemCount()))
+    return [f"{row.text(0)} {row.text(3)}" for row in rows if row is not None]
+
+
+def test_a_model_whose_folder_is_gone_is_left_for_the_shipped_one(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    folder = window.session.folder
+    assert folder is not None
+    start(panel)
+    wait_phase(window, "deciding")
+    click(panel.compare.use)
+    wait_phase(window, "idle")
+    window.wait(lambda: states(panel) == ["0001 in use", "shipped not in use"])
+    assert not panel.models.delete.isEnabled() and "Trained in" in panel.models.facts.text()
+    shutil.rmtree(folder / "models" / "0001")
+    training.refresh()
+    window.wait(lambda: states(panel) == ["0001 damaged", "shipped not in use"])
+    panel.models.select("0001")
+    assert "gone" in panel.models.facts.text() and not panel.models.use.isEnabled()
+    assert not panel.models.delete.isEnabled(), "it is in use"
+    panel.models.select("shipped")
+    assert panel.models.isVisible() and panel.models.facts.text() == "Comes with the program."
+    click(panel.models.use)
+    window.wait(lambda: training.models.choices == {} and training.phase == "idle")
+    assert "shipped model is in use" in said(window) and states(panel) == ["shipped in use"]
+
+
+def test_a_model_is_deleted_after_a_question(window: Window) -> None:
+    panel, training = open_study(window).train, window.desk.training
+    folder = window.session.folder
+    assert folder is not None
+    start(panel)
+    wait_phase(window, "deciding")
+    click(panel.compare.keep)
+    window.wait(panel.models.delete.isEnabled)
+
+    def answer(text: str) -> None:
+        def choose() -> None:
+            question = QApplication.activeModalWidget()
+            assert isinstance(question, QMessageBox) and "model 0001" in question.text()
+            click(next(b for b in question.buttons() if text in b.text()))
+
+        QTimer.singleShot(0, choose)
+        click(panel.models.delete)
+
+    answer("Cancel")
+    assert (folder / "models" / "0001").is_dir()
+    answer("Delete it")
+    window.wait(lambda: not training.models.entries)
+    assert not (folder / "models" / "0001").exists() and "0001 was deleted" in said(window)
+    assert not panel.models.isVisible()
 
 
 def test_the_preset_reaches_the_command_line(window: Window) -> None:

@@ -23,7 +23,8 @@ from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.project.models import STOP_FILE, ModelEntry, ModelRegistry, SplitNote
+from napari_graydet.project.model_entry import ModelEntry, SplitNote
+from napari_graydet.project.models import STOP_FILE, ModelRegistry
 from napari_graydet.project.splits import frozen
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import from_project

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
+from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.project.models import ACTIVE_FILE, RUN_FILE, ModelEntry, ModelRegistry
+from napari_graydet.project import models
+from napari_graydet.project.model_entry import SHIPPED, ModelEntry
+from napari_graydet.project.models import ACTIVE_FILE, LOCK_FILE, RUN_FILE, ModelRegistry
 
 
 def begin(registry: ModelRegistry, preset: str = "fast") -> ModelEntry:
@@ -130,3 +134,67 @@ def test_a_newer_format_is_left_untouched(tmp_path: Path) -> None:
     run.write_text(json.dumps(json.loads(run.read_text()) | {"format": 99, "more": 1}))
     with pytest.raises(NewerSchemaError, match="format 99"):
         registry.entry("0001")
+
+
+def test_a_number_is_never_given_to_another_model(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+    a = done(registry, "roi")
+    registry.activate(a)
+    shutil.rmtree(registry.run_folder(a))  # by hand
+    b = begin(registry)
+    assert b.id == "0002" and registry.choices() == {"roi": a}
+    registry.write(b.model_copy(update={"parents": {"roi": "0007"}}))
+    assert begin(registry).id == "0008"
+
+
+def test_a_chosen_model_that_is_gone_is_named_and_the_shipped_one_is_a_way_out(
+    tmp_path: Path,
+) -> None:
+    registry = ModelRegistry(tmp_path)
+    a, b = done(registry, "roi", "boxes"), done(registry, "roi")
+    registry.activate(a)
+    registry.activate(b)
+    shutil.rmtree(registry.run_folder(a))
+    assert "gone" in registry.damaged()[a] and b not in registry.damaged()
+    for call in (lambda: registry.active("boxes"), registry.roll_back):
+        with pytest.raises(ProjectError, match="for boxes: use another model, or the shipped one"):
+            call()
+    assert registry.activate(SHIPPED, ["boxes"]) == {"roi": b}
+    assert registry.damaged() == {}
+    assert registry.activate(SHIPPED) == {} == registry.activate(SHIPPED)
+    assert registry.roll_back() == {"roi": b}
+
+
+def test_a_model_is_deleted_unless_it_is_needed(tmp_path: Path) -> None:
+    registry = ModelRegistry(tmp_path)
+    a, b, c = (done(registry, "roi") for _ in range(3))
+    registry.activate(a)
+    registry.activate(b)
+    for needed, why in ((a, "rolling back"), (b, "in use"), ("0009", "no model '0009'")):
+        with pytest.raises(ProjectError, match=why):
+            registry.delete(needed)
+    d = begin(registry).id
+    with (
+        exclusive(registry.run_folder(d) / LOCK_FILE, error=ProjectError, taken="taken"),
+        pytest.raises(ProjectError, match="being trained"),
+    ):
+        registry.delete(d)
+    (registry.run_folder(d) / RUN_FILE).write_text("damaged")
+    registry.delete(d)
+    registry.delete(c)
+    assert [entry.id for entry in registry.entries()] == [a, b]
+    assert sorted(path.name for path in registry.folder.iterdir()) == [a, b, ACTIVE_FILE]
+
+
+def test_a_run_that_could_not_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = ModelRegistry(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise ProjectError("disk full")
+
+    monkeypatch.setattr(models, "atomic_write_text", full)
+    with pytest.raises(ProjectError, match="disk full"):
+        begin(registry)
+    assert list(registry.folder.iterdir()) == [] and registry.damaged() == {}

@@ -13,7 +13,8 @@ import torch
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models import refiner_learner, refiner_training, registry
-from napari_graydet.project.models import RANDOM, SHIPPED, ModelRegistry
+from napari_graydet.project.model_entry import RANDOM, SHIPPED
+from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows import refiner_part, train_parts, train_starts
 from napari_graydet.workflows.refiner_part import NOT_BETTER
 from napari_graydet.workflows.train import predictor_of, resume, train

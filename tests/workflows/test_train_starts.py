@@ -18,7 +18,8 @@ from napari_graydet.models.modelnet import Clouds
 from napari_graydet.models.paper_pointnet import PaperConfig, PaperModel, PaperPointNet
 from napari_graydet.models.pretraining import pretrain
 from napari_graydet.models.registry import shipped
-from napari_graydet.project.models import RANDOM, SHIPPED, ModelRegistry
+from napari_graydet.project.model_entry import RANDOM, SHIPPED
+from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows import pretrain as pretraining
 from napari_graydet.workflows.train import train
 from napari_graydet.workflows.train_parts import NOT_FROM_COCO, parts_of

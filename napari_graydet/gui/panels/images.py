@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QListView,
-    QMessageBox,
     QProgressBar,
     QVBoxLayout,
 )
@@ -25,6 +24,7 @@ from napari_graydet.gui.keys import shown
 from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
+from napari_graydet.gui.panels.question import agreed
 
 UNSAVED = "color: #ff6b6b; font-weight: 600;"
 ROOMY = 1100
@@ -190,17 +190,8 @@ class ImagesPanel(Panel):
         """Ask before another folder stops a training."""
         if self.desk.training.phase != "running" or folder == self.session.folder:
             return True
-        question = QMessageBox(self)
-        question.setIcon(QMessageBox.Icon.Question)
-        question.setWindowTitle("Open folder")
-        question.setText("A training runs. Opening another folder stops it; it can go on later.")
-        yes = question.addButton("Stop it and open", QMessageBox.ButtonRole.AcceptRole)
-        no = question.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
-        question.setDefaultButton(no)
-        question.exec()
-        chosen = question.clickedButton()
-        question.deleteLater()
-        return chosen == yes
+        text = "A training runs. Opening another folder stops it; it can go on later."
+        return agreed(self, "Open folder", text, "Stop it and open")
 
     def _filter_chosen(self, index: int) -> None:
         self.model.filter(self.filter.itemData(index))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -16,11 +18,15 @@ from qtpy.QtWidgets import (
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.models import Models, about, name_of
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.question import agreed
 from napari_graydet.gui.panels.table import HEADER
-from napari_graydet.project.models import ModelEntry
+from napari_graydet.project.model_entry import SHIPPED, ModelEntry
 
 COLUMNS = ("Model", "Trained", "Images", "State")
 KINDS = {"roi": "ROI", "boxes": "3D boxes", "refiner": "refiner"}
+DETECTORS = ("roi", "boxes")
+"""Kinds that something is always in use of."""
+
 FIGURES = {"roi": "ROI IoU", "boxes": "mask IoU", "refiner": "DSC"}
 """Which of a part's held-out figures is told, where it has several."""
 
@@ -33,6 +39,9 @@ ENDED = {
     "failed": "failed",
     "done": "not in use",
 }
+
+
+COMES_WITH = "Comes with the program."
 
 
 class ModelsPanel(Panel):
@@ -64,13 +73,15 @@ class ModelsPanel(Panel):
             "Use", "Use it from the next detection on, without a comparison on held-out images"
         )
         self.back = button("Roll back", "Use again what was in use before")
+        self.delete = button("Delete …", "Delete this model and its files")
         on_click(self.compare, self._compare)
         on_click(self.use, self._use)
         on_click(self.resume, self._resume)
         on_click(self.stop, self._stop)
+        on_click(self.delete, self._delete)
         on_click(self.back, self.training.roll_back)
         row = QHBoxLayout()
-        for made in (self.compare, self.use, self.resume, self.stop):
+        for made in (self.compare, self.use, self.resume, self.stop, self.delete):
             row.addWidget(made)
         row.addStretch(1)
         row.addWidget(self.back)
@@ -92,11 +103,14 @@ class ModelsPanel(Panel):
         super().shutdown()
         self._clock.stop()
 
-    def selected(self) -> ModelEntry | None:
-        """Return the selected run."""
+    def selected_id(self) -> str | None:
+        """Return the id of the selected run, `SHIPPED` for the model that is none."""
         item = self.list.currentItem()
-        run_id = None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
-        return self.training.models.entry(run_id)
+        return None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
+
+    def selected(self) -> ModelEntry | None:
+        """Return the selected run, if it can be read."""
+        return self.training.models.entry(self.selected_id())
 
     def select(self, run_id: str) -> None:
         """Select a run."""
@@ -116,9 +130,15 @@ class ModelsPanel(Panel):
             self.training.resume(entry.id)
 
     def _use(self) -> None:
-        entry = self.selected()
-        if entry is not None:
-            self.training.use(entry.id)
+        run_id = self.selected_id()
+        if run_id is not None:
+            self.training.use(run_id)
+
+    def _delete(self) -> None:
+        run_id = self.selected_id()
+        text = f"Delete model {run_id} with its weights and figures? It cannot be brought back."
+        if run_id is not None and agreed(self, "Delete model", text, "Delete it"):
+            self.training.delete(run_id)
 
     def _stop(self) -> None:
         entry = self.selected()
@@ -127,26 +147,34 @@ class ModelsPanel(Panel):
 
     def _show(self) -> None:
         models = self.training.models
-        self.setVisible(bool(models.entries or models.damaged))
+        self.setVisible(bool(models.entries or models.damaged or models.choices))
         if not models.alive:
             self._clock.stop()
         elif not self._clock.isActive():
             self._clock.start()
         if models is not self._shown:
             self._shown = models
-            before, known = self.selected(), self.list.topLevelItemCount()
-            self.list.clear()
-            for entry in reversed(models.entries):
-                self.list.addTopLevelItem(self._item(entry, models))
-            for run_id, message in models.damaged.items():
-                item = QTreeWidgetItem([run_id, "", "", "damaged"])
-                item.setToolTip(3, message)
-                self.list.addTopLevelItem(item)
-            newest = models.entries[-1] if models.entries else None
-            more = len(models.entries) + len(models.damaged) > known
-            if (chosen := newest if more else before or newest) is not None:
-                self.select(chosen.id)
+            before, known = self.selected_id(), self.list.topLevelItemCount()
+            self._fill(models)
+            newest = models.entries[-1].id if models.entries else None
+            more = self.list.topLevelItemCount() > known
+            self.select((newest if more else before) or newest or SHIPPED)
         self._show_selected()
+
+    def _fill(self, models: Models) -> None:
+        self.list.clear()
+        for entry in reversed(models.entries):
+            self.list.addTopLevelItem(self._item(entry, models))
+        for run_id in models.damaged:
+            self._add_other(run_id, "damaged")
+        shipped = [kind for kind in DETECTORS if kind not in models.choices]
+        self._add_other(SHIPPED, _in_use(shipped, DETECTORS) or "not in use")
+
+    def _add_other(self, run_id: str, state: str) -> None:
+        item = QTreeWidgetItem([run_id, "", "", state])
+        item.setData(0, Qt.ItemDataRole.UserRole, run_id)
+        item.setToolTip(3, state)
+        self.list.addTopLevelItem(item)
 
     def _item(self, entry: ModelEntry, models: Models) -> QTreeWidgetItem:
         split = entry.split
@@ -163,9 +191,9 @@ class ModelsPanel(Panel):
         return item
 
     def _show_selected(self) -> None:
-        entry = self.selected()
-        self.facts.setText(facts_of(entry, self.training.models) if entry is not None else "")
-        self.facts.setVisible(bool(self.facts.text()))
+        entry, models = self.selected(), self.training.models
+        other = models.damaged.get(self.selected_id() or "", COMES_WITH)
+        self.facts.setText(other if entry is None else facts_of(entry, models))
         self._show_buttons()
 
     def _show_buttons(self) -> None:
@@ -176,10 +204,15 @@ class ModelsPanel(Panel):
             kind for kind, run_id in models.choices.items() if run_id == entry.id
         }
         alive = entry is not None and entry.id in models.alive
-        self.compare.setEnabled(idle and done and not in_use)
-        self.use.setEnabled(idle and done and not in_use)
-        self.resume.setEnabled(idle and entry is not None and not done and not alive)
-        self.resume.setVisible(not alive)
+        shipped = self.selected_id() == SHIPPED
+        self.compare.setEnabled(idle and not in_use)
+        self.use.setEnabled(idle and (bool(models.choices) if shipped else not in_use))
+        run_id = self.selected_id() or SHIPPED
+        self.delete.setEnabled(idle and run_id != SHIPPED and not models.is_needed(run_id))
+        self.compare.setVisible(done)
+        self.use.setVisible(done or shipped)
+        self.resume.setEnabled(idle)
+        self.resume.setVisible(entry is not None and not done and not alive)
         self.stop.setEnabled(entry is not None and entry.id not in models.stopping)
         self.stop.setVisible(alive)
         self.back.setEnabled(idle and models.before is not None)
@@ -218,11 +251,14 @@ def _state(entry: ModelEntry, models: Models) -> str:
     if entry.id in models.alive:
         return "is stopping" if entry.id in models.stopping else "is being trained"
     kinds = [kind for kind, run_id in models.choices.items() if run_id == entry.id]
-    if kinds and set(kinds) == set(entry.weights):
-        return "in use"
-    if kinds:
-        return f"in use: {', '.join(KINDS.get(kind, kind) for kind in kinds)}"
-    return ENDED[entry.status]
+    return _in_use(kinds, entry.weights) or ENDED[entry.status]
+
+
+def _in_use(kinds: Collection[str], all_kinds: Collection[str]) -> str:
+    """Say which of a model's weights are in use; nothing if none is."""
+    if not kinds or set(kinds) == set(all_kinds):
+        return "in use" if kinds else ""
+    return f"in use: {', '.join(KINDS.get(kind, kind) for kind in kinds)}"
 
 
 class ModelLine(Panel):
