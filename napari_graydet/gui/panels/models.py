@@ -205,8 +205,8 @@ class ModelsPanel(Panel):
         }
         alive = entry is not None and entry.id in models.alive
         shipped = self.selected_id() == SHIPPED
-        self.compare.setEnabled(idle and not in_use)
-        self.use.setEnabled(idle and (bool(models.choices) if shipped else not in_use))
+        self.compare.setEnabled(idle and done and not in_use)
+        self.use.setEnabled(idle and (bool(models.choices) if shipped else done and not in_use))
         run_id = self.selected_id() or SHIPPED
         self.delete.setEnabled(idle and run_id != SHIPPED and not models.is_needed(run_id))
         self.compare.setVisible(done)
