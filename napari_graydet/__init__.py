@@ -4,6 +4,7 @@
 
     result = gd.segment("forearm.png")      # Segmentation: mask, rois, boxes
     gd.best_range(image, mask, roi)         # the ceiling: GrayRange and its IoU
+    gd.fit_box(image, mask, roi, k=3)       # the bent box that gives a mask back best: Fit
     project = gd.open_project("study")      # ProjectStore
 
 Everything but the version is loaded when it is first used: importing this package loads neither
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from napari_graydet.core.boxes import GrayBox
     from napari_graydet.core.ceiling import Ceiling, best_range
+    from napari_graydet.core.fit import Fit, fit_box
     from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
     from napari_graydet.core.roi import RoiBox
     from napari_graydet.io.images import read_image
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Ceiling": "napari_graydet.core.ceiling",
+    "Fit": "napari_graydet.core.fit",
     "GrayBox": "napari_graydet.core.boxes",
     "GrayImage": "napari_graydet.core.grayscale",
     "GrayRange": "napari_graydet.core.grayscale",
@@ -39,12 +42,14 @@ _LAZY = {
     "RoiBox": "napari_graydet.core.roi",
     "Segmentation": "napari_graydet.workflows.segment",
     "best_range": "napari_graydet.core.ceiling",
+    "fit_box": "napari_graydet.core.fit",
     "read_image": "napari_graydet.io.images",
     "segment": "napari_graydet.workflows.segment",
 }
 
 __all__ = [
     "Ceiling",
+    "Fit",
     "GrayBox",
     "GrayImage",
     "GrayRange",
@@ -55,6 +60,7 @@ __all__ = [
     "Segmentation",
     "__version__",
     "best_range",
+    "fit_box",
     "open_project",
     "read_image",
     "segment",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from napari_graydet.core.fit import Fit, fit_box
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.errors import CancelledError, GraydetError
@@ -38,6 +41,9 @@ PredictorFactory = Callable[[], Predictor]
 
 DETECTING_ALL = "Detecting in all images"
 LOOKING_AT_PROPOSALS = "Looking at proposals"
+
+FITTED = {1: "flat box", 2: "tilted box"}
+"""What boxes are called by the number of grays along a side."""
 
 
 class Detection:
@@ -107,6 +113,30 @@ class Detection:
             lambda _progress, cancel: _boxes(predictor.for_job(cancel), image, roi, record),
             lambda found: self._put_boxes(roi, found),
         )
+
+    def fit(self, k: int) -> None:
+        """Give the selected ROI the box with K x K nets whose mask is most like the one shown."""
+        session = self._session
+        image, roi, record, masks = session.image, session.roi, session.annotation, session.masks
+        if None in (image, roi, record, masks) or self._job is not None:
+            return
+        assert image is not None and roi is not None and record is not None and masks is not None
+        whole = masks.final(roi.label)
+        rows, cols = roi.roi_box.slices(image.shape)
+        mask = np.zeros_like(whole)  # other ROIs have boxes of their own
+        mask[rows, cols] = whole[rows, cols]
+        if not mask.any():
+            self._controller.say("There is no mask in this ROI to fit a box to: paint it first.")
+            return
+
+        def work(_progress: OnProgress, _cancel: ShouldCancel) -> tuple[Fit, BoxRecord, Annotation]:
+            found = fit_box(image, mask, roi.roi_box, k)
+            made = edits.by_hand(edits.boxed_roi(roi, found.box.gray), found.box)
+            box = _in_place(record, made)
+            after = edits.put_box(record, box)
+            return found, box, edits.with_mask(after, roi.label, image.pixels, whole)
+
+        self._start(JobState("Fitting the box"), work, lambda made: self._put_fitted(record, *made))
 
     def refine(self) -> None:
         """Let the refiner correct the mask of the current image; what a person painted stays."""
@@ -258,6 +288,19 @@ class Detection:
         controller.commit(after, "detect box", "model")
         if looked.notices:
             controller.say(" ".join(looked.notices), "warning")
+
+    def _put_fitted(
+        self, record: Annotation, found: Fit, box: BoxRecord, after: Annotation
+    ) -> None:
+        session, controller = self._session, self._controller
+        if session.annotation is not record:
+            controller.say("The mask changed meanwhile: fit once more.", "warning")
+            return
+        if session.roi_id == box.roi_id:
+            session.box_id = box.id
+        controller.commit(after, "fit box")
+        what = FITTED.get(found.box.k, f"box of {found.box.k} x {found.box.k} grays")
+        controller.say(f"The best {what} gives back {found.iou:.1%} of the mask here (IoU).")
 
     def _put_refined(self, record: Annotation, found: Prediction) -> None:
         session, controller = self._session, self._controller

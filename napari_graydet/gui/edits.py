@@ -183,6 +183,26 @@ def paint(record: Annotation, masks: MaskModel, painted: npt.NDArray[np.integer]
     return _touched(record, residual=residuals)
 
 
+def with_mask(
+    record: Annotation, label: str, pixels: npt.NDArray[np.integer], mask: npt.NDArray[np.bool_]
+) -> Annotation:
+    """Let a label keep its mask whatever its boxes are now: its residual is what they lack.
+
+    Parameters
+    ----------
+    record, label
+        With boxes that were changed; the label to keep.
+    pixels, mask
+        (H, W) stored values; (H, W) mask that the label has with its residual.
+    """
+    others = {k: v for k, v in record.residual.items() if k != label}
+    base = record.model_copy(update={"residual": others}).mask(pixels, label)
+    old = record.residual.get(label)
+    made = (old.source, old.model) if old is not None else ("human", None)
+    written = ResidualRecord.of(Residual.between(base, mask), *made)
+    return _touched(record, residual=others if written is None else {**others, label: written})
+
+
 def put_residual(record: Annotation, residual: Mapping[str, ResidualRecord]) -> Annotation:
     """Put a refiner's residuals, and those of a person, in the place of the record's."""
     return _touched(record, residual=dict(residual))

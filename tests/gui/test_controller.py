@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.ceiling import best_range
 from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ProjectError
+from napari_graydet.gui import edits
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.images import ImageCache
 from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
@@ -222,6 +224,62 @@ def test_tilt_and_back(controller: Controller) -> None:
     assert controller.session.box.gray_box().k == 2
     controller.set_net(1)
     assert (controller.session.box.low, controller.session.box.high) == (150, 255)
+
+
+def test_a_box_is_fitted_to_what_was_painted(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    session = controller.session
+    rows, cols = session.roi.roi_box.slices(session.image.shape)
+    truth = np.zeros(session.image.shape, dtype=np.uint8)
+    truth[rows, cols] = session.image.pixels[rows, cols] >= 150
+    controller.set_range(0, 3)
+    controller.paint(truth)
+    before = session.box
+    controller.detection.fit(1)
+    best = best_range(session.image, truth.astype(bool), session.roi.roi_box)
+    after = session.box
+    assert after.id == before.id and after.source == "human"
+    assert after.gray_box().gray == best.range and best.iou == 1.0
+    assert session.message.text == "The best flat box gives back 100.0% of the mask here (IoU)."
+    assert session.masks.explained("bone") == 1.0
+    np.testing.assert_array_equal(session.masks.map, truth)
+    assert on_disk(controller).boxes[0].low == after.low
+    assert not session.annotation.residual, "nothing is left to paint"
+    worse = truth.copy()
+    worse[rows, cols] &= np.arange(worse.shape[1])[cols] % 3 > 0
+    controller.paint(worse)
+    controller.detection.fit(2)
+    np.testing.assert_array_equal(session.masks.map, worse, "what was painted stays")
+    assert 0 < session.masks.explained("bone") < 1
+    controller.undo()
+    controller.undo()
+    controller.detection.fit(3)
+    assert session.box.gray_box().k == 3 and "box of 3 x 3 grays" in session.message.text
+    controller.undo()
+    assert edits.same_geometry(session.box, after)
+
+
+def test_without_a_mask_there_is_nothing_to_fit(controller: Controller) -> None:
+    controller.add_roi(BRIGHT)
+    session = controller.session
+    controller.paint(np.zeros(session.image.shape, dtype=np.uint8))
+    before = session.annotation
+    controller.detection.fit(2)
+    assert session.annotation is before and "paint it first" in session.message.text
+
+
+def test_a_box_of_a_mask_that_was_changed_meanwhile_is_not_taken(folder: Path) -> None:
+    controller = make_controller(folder)
+    controller.add_roi(BRIGHT)
+    jobs = controller.jobs
+    assert isinstance(jobs, InlineJobs)
+    jobs.hold = True
+    controller.detection.fit(1)
+    controller.set_range(10, 20)
+    before = controller.session.annotation
+    jobs.release()
+    assert controller.session.annotation is before
+    assert "fit once more" in controller.session.message.text
 
 
 def test_alternatives_replace_the_geometry_and_keep_the_id(controller: Controller) -> None:

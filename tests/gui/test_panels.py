@@ -104,6 +104,15 @@ def test_flat_tilt_clean_up_and_alternatives(window: Window) -> None:
     assert window.session.box.gray_box().k == 2
     box.flat.click()
     assert window.session.box.gray_box().k == 1
+    menu = box.fit.menu()
+    assert menu is not None and [a.text().split()[0] for a in menu.actions()] == [
+        "Flat", "Tilted", "Bent",
+    ]  # fmt: skip
+    menu.actions()[2].trigger()
+    window.wait(lambda: window.session.box.gray_box().k == 3)
+    window.wait(lambda: "bent by 3 x 3 grays" in box._facts.text())
+    assert not box.flat.isChecked() and not box.tilt.isChecked()
+    window.controller.undo()
     box.cleanup.click()
     assert "bone" in window.session.annotation.cleanup
     box.cleanup.click()

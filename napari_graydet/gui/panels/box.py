@@ -8,10 +8,12 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
+    QAction,
     QButtonGroup,
     QCheckBox,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QSpinBox,
     QToolButton,
     QVBoxLayout,
@@ -36,6 +38,16 @@ CLOUD_PAUSE = 60
 CUBOID_PAUSE = 150
 """Milliseconds: a frame of the cloud costs more than the mask may wait for in a drag."""
 
+FITS = {
+    1: "Flat box: one gray range",
+    2: "Tilted box: the range rises across the ROI",
+    3: "Bent box: 3 × 3 grays at bottom and top",
+}
+"""Boxes that a mask can be fitted with, by grays along a side. Four draw outlines and read no gray
+any more (METHOD.md, section 2); scripts can ask for them (`core.fit`)."""
+
+WITHOUT_ARROW = "QToolButton::menu-indicator { image: none; }"
+
 CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
 """What the check box turns on: specks and holes go, parts stay apart."""
 
@@ -57,12 +69,7 @@ class BoxPanel(Panel):
         layout.addWidget(self.histogram, 1)
         layout.addLayout(self._range_row())
         layout.addLayout(self._options_row())
-        self._facts = dim()
-        self._facts.setWordWrap(True)
-        self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Always two lines: if the cloud changed its size with the text, it had to be drawn anew.
-        self._facts.setMinimumHeight(2 * self._facts.fontMetrics().lineSpacing())
-        layout.addWidget(self._facts)
+        layout.addLayout(self._facts_row())
         self._connect_views()
         session = self.session
         for signal in (session.record_changed, session.selection_changed, session.image_changed):
@@ -111,6 +118,36 @@ class BoxPanel(Panel):
         row.addWidget(self.flat)
         row.addWidget(self.tilt)
         return row
+
+    def _facts_row(self) -> QHBoxLayout:
+        self._facts = dim()
+        self._facts.setWordWrap(True)
+        self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Always three lines: if the cloud changed its size with the text, it had to be drawn anew.
+        self._facts.setMinimumHeight(3 * self._facts.fontMetrics().lineSpacing())
+        self.fit = self._fit_button()
+        row = QHBoxLayout()
+        row.addWidget(self._facts, 1)
+        row.addWidget(self.fit, 0, Qt.AlignmentFlag.AlignTop)
+        return row
+
+    def _fit_button(self) -> QToolButton:
+        made = QToolButton()
+        made.setText("Fit box …")
+        made.setStyleSheet(TOOL + WITHOUT_ARROW)
+        describe(
+            made,
+            "Find the box that gives back the mask of this ROI best; the mask stays as it is",
+        )
+        made.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(made)
+        fit = self.controller.detection.fit  # a connection must not hold the panel
+        for k, text in FITS.items():
+            action = QAction(text, menu)
+            action.triggered.connect(lambda _on=False, k=k: fit(k))
+            menu.addAction(action)
+        made.setMenu(menu)
+        return made
 
     def _options_row(self) -> QHBoxLayout:
         self.detect = button(
@@ -252,6 +289,7 @@ class BoxPanel(Panel):
         session = self.session
         boxed = session.annotation is not None and bool(session.annotation.boxes)
         self.detect.setEnabled(session.roi is not None and session.job is None)
+        self.fit.setEnabled(session.roi is not None and session.job is None)
         self.refine.setEnabled(boxed and session.job is None)
 
     def _facts_of(self, box: BoxRecord | None) -> str:
@@ -268,8 +306,9 @@ class BoxPanel(Panel):
             score = "" if box.score is None else f", score {box.score:.2f}"
             parts.append(f"Proposed by the model {box.model or 'without a name'}{score}.")
         else:
+            bent = f", bent by {k} x {k} grays" if (k := box.gray_box().k) > 2 else ""
             origin = f", proposed by the model {box.model}" if box.model else ""
-            parts.append(f"Set by hand{origin}.")
+            parts.append(f"Set by hand{origin}{bent}.")
         if session.masks is not None and box.label in session.annotation.residual:
             share = session.masks.explained(box.label)
             by_hand = session.annotation.residual[box.label].source == "human"
