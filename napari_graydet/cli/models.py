@@ -90,6 +90,8 @@ def models(
 def _listed(registry: ModelRegistry) -> Result:
     from rich.table import Table
 
+    from napari_graydet.project.model_entry import main_figures
+
     active, damaged = registry.choices(), registry.damaged()
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("model", "status", "parts", "preset", "from", "images", "held-out scores"):
@@ -99,7 +101,8 @@ def _listed(registry: ModelRegistry) -> Result:
         kinds = [kind for kind, run_id in active.items() if run_id == entry.id]
         alive = entry.status == "running" and registry.is_training(entry.id)
         documents.append(entry.model_dump(mode="json") | {"active": kinds, "training": alive})
-        scores = (f"{k} {v:.3f}" for figures in entry.scores.values() for k, v in figures.items())
+        mains = (main_figures(figures) for figures in entry.scores.values())
+        scores = (f"{k} {v:.3f}" for figures in mains for k, v in figures.items())
         table.add_row(
             f"{entry.id}{' in use: ' + ', '.join(kinds) if kinds else ''}",
             "interrupted" if entry.status == "running" and not alive else entry.status,

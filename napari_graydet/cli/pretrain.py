@@ -53,6 +53,7 @@ def pretrain(
     With --json every step is a line of JSON. Stopped with Ctrl-C, the same command goes on. On
     several GPUs: torchrun --nproc-per-node GPUS -m napari_graydet pretrain ...
     """
+    from napari_graydet.io.weights import weights_file
     from napari_graydet.workflows.pretrain import pretrain_pointnet
     from napari_graydet.workflows.train_group import together, with_others
     from napari_graydet.workflows.train_process import stop_signals
@@ -76,7 +77,8 @@ def pretrain(
         here = partial(work, out, on_event=show, should_cancel=should_cancel)
         card = with_others(here, partial(_pretrain_in, work, out.name))
     figures = ", ".join(f"{name} {value:.3f}" for name, value in card.metrics.items())
-    return Result(card.model_dump(mode="json"), f"{out}: {len(card.classes)} classes, {figures}")
+    made = weights_file(out)
+    return Result(card.model_dump(mode="json"), f"{made}: {len(card.classes)} classes, {figures}")
 
 
 def _pretrain_in(work: Callable[[Path], object], name: str, folder: Path) -> None:

@@ -229,13 +229,17 @@ def _figures(scores: dict[str, float]) -> str:
 
 
 def _summary(entry: ModelEntry, folder: Path, used: bool) -> str:
+    from napari_graydet.project.model_entry import main_figures
+
     lines = [f"Model {entry.id} in {folder}, {entry.seconds:.0f} s."]
     for kind, scores in entry.scores.items():
-        before = entry.parent_scores.get(kind)
+        before, main = main_figures(entry.parent_scores.get(kind, {})), main_figures(scores)
         lines.append(
-            f"{kind}: {_figures(scores)}" + (f" (before: {_figures(before)})" if before else "")
+            f"{kind}: {_figures(main)}" + (f" (before: {_figures(before)})" if before else "")
         )
-    lines += [f"{kind}: {note}" for kind, note in entry.notes.items()]
+        others = {k.partition(", ")[2]: v for k, v in scores.items() if k not in main}
+        lines += [f"  {entry.notes[kind]}"] if kind in entry.notes else []
+        lines += [f"  Candidates: {_figures(others)}."] if others else []
     if not used:
         lines.append(f"Use it: napari-graydet models use {folder} {entry.id}")
     return "\n".join(lines)

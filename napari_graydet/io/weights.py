@@ -91,7 +91,7 @@ def save_weights(path: Path, tensors: Mapping[str, npt.NDArray[Any]], card: Weig
     WeightsError
         If there are no tensors, a dtype is unknown, or the files cannot be written.
     """
-    path = _with_suffix(path)
+    path = weights_file(path)
     if not tensors:
         raise WeightsError(f"Expected at least one tensor for {path.name}, got none.")
     try:
@@ -127,7 +127,7 @@ def load_weights(path: Path) -> tuple[Tensors, WeightsCard]:
         If a file is missing, damaged, not safetensors, too large, or has another SHA-256 than its
         card says.
     """
-    path = _with_suffix(path)
+    path = weights_file(path)
     data = read_bytes(
         path, max_bytes=MAX_WEIGHTS_BYTES, error=WeightsError, limit_error=WeightsError
     )
@@ -160,7 +160,7 @@ def read_card(path: Path) -> WeightsCard:
     WeightsError
         If the card is missing, damaged, or not one.
     """
-    path = _with_suffix(path)
+    path = weights_file(path)
     card = card_path(path)
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}; check its name.")
@@ -179,7 +179,7 @@ def read_card(path: Path) -> WeightsCard:
 
 def card_path(path: Path) -> Path:
     """Return the name of the card of a weights file."""
-    return _with_suffix(path).with_suffix(".json")
+    return weights_file(path).with_suffix(".json")
 
 
 def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -187,7 +187,7 @@ def _native(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-def _with_suffix(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     """Return the name with ``.safetensors``; dots inside of a name (v1.2) are kept."""
     path = Path(path)
     return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)

@@ -30,6 +30,9 @@ from napari_graydet.models.refiner_patch import Mask, painted, patch_of
 
 NONE, FLIPS = "none", " + flips"
 
+WORDS = {NONE: "the boxes alone", "unet": "U-Net on ROIs", "points": "point head", "scene": "scene"}
+"""What candidates are called, by kind."""
+
 PREFERRED = "unet+scene + flips"
 """What did best wherever there were images enough to tell (docs/decisions/0011)."""
 
@@ -99,6 +102,14 @@ def best_of(table: Mapping[str, float], images: int) -> str:
     preferred = table.get(PREFERRED, 0.0)
     tied = table[NONE] < preferred >= table[best] - chance(SPREAD, images, least=FINEST)
     return PREFERRED if tied else best
+
+
+def in_words(name: str) -> str:
+    """Return a candidate's name as people say it."""
+    kinds = name.removesuffix(FLIPS).split("+")
+    return " + ".join(WORDS.get(kind, kind) for kind in kinds) + (
+        ", with mirror images" if name.endswith(FLIPS) else ""
+    )
 
 
 def images_of(held_out: Sequence[HeldOut]) -> int:

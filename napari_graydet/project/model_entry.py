@@ -29,6 +29,11 @@ Scores = dict[str, float]
 T = TypeVar("T", bound=Record)
 
 
+def main_figures(scores: Scores) -> Scores:
+    """Return the figures of what is used, without those of the candidates: "DSC, none" is one."""
+    return {name: value for name, value in scores.items() if ", " not in name}
+
+
 class SplitNote(Record):
     """Names of the images on each side of a run's split."""
 

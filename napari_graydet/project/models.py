@@ -82,21 +82,21 @@ class ModelRegistry:
         ProjectError
             If the folder cannot be written.
         """
-        entry = ModelEntry(
-            id=self._new_folder(),
-            status="running",
-            parts=tuple(parts),
-            preset=preset,
-            seed=seed,
-            request=dict(request),
-            versions=dict(versions),
-            started=datetime.now(UTC),
-        )
-        try:
+        run_id = self._new_folder()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._remove_empty, run_id)  # it would look like a damaged run for ever
+            entry = ModelEntry(
+                id=run_id,
+                status="running",
+                parts=tuple(parts),
+                preset=preset,
+                seed=seed,
+                request=dict(request),
+                versions=dict(versions),
+                started=datetime.now(UTC),
+            )
             self.write(entry)
-        except ProjectError:
-            self._remove_empty(entry.id)  # it would look like a damaged run for ever
-            raise
+            undo.pop_all()
         return entry
 
     def write(self, entry: ModelEntry) -> None:

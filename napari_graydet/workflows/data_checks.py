@@ -21,19 +21,25 @@ def check_readable(data: Dataset, should_cancel: ShouldCancel) -> None:
         case.samples()
 
 
-def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> None:
+def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> tuple[str, ...]:
     """Read every image once and refuse what nothing can be learned from, before anything starts.
+
+    Returns
+    -------
+    tuple of str
+        What the user should know, one line each: classes that no held-out image has.
 
     Raises
     ------
     ImageError, MaskError, ProjectError
         If a file cannot be read or a mask has another size.
     DatasetError
-        If a class is in no training image, has only parts that are too small to count as objects
-        there, or its masks always cover the whole image.
+        If no held-out image has an object, a class is in no training image, has only parts that
+        are too small to count as objects there, or its masks always cover the whole image.
     """
     whole: dict[str, list[bool]] = {}
     seen: set[str] = set()
+    held_out: set[str] = set()
     objects: set[str] = set()
     for data in (train, validation):
         for case in data.cases:
@@ -41,9 +47,11 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
             for sample in case.samples():
                 if sample.parts.any():
                     whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
-                    if data is train:
-                        seen.add(sample.label)
-                        objects |= {sample.label} if sample.rois else set()
+                    if data is validation:
+                        held_out.add(sample.label)
+                        continue
+                    seen.add(sample.label)
+                    objects |= {sample.label} if sample.rois else set()
     if missing := [label for label in train.classes if label not in seen]:
         raise DatasetError(
             f"Expected every class in the training images, but none of the {len(train.cases)} has "
@@ -62,3 +70,20 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
                 f"All {len(covers)} masks of {label!r} cover their whole image, so there is "
                 "nothing to tell it from; give masks of the object alone."
             )
+    return _without(train, validation, held_out)
+
+
+def _without(train: Dataset, validation: Dataset, held_out: set[str]) -> tuple[str, ...]:
+    """Name the classes by which a new model cannot be judged; refuse if that is all of them."""
+    missing = [label for label in train.classes if label not in held_out]
+    count = len(validation.cases)
+    if not validation.cases or not missing:
+        return ()
+    if not held_out:
+        raise DatasetError(
+            "Expected an object in the held-out images, which judge the new model, but none of the "
+            f"{count} has one (such as {validation.cases[0].name}); add images with objects, of "
+            "other patients, or hold out others (folders: another --seed; project: delete "
+            "splits.json and train with --start shipped)."
+        )
+    return (f"No held-out image has {' or '.join(missing)}: there the new model is not judged.",)

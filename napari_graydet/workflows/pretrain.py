@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_graydet.errors import WeightsError
-from napari_graydet.io.weights import WeightsCard
+from napari_graydet.io.weights import WeightsCard, weights_file
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.train_job import Preset
+from napari_graydet.workflows.train_request import Budgeted
 from napari_graydet.workflows.training_events import OnEvent, Reporter, ignore_event
 
 PART = "pointnet"
@@ -36,9 +37,9 @@ def pretrain_pointnet(
     data
         Folder of OFF files or ``.npz``, see `models.modelnet.read_modelnet`.
     out
-        The safetensors file; one that is there is never overwritten. Checkpoints stand in a
-        folder beside it until the end; called again after a stop or a kill, for the same training
-        of the same shapes, it goes on from there.
+        The safetensors file, with or without its ending; one that is there is never overwritten.
+        Checkpoints stand in a folder beside it until the end; called again after a stop or a kill,
+        for the same training of the same shapes, it goes on from there.
     preset
         Whose training is to start from it: "paper" or "fast".
     seed, epochs, minutes, device
@@ -56,12 +57,16 @@ def pretrain_pointnet(
         If stopped.
     """
     from napari_graydet.models.checkpoints import Checkpoints
+    from napari_graydet.models.device import choose_device
     from napari_graydet.models.modelnet import read_modelnet
     from napari_graydet.models.paper_pointnet import PaperConfig
     from napari_graydet.models.pointnet import PointNetConfig
     from napari_graydet.models.pretraining import EPOCHS, pretrain
     from napari_graydet.models.training import Scores, Step, Watch
 
+    Budgeted.of(seed=seed, epochs=epochs, minutes=minutes, device=device)
+    out = weights_file(out)
+    choose_device(device)
     if out.exists():
         raise WeightsError(f"{out} is there already; choose another name, or delete it.")
     train, test = (

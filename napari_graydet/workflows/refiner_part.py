@@ -25,6 +25,11 @@ NOT_BETTER = (
     "The boxes alone do better on the held-out images than with any refiner, so none is used; "
     "its weights are kept as a start."
 )
+CANNOT_TELL = (
+    "On the held-out images all refiners and the boxes alone come out the same, so none could be "
+    "chosen and none is used; its weights are kept as a start."
+)
+CHOSEN = "Chosen on the held-out images: {name}."
 NO_BOXES = (
     "No box of {labels} is found in the held-out images, so no refiner can be chosen there; "
     "train roi and boxes, too."
@@ -33,6 +38,7 @@ NO_BOXES = (
 
 def train_refiner_part(job: PartJob) -> PartResult:
     """Train all refiners, and choose on held-out images, with the boxes that are found there."""
+    from napari_graydet.models.refiner_choice import in_words
     from napari_graydet.models.refiner_learner import RefinerTraining
     from napari_graydet.models.refiner_model import RefinerModel
     from napari_graydet.models.refiner_training import make_refiner
@@ -56,10 +62,13 @@ def train_refiner_part(job: PartJob) -> PartResult:
         watch=job.watch(),
     )
     card = read_card(job.out)
-    note = None if card.is_of_use else NOT_BETTER
-    if note is not None:
-        job.tell("notice", message=note)
-    used = {"DSC": table[str(card.metrics["chosen"])]}
+    chosen = str(card.metrics["chosen"])
+    if card.is_of_use:
+        note = CHOSEN.format(name=in_words(chosen))
+    else:
+        note = NOT_BETTER if len(set(table.values())) > 1 else CANNOT_TELL
+    job.tell("notice", message=note)
+    used = {"DSC": table[chosen]}
     return PartResult(used | {f"DSC, {name}": v for name, v in table.items()}, before, note)
 
 

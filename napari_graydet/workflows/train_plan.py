@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError, ProjectError
+from napari_graydet.models.device import choose_device
 from napari_graydet.models.registry import Kind
 from napari_graydet.project import splits
 from napari_graydet.project.model_entry import ModelEntry
@@ -68,6 +69,7 @@ def plan_run(
     resumed: ModelEntry | None = None,
 ) -> Plan:
     """Read and check everything that can be wrong before there is a run."""
+    choose_device(request.device)
     parts = parts_of(request.parts, request.preset)
     starts = find_starts(parts, request, registry, resumed)
     if request.project is not None:  # the project knows whose its images are, see `keep_rule`
@@ -78,10 +80,10 @@ def plan_run(
     split, torn = _split(request, data, resumed)
     data = replace(data, notices=(*torn, *data.notices))
     plan = Plan(request, parts, data, split, starts)
-    check_data(*plan.sides, should_cancel)
+    notices = check_data(*plan.sides, should_cancel)
     if resumed is None:
         try_starts(parts, starts, request, data.classes)
-    return plan
+    return replace(plan, data=replace(data, notices=(*data.notices, *notices)))
 
 
 def _as_it_was(data: Dataset, resumed: ModelEntry) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from pydantic import (
     BaseModel,
@@ -20,7 +21,53 @@ from napari_graydet.workflows.predict import UNLABELLED
 from napari_graydet.workflows.train_job import Preset
 
 
-class TrainRequest(BaseModel):
+class Budgeted(BaseModel):
+    """What every training can be asked: where its randomness begins, for how long, and where.
+
+    Parameters
+    ----------
+    seed
+        Of everything random.
+    epochs, minutes
+        Passes over the data, or minutes instead; neither takes the default.
+    device
+        "auto", "cuda", "mps" or "cpu".
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**32)
+    epochs: float | None = Field(None, gt=0, allow_inf_nan=False)
+    minutes: float | None = Field(None, gt=0, allow_inf_nan=False)
+    device: str = "auto"
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        if self.epochs is not None and self.minutes is not None:
+            raise ValueError("give epochs or minutes, not both")
+        return self
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """Make a request.
+
+        Raises
+        ------
+        ModelError
+            If the values don't go together.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = str(first["msg"]).removeprefix("Value error, ")
+            if where:
+                reason = f"{where}: {reason[0].lower()}{reason[1:]}, got {first['input']!r}"
+            raise ModelError(f"Training: {reason}.") from error
+
+
+class TrainRequest(Budgeted):
     """What to train, how and on what.
 
     Parameters
@@ -51,16 +98,10 @@ class TrainRequest(BaseModel):
         keeps from this training on (`ProjectStore.set_patients`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     parts: str = "all"
     preset: Preset = "fast"
-    seed: int = Field(0, ge=0, lt=2**32)
     start: tuple[str, ...] = ()
-    epochs: float | None = Field(None, gt=0)
-    minutes: float | None = Field(None, gt=0)
     validation: float = Field(splits.VALIDATION, gt=0, lt=1)
-    device: str = "auto"
     classes: tuple[str, ...] | None = None
     project: str | None = None
     images: str | None = None
@@ -80,28 +121,7 @@ class TrainRequest(BaseModel):
     def _has_one_source(self) -> TrainRequest:
         if (self.project is None) == (self.images is None or self.masks is None):
             raise ValueError("give a project, or a folder of images and one of masks")
-        if self.epochs is not None and self.minutes is not None:
-            raise ValueError("give epochs or minutes, not both")
         return self
-
-    @classmethod
-    def of(cls, **values: object) -> TrainRequest:
-        """Make a request.
-
-        Raises
-        ------
-        ModelError
-            If the values don't go together.
-        """
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            reason = str(first["msg"]).removeprefix("Value error, ")
-            if where:
-                reason = f"{where}: {reason[0].lower()}{reason[1:]}, got {first['input']!r}"
-            raise ModelError(f"Training: {reason}.") from error
 
     def moved(self, change: Callable[[str], str]) -> TrainRequest:
         """Return the request with every path changed."""

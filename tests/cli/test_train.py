@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from napari_graydet.project.models import ModelRegistry
@@ -82,6 +83,9 @@ def test_models_are_used_and_rolled_back(
         ["boxes", "--images", "data/images", "--masks", "data/masks", "--classes", "lung"],
         ["boxes", "--images", "data/images", "--masks", "data/masks", "--start", "0003"],
         ["boxes", "--resume", "0003"],
+        ["boxes", "--images", "data/images", "--masks", "data/masks", "--minutes", "inf"],
+        ["boxes", "--images", "data/images", "--masks", "data/masks", "--epochs", "nan"],
+        ["boxes", "--images", "data/images", "--masks", "data/masks", "--device", "tpu"],
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -96,6 +100,24 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     outcome = run("train", *arguments, *out)
     assert outcome.code == 2 and len(outcome.error_lines) == 1, outcome.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--minutes", "-1"],
+        ["--epochs", "0"],
+        ["--epochs", "nan"],
+        ["--epochs", "1", "--minutes", "1"],
+        ["--seed", "99999999999999999999"],
+        ["--device", "tpu"],
+    ],
+)
+def test_pretraining_is_asked_for_what_there_is(tmp_path: Path, arguments: list[str]) -> None:
+    np.savez(tmp_path / "shapes.npz", x_train=np.zeros((2, 9, 3)))
+    outcome = run("pretrain", "pointnet", tmp_path / "shapes.npz", "-o", tmp_path / "w", *arguments)
+    assert outcome.code == 2 and len(outcome.error_lines) == 1, outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes.npz"]
 
 
 @pytest.mark.long

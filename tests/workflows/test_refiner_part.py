@@ -13,10 +13,11 @@ import torch
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models import refiner_learner, refiner_training, registry
+from napari_graydet.models.refiner_choice import in_words
 from napari_graydet.project.model_entry import RANDOM, SHIPPED
 from napari_graydet.project.models import ModelRegistry
 from napari_graydet.workflows import refiner_part, train_parts, train_starts
-from napari_graydet.workflows.refiner_part import NOT_BETTER
+from napari_graydet.workflows.refiner_part import CANNOT_TELL, NOT_BETTER
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import parts_of
@@ -65,7 +66,10 @@ def test_a_refiner_starts_from_nothing_and_the_next_one_from_it(
     assert set(entry.weights) == {"refiner"} and not entry.parent_scores["refiner"]
     models = ModelRegistry(tmp_path)
     path = models.weights_path("0001", "refiner")
-    assert read_card(path).metrics["chosen"] in {k.removeprefix("DSC, ") for k in scores}
+    chosen = str(read_card(path).metrics["chosen"])
+    assert chosen in {k.removeprefix("DSC, ") for k in scores}
+    if chosen != "none":
+        assert entry.notes == {"refiner": f"Chosen on the held-out images: {in_words(chosen)}."}
     again = train(request.model_copy(update={"start": (str(path),)}), tmp_path)
     assert again.parents["refiner"] == "refiner.safetensors"
     assert 0 <= again.parent_scores["refiner"]["DSC"] <= 1
@@ -118,7 +122,7 @@ def test_images_without_boxes_are_told(
     events: list[dict[str, Any]] = []
     entry = train(request_, tmp_path, on_event=events.append)
     assert any("No box of bone" in str(event.get("message")) for event in events)
-    assert entry.notes == {"refiner": NOT_BETTER}
+    assert entry.notes == {"refiner": CANNOT_TELL}, "none of them is better"
 
 
 @pytest.fixture
@@ -145,6 +149,11 @@ def test_it_works_with_the_boxes_of_its_run_and_the_roi_detector_in_use(
     assert first.uses["boxes"].parts[-3:] == ("0001", "work", "boxes.safetensors")
     assert second.uses["boxes"] == ModelRegistry(tmp_path).weights_path("0001", "boxes")
     assert first.start is None
+
+
+def test_candidates_have_names_that_people_read() -> None:
+    assert in_words("none") == "the boxes alone"
+    assert in_words("unet+scene + flips") == "U-Net on ROIs + scene, with mirror images"
 
 
 def test_preset_paper_has_none() -> None:

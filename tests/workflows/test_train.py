@@ -312,6 +312,34 @@ def test_a_bad_rule_is_refused_before_a_run(tmp_path: Path, quick: QuickPart) ->
     assert ModelRegistry(project).entries() == [] and not quick.learners
 
 
+def test_held_out_images_without_an_object_judge_nothing(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    held_out = train(request_, tmp_path).split.validation
+    for name in held_out:
+        overwrite(tmp_path / "data", name, np.zeros((40, 50)))
+    with pytest.raises(DatasetError, match=f"none of the 1 has one .such as {held_out[0]}"):
+        train(request_, tmp_path)
+    assert len(ModelRegistry(tmp_path).entries()) == 1
+
+
+def test_a_class_that_is_not_held_out_is_told(tmp_path: Path, quick: QuickPart) -> None:
+    project = study(tmp_path / "study", 8)
+    asked = TrainRequest.of(parts="boxes", project=str(project))
+    held_out = train(asked, project).split.validation
+    with ProjectStore.open(project) as store:
+        for entry in store.entries():
+            if entry.path in held_out:
+                record, _ = store.annotation(entry.id)
+                rois = tuple(roi for roi in record.rois if roi.label != "lung")
+                boxes = tuple(box for box in record.boxes if box.label != "lung")
+                save(store, entry.id, record.model_copy(update={"rois": rois, "boxes": boxes}))
+    events: list[Event] = []
+    train(asked, project, on_event=events.append)
+    told = [str(e.get("message")) for e in events]
+    assert "No held-out image has lung: there the new model is not judged." in told
+
+
 def _one_image(folder: Path) -> None:
     for number in range(1, 6):
         (folder / "images" / f"p{number}.png").unlink()

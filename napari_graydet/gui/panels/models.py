@@ -244,7 +244,7 @@ def facts_of(entry: ModelEntry, models: Models) -> str:
         learned += f" on {len(split.train)} images"
         if figures:
             learned += f"; on the {len(split.validation)} held out: {', '.join(figures)}"
-    return f"{learned}."
+    return " ".join([f"{learned}.", *entry.notes.values()])
 
 
 def _state(entry: ModelEntry, models: Models) -> str:
