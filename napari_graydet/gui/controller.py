@@ -63,9 +63,20 @@ class Controller(Navigation):
     def _finish(self, state: State) -> None:
         annotation = self.session.annotation
         if annotation is None:
+            if state is State.REJECTED:
+                self._reject_unseen()
             return
         if self.commit(annotation.model_copy(update={"state": state}), str(state)):
             self.next_open()
+
+    def _reject_unseen(self) -> None:
+        """Reject an image that cannot be read any more: a training must be able to do without."""
+        session, recorder = self.session, self.recorder
+        if recorder is None or session.image_id is None or not session.can_reject:
+            return
+        with _Told(self):
+            if recorder.reject_unseen(session.image_id):
+                self.next_open()
 
     # ROIs ---------------------------------------------------------------------------------------
 

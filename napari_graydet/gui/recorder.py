@@ -12,7 +12,7 @@ from collections.abc import Callable
 from napari_graydet.errors import ConflictError, ProjectError
 from napari_graydet.gui.session import Message, Session
 from napari_graydet.project.history import History
-from napari_graydet.project.schema import Annotation, Source
+from napari_graydet.project.schema import Annotation, Source, State
 from napari_graydet.project.store import ProjectStore
 
 IDLE_SECONDS = 60.0
@@ -45,6 +45,14 @@ class Recorder:
         self._session.unsaved[image_id] = annotation
         self._pending[image_id] = (action, source, self._clock.lap())
         self.show(annotation)
+        return self.flush()
+
+    def reject_unseen(self, image_id: int) -> bool:
+        """Reject an image that cannot be shown, with the record that is stored; as `commit`."""
+        record = self.history.load(image_id)
+        rejected = record.model_copy(update={"state": State.REJECTED})
+        self._session.unsaved[image_id] = rejected
+        self._pending[image_id] = (str(State.REJECTED), "human", self._clock.lap())
         return self.flush()
 
     def flush(self) -> bool:

@@ -89,6 +89,13 @@ class Session:
         return next((e for e in self.entries if e.id == self.image_id), None)
 
     @property
+    def can_reject(self) -> bool:
+        """Whether the current image can be rejected: also one that cannot be read any more."""
+        entry = self.entry
+        stored = entry is not None and entry.revision > 0 and entry.state is not State.REJECTED
+        return self.annotation is not None or stored
+
+    @property
     def position(self) -> int | None:
         """Index of the current image in `entries`."""
         return next((i for i, e in enumerate(self.entries) if e.id == self.image_id), None)

@@ -270,7 +270,7 @@ def _read_pair(
 # --- a project ----------------------------------------------------------------------------------
 
 
-def from_project(store: ProjectStore) -> Dataset:
+def from_project(store: ProjectStore, *, present: bool = False) -> Dataset:
     """Make a dataset of the accepted images of a project.
 
     The truth is what was accepted: masks rendered from the records, and the ROIs of the records.
@@ -278,6 +278,13 @@ def from_project(store: ProjectStore) -> Dataset:
     without one of them says that there is none. Patients are those of the project's rule, called
     by their first image; without a rule each image is a patient of its own, the same bytes under
     two names as one.
+
+    Parameters
+    ----------
+    store
+        The project.
+    present
+        Whether images whose file is not there are left out, and counted in a notice.
 
     Raises
     ------
@@ -289,6 +296,14 @@ def from_project(store: ProjectStore) -> Dataset:
     """
     everything = store.entries()
     entries = [entry for entry in everything if entry.state is State.ACCEPTED]
+    gone = [e for e in entries if present and not store.image_path(e.id).exists()]
+    missing = {entry.id for entry in gone}
+    entries = [entry for entry in entries if entry.id not in missing]
+    if gone and not entries:
+        raise DatasetError(
+            f"None of the {len(gone)} accepted images is there (such as {gone[0].path}); bring "
+            "them back, or connect the drive they are on."
+        )
     if not entries:
         raise DatasetError(
             "Expected accepted images in the project, there is none; accept some first."
@@ -311,8 +326,14 @@ def from_project(store: ProjectStore) -> Dataset:
         patient = others.pop(entry.path)
         cases.append(Case(entry.path, patient, digest, load, (path.parent,), entry.revision))
     absent = [name for name in store.classes if name not in used]
-    notice = f"No accepted image has {' or '.join(absent)}; left out."
-    return Dataset(tuple(cases), classes, (notice,) if absent else (), others)
+    notices = [f"No accepted image has {' or '.join(absent)}; left out."] if absent else []
+    if gone:
+        notices.append(
+            f"{len(gone)} accepted image{'s are' if len(gone) > 1 else ' is'} not there and left "
+            f"out, such as {gone[0].path}; bring {'them' if len(gone) > 1 else 'it'} back, or "
+            f"reject {'them' if len(gone) > 1 else 'it'}."
+        )
+    return Dataset(tuple(cases), classes, tuple(notices), others)
 
 
 def _labels(record: Annotation) -> set[str]:

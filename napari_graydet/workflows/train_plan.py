@@ -74,7 +74,7 @@ def plan_run(
     starts = find_starts(parts, request, registry, resumed)
     if request.project is not None:  # the project knows whose its images are, see `keep_rule`
         request = request.model_copy(update={"patients": None})
-    data = _chosen(_read_data(request), request.classes)
+    data = _chosen(_read_data(request, resumed is None), request.classes)
     if resumed is not None:
         data = _as_it_was(data, resumed)
     split, torn = _split(request, data, resumed)
@@ -101,10 +101,11 @@ def _as_it_was(data: Dataset, resumed: ModelEntry) -> Dataset:
     return known
 
 
-def _read_data(request: TrainRequest) -> Dataset:
+def _read_data(request: TrainRequest, anew: bool) -> Dataset:
+    """Read what is asked for; a run that goes on needs all that it began with."""
     if request.project is not None:
         with ProjectStore.open(Path(request.project)) as store:
-            return dataset.from_project(store)
+            return dataset.from_project(store, present=anew)
     assert request.images is not None and request.masks is not None  # checked by the request
     return dataset.from_folders(
         Path(request.images),

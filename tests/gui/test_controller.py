@@ -644,3 +644,23 @@ def test_the_order_stays_while_something_else_runs(wavering: Controller) -> None
     wavering.detection.order_by("doubt")
     assert wavering.session.order == "project" and names(wavering) == ["0", "1", "2"]
     jobs.release()
+
+
+def test_an_accepted_image_that_cannot_be_read_any_more_can_be_rejected(folder: Path) -> None:
+    controller = make_controller(folder)
+    session = controller.session
+    controller.accept()
+    first = session.entries[0]
+    assert first.state is State.ACCEPTED
+    controller.close()
+    (folder / first.path).unlink()
+    again = make_controller(folder)
+    session = again.session
+    again.go_to(first.id)
+    assert session.image is None and session.can_reject
+    again.accept()
+    assert session.entries[0].state is State.ACCEPTED
+    again.reject()
+    assert session.entries[0].state is State.REJECTED and session.image_id != first.id
+    again.undo()
+    assert session.entries[0].state is State.ACCEPTED

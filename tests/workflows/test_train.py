@@ -340,6 +340,25 @@ def test_a_class_that_is_not_held_out_is_told(tmp_path: Path, quick: QuickPart) 
     assert "No held-out image has lung: there the new model is not judged." in told
 
 
+def test_an_accepted_image_that_is_gone_is_left_out_with_a_notice(
+    tmp_path: Path, quick: QuickPart
+) -> None:
+    project = study(tmp_path / "study", 8)
+    asked = TrainRequest.of(parts="boxes", project=str(project))
+    first = train(asked, project)
+    gone = first.split.train[0]
+    (project / gone).unlink()
+    events: list[Event] = []
+    entry = train(asked, project, on_event=events.append)
+    told = [str(e["message"]) for e in events if e["event"] == "notice"]
+    assert any(f"1 accepted image is not there and left out, such as {gone}" in t for t in told)
+    assert gone not in entry.split.train and entry.split.validation == first.split.validation
+    for path in project.glob("*.png"):
+        path.unlink()
+    with pytest.raises(DatasetError, match="None of the 8 accepted images is there"):
+        train(asked, project)
+
+
 def _one_image(folder: Path) -> None:
     for number in range(1, 6):
         (folder / "images" / f"p{number}.png").unlink()

@@ -220,8 +220,8 @@ class ImagesPanel(Panel):
             self.name.show_name("", "", self.model.names)
         self.previous.setEnabled(bool(position))
         self.next.setEnabled(position is not None and position + 1 < count)
-        for made in (self.reject, self.accept):
-            made.setEnabled(session.annotation is not None)
+        self.accept.setEnabled(session.annotation is not None)
+        self.reject.setEnabled(session.can_reject)
         self._show_current()
         self._show_saved()
 
