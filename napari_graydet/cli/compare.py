@@ -127,12 +127,15 @@ def compare(
     from napari_graydet.workflows.compare_summary import summarise
     from napari_graydet.workflows.compare_tables import document, write_tables
     from napari_graydet.workflows.contest_task import starts_of
+    from napari_graydet.workflows.contestants import chosen, require_used
 
     data = read_data(project, images, masks, label=label, patients=patients)
     for notice in data.notices:
         complain(notice)
     pool, tested = workflow.divided(data, test)
-    names = [name.strip() for name in methods.split(",")]
+    names = chosen([name.strip() for name in methods.split(",")])
+    starts = starts_of(start or [])
+    require_used(starts, names)
     if reference is not None and reference not in names:
         raise typer.BadParameter(f"expected --reference among {methods}, got {reference!r}.")
     jobs = workflow.jobs_of(
@@ -150,7 +153,7 @@ def compare(
         out / "results",
         out / "work",
         device,
-        starts_of(start or []),
+        starts,
     )
     with progress_bar("Comparing") as show:
         workflow.run_jobs(series, jobs, on_job=_shown(show))

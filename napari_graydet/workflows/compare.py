@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from napari_graydet.errors import DatasetError, ExportError, ModelError
-from napari_graydet.io.files import atomic_write_text
+from napari_graydet.errors import DatasetError, ExportError, ModelError, WeightsError
+from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.project import splits
 from napari_graydet.workflows.compare_masks import (
     Masks,
@@ -258,7 +258,7 @@ def run_jobs(
     CancelledError
         If the user stopped.
     """
-    _check(series, jobs, should_cancel)
+    _check(series, jobs, contestants, should_cancel)
     results = []
     for done, job in enumerate(jobs):
         check_cancelled(should_cancel)
@@ -271,26 +271,59 @@ def run_jobs(
             result = _run(series, job, contestants[job.method], tell, should_cancel)
             text = result.model_dump_json() + "\n"
             atomic_write_text(series.result_path(job), text, error=ExportError)
-        elif result.data != _digests(series, job):
-            raise DatasetError(
-                f"{series.result_path(job)} is the result of other images or masks; "
-                "choose another folder, or delete it."
-            )
         results.append(result)
         on_job(done + 1, len(jobs), job.key, 0.0)
     return results
 
 
-def _check(series: Series, jobs: Sequence[Job], should_cancel: ShouldCancel) -> None:
-    """Find out what is wrong with the images before anything is trained."""
+def _check(
+    series: Series,
+    jobs: Sequence[Job],
+    contestants: Mapping[str, Contestant],
+    should_cancel: ShouldCancel,
+) -> None:
+    """Find out what is wrong with images, starts and methods before anything is trained."""
     learned = {(job.n, job.seed): series.training_names(job.n, job.seed) for job in jobs}
-    if all(series.result_path(job).exists() for job in jobs):
+    open_jobs = []
+    for job in jobs:
+        result = read_result(series.result_path(job))
+        if result is None:
+            open_jobs.append(job)
+        else:
+            _check_same(series, job, contestants[job.method], result)
+    if not open_jobs:
         return
     for names in set(learned.values()):
         train = series.pool.subset(names)
         check_data(train, train.subset(()), should_cancel)
     for test in series.tests.values():
         check_readable(test, should_cancel)
+    smallest = {job.method: job for job in sorted(open_jobs, key=lambda job: -job.n)}
+    for job in smallest.values():
+        contestants[job.method].check(_task(series, job, lambda _what, _share: None, should_cancel))
+
+
+def _check_same(series: Series, job: Job, contestant: Contestant, result: JobResult) -> None:
+    """Refuse a result that is there already, but of something else."""
+    path = series.result_path(job)
+    if result.data != _digests(series, job):
+        raise DatasetError(
+            f"{path} is the result of other images or masks; choose another folder, or delete it."
+        )
+    if result.starts not in (None, _starts(series, contestant)):
+        raise DatasetError(
+            f"{path} is the result of a training from other weights; give the same --start, choose "
+            "another folder, or delete it."
+        )
+
+
+def _starts(series: Series, contestant: Contestant) -> dict[str, str]:
+    """Return the digests of the given weights that a method starts from."""
+    used = {name: path for name, path in series.starts.items() if name in contestant.starts}
+    return {
+        name: "" if path is None else sha256_of(path, error=WeightsError)
+        for name, path in used.items()
+    }
 
 
 def _digests(series: Series, job: Job) -> dict[str, str]:
@@ -309,18 +342,7 @@ def _run(
 
     device = choose_device(series.device).type
     data, names = _digests(series, job), series.training_names(job.n, job.seed)
-    task = Task(
-        train=series.pool.subset(names),
-        seed=job.seed,
-        folder=series.work / _parts_name(job, data["train"]),
-        iterations=job.iterations,
-        size=job.size,
-        minutes=job.minutes,
-        device=series.device,
-        starts=series.starts,
-        tell=tell,
-        should_cancel=should_cancel,
-    )
+    task = _task(series, job, tell, should_cancel)
     trained = contestant.train(task)
     scores, inference, masks = {}, {}, Masks()
     for name, test in series.tests.items():
@@ -336,10 +358,27 @@ def _run(
         steps=dict(trained.steps),
         training=trained.cost,
         inference=inference,
+        starts=_starts(series, contestant),
         device=device,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         versions={name: version(name) for name in ("napari-graydet", "torch", "numpy")},
         notes=list(trained.notes),
+    )
+
+
+def _task(series: Series, job: Job, tell: Tell, should_cancel: ShouldCancel) -> Task:
+    train = series.pool.subset(series.training_names(job.n, job.seed))
+    return Task(
+        train=train,
+        seed=job.seed,
+        folder=series.work / _parts_name(job, train.digest),
+        iterations=job.iterations,
+        size=job.size,
+        minutes=job.minutes,
+        device=series.device,
+        starts=series.starts,
+        tell=tell,
+        should_cancel=should_cancel,
     )
 
 

@@ -97,6 +97,9 @@ class JobResult(BaseModel):
         Per test set, one per image and label.
     weights, steps, training, inference
         As in `Trained`; memory and time of all test images.
+    starts
+        Digests of the weights that were given to start from, by name, as far as the method uses
+        them; None in results of before they were kept.
     device, date, versions
         Of the run.
     notes
@@ -113,6 +116,7 @@ class JobResult(BaseModel):
     steps: dict[str, int]
     training: Cost
     inference: dict[str, Cost]
+    starts: dict[str, str] | None = None
     device: str
     date: str
     versions: dict[str, str]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from napari_graydet.errors import ExportError, WeightsError
+from napari_graydet.errors import DatasetError, ExportError, WeightsError
 from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
@@ -64,14 +64,37 @@ def train_graydet(preset: Preset, refine: bool, task: Task) -> Trained:
     A seventh of the images is held out for choices (when to stop, which refiner), by patient; they
     count among the images that the method learns from.
     """
-    parts = _Parts(("roi", "boxes", "refiner") if refine else ("roi", "boxes"), preset, task)
-    for name in parts.names:  # before any of them is trained
-        if (start := _start(name, preset, task)) is not None:
-            PARTS[name].try_start(start, preset, task.train.classes)
+    parts = _Parts(parts_of_method(refine), preset, task)
     notes = {name: _part(name, parts) for name in parts.names}
     predictor = Predictor(parts.file("roi"), parts.file("boxes"), task.device)
     refiner = _refiner(parts.file("refiner"), task.device) if refine else None
     return _trained(GraydetMethod(predictor, refiner, name=_name(preset, refine)), notes)
+
+
+def parts_of_method(refine: bool) -> tuple[str, ...]:
+    """Return the names of the parts that ours trains."""
+    return ("roi", "boxes", "refiner") if refine else ("roi", "boxes")
+
+
+def check_parts(names: Sequence[str], preset: Preset, task: Task) -> None:
+    """Find out before anything is trained whether parts can be.
+
+    Raises
+    ------
+    WeightsError, ModelError
+        If one cannot start from its weights.
+    DatasetError
+        If the training images are of one patient, so that none can be held out for choices.
+    """
+    for name in names:
+        if (start := _start(name, preset, task)) is not None:
+            PARTS[name].try_start(start, preset, task.train.classes)
+    if len(set(task.train.patients.values())) < 2:
+        raise DatasetError(
+            "Expected training images of at least 2 patients, since some are held out for a "
+            f"method's own choices, got {len(task.train.cases)} of one patient; train on more "
+            "images (--n), or leave out all but the whole-image networks."
+        )
 
 
 def _name(preset: Preset, refine: bool) -> str:

@@ -16,7 +16,7 @@ otsu ...         a simple rule for the gray range in the ROIs that graydet's det
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,15 +24,23 @@ from typing import TYPE_CHECKING
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import ModelError
-from napari_graydet.workflows.contest_parts import train_graydet, train_interval
+from napari_graydet.workflows.contest_parts import (
+    check_parts,
+    parts_of_method,
+    train_graydet,
+    train_interval,
+)
 from napari_graydet.workflows.contest_task import Task, Trained, alone
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import Result
+from napari_graydet.workflows.train_job import Preset
 
 if TYPE_CHECKING:
     from napari_graydet.models.baseline_training import Baseline
+    from napari_graydet.models.interval import Kind
 
 Trainer = Callable[[Task], Trained]
+Check = Callable[[Task], None]
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,17 @@ class Contestant:
         Trains it.
     whole_image
         Whether it takes budgets in iterations.
+    check
+        Raises what can be known to be wrong before anything is trained.
+    starts
+        Names in `Task.starts` that it uses.
     """
 
     about: str
     train: Trainer
     whole_image: bool = False
+    check: Check = lambda _task: None
+    starts: tuple[str, ...] = ()
 
 
 class WholeImage:
@@ -109,7 +123,32 @@ def train_whole_image(name: str, task: Task) -> Trained:
 
 
 def _whole_image(name: str, about: str) -> Contestant:
-    return Contestant(about, partial(train_whole_image, name), whole_image=True)
+    return Contestant(
+        about, partial(train_whole_image, name), whole_image=True, check=partial(_check_built, name)
+    )
+
+
+def _check_built(name: str, task: Task) -> None:
+    """Build the network once: its library may be missing."""
+    from napari_graydet.models.baselines import build_baseline
+
+    build_baseline(name, len(task.train.classes))
+
+
+def _ours(about: str, preset: Preset, *, refine: bool = False) -> Contestant:
+    names = parts_of_method(refine)
+    starts = tuple("pointnet" if (n, preset) == ("boxes", "paper") else n for n in names)
+    return Contestant(
+        about,
+        partial(train_graydet, preset, refine),
+        check=partial(check_parts, names, preset),
+        starts=starts,
+    )
+
+
+def _rival(about: str, kind: Kind) -> Contestant:
+    check = partial(check_parts, ("roi",), "fast")
+    return Contestant(about, partial(train_interval, kind), check=check, starts=("roi",))
 
 
 CONTESTANTS: Mapping[str, Contestant] = {
@@ -118,17 +157,32 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "res-unet": _whole_image("res-unet", "U-Net with residual units"),
     "unet++": _whole_image("unet++", "nested U-Net"),
     "attention-unet": _whole_image("attention-unet", "U-Net with attention gates"),
-    "graydet": Contestant("ROI and 3D boxes, fast", partial(train_graydet, "fast", False)),
-    "graydet+refiner": Contestant("the same, refined", partial(train_graydet, "fast", True)),
-    "otsu": Contestant("Otsu's threshold in the ROIs", partial(train_interval, "otsu")),
-    "multi-otsu": Contestant("a band of three", partial(train_interval, "multi-otsu")),
-    "constant": Contestant("the mean range", partial(train_interval, "constant")),
-    "ridge": Contestant("ridge on the histogram", partial(train_interval, "ridge")),
-    "paper": Contestant(
-        "ROI and 3D boxes, as in the paper", partial(train_graydet, "paper", False)
-    ),
+    "graydet": _ours("ROI and 3D boxes, fast", "fast"),
+    "graydet+refiner": _ours("the same, refined", "fast", refine=True),
+    "otsu": _rival("Otsu's threshold in the ROIs", "otsu"),
+    "multi-otsu": _rival("a band of three", "multi-otsu"),
+    "constant": _rival("the mean range", "constant"),
+    "ridge": _rival("ridge on the histogram", "ridge"),
+    "paper": _ours("ROI and 3D boxes, as in the paper", "paper"),
 }
 """Every method by the name that the command line takes."""
+
+
+def require_used(starts: Iterable[str], methods: Sequence[str]) -> None:
+    """Refuse weights that none of the methods starts from.
+
+    Raises
+    ------
+    ModelError
+        If there is one.
+    """
+    used = {name for method in methods for name in CONTESTANTS[method].starts}
+    unused = [name for name in starts if name not in used]
+    if unused:
+        raise ModelError(
+            f"None of {', '.join(methods)} starts from {unused[0]} weights, only from: "
+            f"{', '.join(sorted(used)) or 'none'}; leave them out, or compare other methods."
+        )
 
 
 def chosen(names: Sequence[str]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
 from napari_graydet.workflows.compare_masks import pictured
 from napari_graydet.workflows.compare_results import Job, JobResult
 from napari_graydet.workflows.contest_task import Task, Trained
-from napari_graydet.workflows.contestants import CONTESTANTS, Contestant
+from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, require_used
 from napari_graydet.workflows.dataset import Dataset, from_folders
 from napari_graydet.workflows.methods import Result
 
@@ -150,6 +150,61 @@ def test_results_of_other_images_are_not_mixed_in(data: Dataset, tmp_path: Path)
     with pytest.raises(DatasetError, match="other images"):
         run_jobs(other, [job("t")], contestants=contestants)
     assert other.finished() == []
+
+
+def test_results_from_other_weights_are_not_mixed_in(data: Dataset, tmp_path: Path) -> None:
+    contestants = {"t": Contestant("", Trainer(135), starts=("roi",))}
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    a.write_bytes(b"a")
+    b.write_bytes(b"b")
+
+    def started(**starts: Path) -> Series:
+        return replace(series_of(data, tmp_path), starts=starts)
+
+    run_jobs(started(roi=a, boxes=b), [job("t")], contestants=contestants)
+    run_jobs(started(roi=a, boxes=a), [job("t")], contestants=contestants)  # it has no boxes
+    for other in (started(roi=b), started()):
+        with pytest.raises(DatasetError, match="from other weights"):
+            run_jobs(other, [job("t")], contestants=contestants)
+    path = started().result_path(job("t"))
+    older = json.loads(path.read_text())
+    del older["starts"]
+    path.write_text(json.dumps(older))
+    run_jobs(started(roi=b), [job("t")], contestants=contestants)  # it is not known
+
+
+def test_a_method_that_cannot_be_trained_is_known_before_the_first_is(
+    data: Dataset, tmp_path: Path
+) -> None:
+    trainer = Trainer(135)
+
+    def refuse(task: Task) -> None:
+        assert len(task.train.cases) == 2, "the fewest images"
+        raise ModelError("no MONAI")
+
+    contestants = {"t": Contestant("", trainer), "u": Contestant("", trainer, check=refuse)}
+    with pytest.raises(ModelError, match="no MONAI"):
+        run_jobs(
+            series_of(data, tmp_path),
+            [job("t"), job("u", n=4), job("u", n=2)],
+            contestants=contestants,
+        )
+    assert trainer.asked == []
+
+
+@pytest.mark.parametrize("name", [n for n, c in CONTESTANTS.items() if not c.whole_image])
+def test_ours_and_rivals_need_two_patients(name: str, data: Dataset, tmp_path: Path) -> None:
+    task = Task(data.subset([data.cases[0].name]), 0, tmp_path)
+    with pytest.raises(DatasetError, match="at least 2 patients"):
+        CONTESTANTS[name].check(task)
+
+
+def test_weights_that_no_method_starts_from_are_refused() -> None:
+    require_used(["roi"], ["unet", "otsu"])
+    require_used(["pointnet", "roi"], ["paper"])
+    for starts, methods in ((["roi"], ["unet"]), (["pointnet"], ["graydet", "unet"])):
+        with pytest.raises(ModelError, match=f"starts from {starts[0]} weights"):
+            require_used(starts, methods)
 
 
 def test_fewer_images_are_among_more(data: Dataset, tmp_path: Path) -> None:
