@@ -56,6 +56,7 @@ def _result(report: PredictReport, project: str, untouched: int) -> Result:
         "untouched": untouched,
         "failed": [{"id": f.image_id, "image": f.name, "error": f.message} for f in report.failed],
         "doubts": {str(key): value for key, value in report.doubts.items()},
+        "roi_doubts": {str(key): value for key, value in report.roi_doubts.items()},
         "notices": {str(key): list(value) for key, value in report.notices.items()},
     }
     text = (

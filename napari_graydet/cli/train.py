@@ -165,7 +165,7 @@ def train(
                 epochs=epochs,
                 minutes=minutes,
                 device=device,
-                classes=None if classes is None else tuple(classes.split(",")),
+                classes=None if classes is None else tuple(n.strip() for n in classes.split(",")),
                 project=None if project is None or images else str(project),
                 images=None if images is None else str(images),
                 masks=None if masks is None else str(masks),

@@ -103,13 +103,16 @@ def _read_npz(path: Path, part: str, rng: np.random.Generator, points: int) -> C
             raise FormatError(f"{path.name} has more than {MAX_NPZ_BYTES >> 30} GiB.")
         with np.load(path, allow_pickle=False) as held:
             x, y = held[f"x_{part}"], held[f"y_{part}"]
-            names = tuple(str(n) for n in held["classes"]) if "classes" in held.files else ()
+            given = held["classes"] if "classes" in held.files else np.empty(0)
+            names = tuple(str(name) for name in given.reshape(-1))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise FormatError(
             f"{path.name} is no .npz with x_{part} and y_{part} ({reason_of(error)}); give clouds "
             "of shape (N, P, 3) and their class ids."
         ) from error
     labels = np.asarray(y).reshape(-1)
+    if not (np.issubdtype(x.dtype, np.floating) or np.issubdtype(x.dtype, np.integer)):
+        raise FormatError(f"{path.name}: expected real numbers in x_{part}, got {x.dtype}.")
     if x.ndim != 3 or x.shape[2] != 3 or x.shape[1] < 1 or len(labels) != len(x) or not len(x):
         raise FormatError(
             f"{path.name}: expected clouds (N, P, 3) and N class ids, got {x.shape} and {y.shape}."

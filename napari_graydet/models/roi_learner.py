@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -320,11 +321,21 @@ def _groups(network: nn.Module) -> list[dict[str, Any]]:
 
 
 def _odds(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
-    """Chance of every example: a kind counts with the root of its number, so that few real
-    images are not drowned by many phantoms."""
-    kinds = [example.kind for example in examples]
-    weight = np.array([kinds.count(kind) ** -0.5 for kind in kinds])
-    return np.asarray(weight / weight.sum())
+    """Chance of every example, so that what is rare is not drowned by what is frequent.
+
+    A kind counts with the root of its number (few real images, many phantoms), and within a kind
+    an example the more, by the same root, the rarer its rarest class is there.
+    """
+    kinds = Counter(example.kind for example in examples)
+    classes = Counter((e.kind, c) for e in examples for c in {int(c) for c in e.class_ids})
+
+    def weight(example: Example) -> float:
+        of_kind = kinds[example.kind]
+        shares = [classes[example.kind, int(c)] / of_kind for c in example.class_ids]
+        return float((of_kind * min(shares, default=1.0)) ** -0.5)
+
+    weights = np.array([weight(example) for example in examples])
+    return np.asarray(weights / weights.sum())
 
 
 def _as_float(outputs: Any) -> Any:

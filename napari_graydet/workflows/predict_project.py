@@ -34,7 +34,8 @@ class PredictReport:
 
     `predicted`, `skipped` (human work is there) and `cancelled` speak for themselves; `failed`
     names images that could not be read or predicted; `notices` maps image ids to their notices,
-    `doubts` maps those that were predicted to how doubtful that is (workflows/doubt.py).
+    `doubts` maps those that were predicted to how doubtful that is (workflows/doubt.py), and
+    `roi_doubts` to how doubtful each of their ROIs is, by its id.
     """
 
     predicted: list[int] = field(default_factory=list)
@@ -42,6 +43,7 @@ class PredictReport:
     failed: list[Failure] = field(default_factory=list)
     notices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     doubts: dict[int, float] = field(default_factory=dict)
+    roi_doubts: dict[int, dict[str, float]] = field(default_factory=dict)
     cancelled: bool = False
 
 
@@ -115,6 +117,7 @@ def _predict_entry(
         return _failed(entry, error, report)
     if doubt is not None and entry.id in report.predicted[-1:]:
         report.doubts[entry.id] = round(doubt.image, 4)
+        report.roi_doubts[entry.id] = {name: round(v, 4) for name, v in doubt.rois.items()}
     return message
 
 

@@ -278,6 +278,11 @@ def _try_regressor_start(path: Path, preset: Preset, classes: tuple[str, ...]) -
 
     card = read_card(path)
     wanted = PAPER if preset == "paper" else ARCHITECTURE
+    if card.kind == "pointnet":
+        raise ModelError(
+            f"{path.name} was pretrained on shapes and has never scored a box, so there is nothing "
+            "to fit a regressor to; train boxes from it."
+        )
     if card.kind == "boxes" and card.architecture != wanted:
         raise ModelError(
             f"The regressor of preset {preset} is fitted to a network {wanted}, the boxes to start "

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_graydet.gui.evaluation import ALL, VALIDATION
 from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
+from napari_graydet.gui.panels.table import Column, TableModel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 from napari_graydet.project.model_entry import SplitNote
 from napari_graydet.project.models import ModelRegistry
@@ -160,3 +162,15 @@ def test_stopped_and_broken_evaluations_leave_the_table(window: Window) -> None:
     window.wait(lambda: not panel.evaluation.running)
     assert panel.evaluation.scored is first and panel.table.isVisible()
     assert all(e.state is not State.IN_WORK for e in window.session.entries)
+
+
+def test_what_could_not_be_scored_comes_first_however_the_table_is_sorted() -> None:
+    model = TableModel((Column("Image"), Column("DSC"), Column("Problem", leads=True)))
+    rows = [("a", ["a", 0.9, ""]), ("b", ["b", None, "gone"]), ("c", ["c", None, ""])]
+    model.fill([*rows, ("d", ["d", 0.2, ""])])
+    for order, expected in (
+        (Qt.SortOrder.AscendingOrder, "bdac"),
+        (Qt.SortOrder.DescendingOrder, "badc"),
+    ):
+        model.sort(1, order)
+        assert "".join(model.key(row) for row in range(4)) == expected

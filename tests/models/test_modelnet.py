@@ -110,6 +110,9 @@ def test_clouds_of_an_npz(tmp_path: Path) -> None:
         {"x_train": np.zeros((2, 4, 3)), "y_train": np.zeros(2)},
         {"x_train": np.full((2, 4, 3), np.nan), "y_train": np.zeros(2, int)},
         {"x_train": np.zeros((2, 4, 3)), "y_train": np.array([0, 5]), "classes": ["a"]},
+        {"x_train": np.full((2, 4, 3), "a"), "y_train": np.zeros(2, int)},
+        {"x_train": np.zeros((2, 4, 3), complex), "y_train": np.zeros(2, int)},
+        {"x_train": np.zeros((2, 4, 3)), "y_train": np.array([0, 5]), "classes": np.array("a")},
     ],
 )
 def test_other_npz_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -17,8 +17,9 @@ from napari_graydet.io.weights import load_weights, save_weights
 from napari_graydet.models import roi_learner, roi_training
 from napari_graydet.models.checkpoints import Checkpoints
 from napari_graydet.models.group import Group
+from napari_graydet.models.roi_augmentation import Example
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
-from napari_graydet.models.roi_learner import RoiLearner, Stage, run_layers
+from napari_graydet.models.roi_learner import RoiLearner, Stage, _odds, run_layers
 from napari_graydet.models.roi_metrics import matched_ious, roi_scores
 from napari_graydet.models.roi_training import (
     RoiProgress,
@@ -345,3 +346,18 @@ def test_the_papers_preset_has_its_stages() -> None:
     network = build_yolo("yolov3-tiny", 1)
     assert first.frozen_layers(network) == len(network.model) - 3 == 18
     assert second.frozen_layers(network) == 0
+
+
+def test_rare_classes_are_drawn_more_often_within_their_kind() -> None:
+    def example(kind: str, *class_ids: int) -> Example:
+        boxes = np.zeros((len(class_ids), 4), dtype=np.float32)
+        ids = np.array(class_ids, dtype=np.int64)
+        return Example(torch.zeros(4, 4, dtype=torch.uint8), boxes, ids, kind)
+
+    same = _odds([example("a", 0)] * 4)
+    np.testing.assert_allclose(same, 0.25)
+    one_rare = _odds([*[example("a", 0, 0)] * 9, example("a", 0, 1)])
+    np.testing.assert_allclose(one_rare[-1] / one_rare[0], 10**0.5)
+    kinds = _odds([*[example("a", 0)] * 16, example("b", 1)])  # of one class each
+    np.testing.assert_allclose(kinds[-1] / kinds[0], 4.0)
+    assert np.isclose(_odds([example("a"), example("a", 0)]).sum(), 1.0)

@@ -89,6 +89,8 @@ def test_predictions_of_a_project_report_their_doubts(tmp_path: Path) -> None:
         report = predict_project(store, predictor())
         assert set(report.doubts) == set(report.predicted) and len(report.predicted) == 2
         assert all(0 <= value <= 1 for value in report.doubts.values())
+        for image_id, rois in report.roi_doubts.items():
+            assert set(rois) == {roi.id for roi in store.annotation(image_id)[0].rois}
 
 
 def test_doubts_of_stored_proposals_are_those_of_the_prediction(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def request_(tmp_path: Path) -> TrainRequest:
         ("boxes", "paper", narrow_pointnet),
         ("boxes", "paper", lambda path: paper_boxes(path, "bone")),
         ("regressor", "fast", lambda path: paper_boxes(path, "bone")),
+        ("regressor", "fast", narrow_pointnet),
         ("regressor", "paper", lambda path: shipped("boxes")),
         ("regressor", "paper", lambda path: paper_boxes(path, "lung")),
         ("roi", "fast", unknown_yolo),

@@ -30,10 +30,11 @@ COLUMNS = (
     Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}"),
     Column("explained", "Share of the found mask that the gray ranges explain"),
     Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
-    Column("Problem", "Why there are no figures"),
+    Column("interval IoU", "Overlap of the found gray ranges with the best ones of each part"),
+    Column("Problem", "Why there are no figures", leads=True),
 )  # fmt: skip
-WIDTHS = (96, 62, 52, 54, 46, 46, 88, 50, 54, 64, 74, 66, 160)
-CLASS, DSC, PROBLEM = 1, 2, 12
+WIDTHS = (96, 62, 52, 54, 46, 46, 88, 50, 54, 64, 74, 66, 84, 160)
+CLASS, DSC, PROBLEM = 1, 2, 13
 
 LOSSES = {
     "loss_roi": "ROI",
@@ -201,7 +202,7 @@ def _cells(row: Row) -> list[Cell]:
     return [
         row["image"], row["label"], row["dice"], as_dice(row["ceiling"]), row["fn"], row["fp"],
         _lost_by(row), row["iou"], row["ceiling"], row["hd95"], row["explained"], row["roi_iou"],
-        row["error"] or "",
+        row["interval_iou"], row["error"] or "",
     ]  # fmt: skip
 
 

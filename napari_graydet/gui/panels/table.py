@@ -37,14 +37,19 @@ RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
 
 class Column:
-    """A column: its heading, what it means, and how its figures are written."""
+    """A column: its heading, what it means, and how its figures are written.
 
-    def __init__(self, heading: str, tip: str = "", form: str = "{:.3f}") -> None:
-        self.heading, self.tip, self.form = heading, tip, form
+    Rows for which a column that `leads` says something come first, whatever they are sorted by.
+    """
+
+    def __init__(
+        self, heading: str, tip: str = "", form: str = "{:.3f}", *, leads: bool = False
+    ) -> None:
+        self.heading, self.tip, self.form, self.leads = heading, tip, form, leads
 
 
 class TableModel(QAbstractTableModel):
-    """Rows of cells; a row without a figure is always the last."""
+    """Rows of cells; a row without a figure is the last, unless there is a reason to look at it."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__()
@@ -119,7 +124,8 @@ class TableModel(QAbstractTableModel):
         known.sort(
             key=lambda row: _order(row[1][column]), reverse=order == Qt.SortOrder.DescendingOrder
         )
-        self._rows = known + rest
+        leading = [i for i, made in enumerate(self.columns) if made.leads]
+        self._rows = sorted(known + rest, key=lambda row: not any(row[1][i] for i in leading))
 
 
 class NameDelegate(QStyledItemDelegate):
