@@ -10,6 +10,7 @@ import typer
 from napari_graydet.cli.boundary import Result, complain
 from napari_graydet.cli.data_options import (
     DATA,
+    LABEL,
     Images,
     Label,
     Masks,
@@ -38,7 +39,7 @@ def compare(
     project: TrueProject = None,
     images: Images = None,
     masks: Masks = None,
-    label: Label = "object",
+    label: Label = LABEL,
     patients: Patients = None,
     test: Annotated[
         float,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DATA = "Data: a project, or two folders"
 """Heading of these options in the help."""
 
+LABEL = "object"
+"""What masks are of, if nothing is said: `workflows.predict.UNLABELLED`, which loads slowly."""
+
 TrueProject = Annotated[
     Path | None,
     typer.Argument(

@@ -144,7 +144,8 @@ def evaluate(
 
     Beside IoU, DSC and distances stand the ceiling (the best that gray ranges can give) and where
     the loss arises: region, range, or what no range can reach. A bad image is named, and the others
-    go on.
+    go on. Nothing to find and nothing found is right and in no mean; one empty mask of two is an
+    IoU of 0 (docs/evaluation.md).
     """
     from napari_graydet.workflows.evaluate import evaluate as run
     from napari_graydet.workflows.evaluate import ignore_masks

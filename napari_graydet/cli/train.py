@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_graydet.cli.boundary import Result, complain, tell
-from napari_graydet.cli.data_options import DATA, Images, Label, Masks, Patients
+from napari_graydet.cli.data_options import DATA, LABEL, Images, Label, Masks, Patients
 from napari_graydet.cli.options import Debug, Device, Json
 from napari_graydet.errors import ModelError
 
@@ -51,7 +51,7 @@ def train(
     ] = None,
     images: Images = None,
     masks: Masks = None,
-    label: Label = "object",
+    label: Label = LABEL,
     patients: Patients = None,
     classes: Annotated[
         str | None,
@@ -138,6 +138,10 @@ def train(
     from napari_graydet.workflows.train_group import together
     from napari_graydet.workflows.train_request import TrainRequest
 
+    if project is not None and label != LABEL:
+        raise ModelError(
+            "A project has classes of its own; leave --label out (or choose: --classes)."
+        )
     if project is not None and (images is not None or masks is not None) and resume is None:
         raise ModelError("Give a project, or --images and --masks with -o DIR, not both.")
     folder = registry or project

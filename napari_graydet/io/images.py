@@ -156,7 +156,7 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         where = " or its subfolders" if recursive else " itself (subfolders were not searched)"
         raise ImageError(
             f"Expected {EXPECTED} images in {folder}, but there is none in the folder{where}, "
-            f"among {len(files)} file(s)."
+            f"among {len(files)} file(s); check the folder's name, or convert the files."
         )
     return sorted(images, key=lambda path: natural_key(path.relative_to(folder)))
 

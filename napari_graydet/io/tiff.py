@@ -124,6 +124,10 @@ def _stack(name: str, images: int) -> ImageError:
     )
 
 
+_NUMBERS = {_UNSIGNED: "integers", _SIGNED: "integers", 3: "floating-point numbers"}
+"""What a page's numbers are, by its sample format (TIFF 6.0, page 80)."""
+
+
 def _check_page(page: tifffile.TiffPage, file_size: int, name: str) -> None:
     """Refuse what is not one plain integer image, before anything is allocated."""
     check_size(page.imagewidth, page.imagelength, name)
@@ -132,7 +136,7 @@ def _check_page(page: tifffile.TiffPage, file_size: int, name: str) -> None:
     if page.is_tiled:
         check_size(page.tilewidth, page.tilelength, f"{name} (one tile)")
     if page.sampleformat not in (_UNSIGNED, _SIGNED) or not 8 <= page.bitspersample <= 16:
-        what = "integers" if page.sampleformat in (_UNSIGNED, _SIGNED) else "other numbers"
+        what = _NUMBERS.get(page.sampleformat, "other numbers")
         raise ImageError(
             f"{name} holds {what} of {page.bitspersample} bit, expected integers of 8 to 16 bit; "
             "convert it to 16 bit."

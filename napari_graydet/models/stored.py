@@ -91,11 +91,20 @@ class StoredModel(ABC):
                 raise ValueError(f"{broken[0]} is not finite")
             return cls.from_tensors(tensors, card)
         except (LookupError, TypeError, ValueError, RuntimeError, GraydetError) as cause:
-            reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+            reason = _said(cause)
             raise WeightsError(
                 f"The tensors of {path.name} do not fit its card ({reason}); "
                 "train again or choose another file."
             ) from cause
+
+
+def _said(cause: Exception) -> str:
+    """Return what is wrong in a few words; torch and Python leave torn-off messages."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    if isinstance(cause, LookupError):
+        return f"there is no {lines[0] if lines else 'entry'}"
+    torn = len(lines) > 1 and lines[0].endswith(":")  # Error(s) in loading state_dict for X:
+    return lines[torn].rstrip(".") if lines else type(cause).__name__
 
 
 def half(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -105,7 +105,10 @@ def build_yolo(architecture: str, n_classes: int) -> nn.Module:
         If there is no such configuration, or it is not one of a detector.
     """
     if not _NAME.fullmatch(architecture):
-        raise ModelError(f"Expected the name of a YOLO such as yolov3-tiny, got {architecture!r}.")
+        raise ModelError(
+            f"Expected the name of a YOLO such as yolov3-tiny, got {architecture!r}; choose other "
+            "weights, or mend the name in their card."
+        )
     own = _CONFIGS / f"{architecture}.yaml"
     tasks = ultralytics("ultralytics.nn.tasks")
     defaults = ultralytics("ultralytics.cfg").get_cfg()
@@ -142,7 +145,8 @@ def restore_state(network: nn.Module, tensors: Mapping[str, npt.NDArray[Any]], o
     if strange:
         raise WeightsError(
             f"{origin} does not hold the layers of its architecture: {strange[0]} and "
-            f"{len(strange) - 1} more differ."
+            f"{len(strange) - 1} more differ; give weights of the same YOLO, or download the file "
+            "again."
         )
     for name, values in tensors.items():
         if tuple(values.shape) != tuple(wanted[name].shape):

@@ -53,9 +53,10 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
                     seen.add(sample.label)
                     objects |= {sample.label} if sample.rois else set()
     if missing := [label for label in train.classes if label not in seen]:
+        others = ", or train without that class" if len(train.classes) > 1 else ""
         raise DatasetError(
             f"Expected every class in the training images, but none of the {len(train.cases)} has "
-            f"{' or '.join(missing)}; label more images of it, or leave it out (--classes)."
+            f"{' or '.join(missing)}; label more images of it{others}."
         )
     if small := [label for label in train.classes if label not in objects]:
         raise DatasetError(

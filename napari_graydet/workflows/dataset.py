@@ -137,6 +137,12 @@ class Dataset:
         return replace(self, cases=cases)
 
 
+def check_class_name(name: str) -> None:
+    """Raise `DatasetError` for a name that no option could ever name again."""
+    if not name.strip() or "," in name or not name.isprintable():
+        raise DatasetError(f"Expected a class name without commas, got {name!r}; give another one.")
+
+
 def require_classes(samples: Iterable[Sample], classes: Sequence[str], what: str) -> None:
     """Raise `DatasetError` if a class has no true pixel in any of the samples.
 
@@ -213,6 +219,8 @@ def from_folders(
             "name each mask as its image."
         )
     names = tuple(classes or (label,))
+    for name in names:
+        check_class_name(name)
     hashes = {stem: sha256_of(image_files[stem]) for stem in stems}
     owners = patients_of(hashes, patients)
     cases = []

@@ -121,14 +121,18 @@ def resume(
     registry = ModelRegistry(folder)
     registry.entry(run_id)
     with _alone(registry, run_id):
+        (registry.run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)  # that of its last life
         entry = registry.entry(run_id)  # another process may just have ended it
         if entry.status == "done":
             raise ProjectError(f"Model {run_id} is done; there is nothing to resume.")
         stored = TrainRequest.of(**entry.request)
         request = stored.moved(lambda path: os.path.normpath(registry.folder / path))
-        plan = plan_run(request, registry, should_cancel, entry)
+
+        def stop() -> bool:  # the images are read for long: who asks now means this life
+            return should_cancel() or registry.is_to_stop(run_id)
+
+        plan = plan_run(request, registry, stop, entry)
         entry = entry.model_copy(update={"status": "running", "message": None, "ended": None})
-        (registry.run_folder(run_id) / STOP_FILE).unlink(missing_ok=True)
         registry.write(entry)
         run = _Run(registry, entry, plan, Reporter(on_event), should_cancel)
         return run.run(use, resumed=True)

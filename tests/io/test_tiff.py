@@ -90,7 +90,7 @@ def test_palettes_that_are_gray_are_looked_up() -> None:
     [
         (GRAY.astype("float32"), "32 bit"),
         (GRAY.astype("uint32"), "32 bit"),
-        (GRAY.astype("float16"), "other numbers"),
+        (GRAY.astype("float16"), "floating-point numbers"),
         (GRAY > 100, "1 bit"),
     ],
 )

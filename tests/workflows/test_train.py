@@ -27,6 +27,7 @@ from napari_graydet.models.registry import load_box_detector
 from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows import dataset
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.train import predictor_of, resume, train
 from napari_graydet.workflows.train_job import PartJob
@@ -310,6 +311,29 @@ def test_a_bad_rule_is_refused_before_a_run(tmp_path: Path, quick: QuickPart) ->
         assert "\n" not in str(raised.value)
     assert (project / "graydet.toml").read_bytes() == settings
     assert ModelRegistry(project).entries() == [] and not quick.learners
+
+
+def test_stopped_while_the_images_of_a_resumed_run_are_read(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = ModelRegistry(tmp_path)
+    with pytest.raises(CancelledError):
+        train(request_, tmp_path, on_event=stopping(registry, 5))
+    registry.request_stop("0001")  # of its last life: it means nothing any more
+    read = dataset.from_folders
+
+    def reading(*given: Any, **named: Any) -> Dataset:
+        if not stopped:
+            stopped.append(registry.is_to_stop("0001"))
+            registry.request_stop("0001")  # from the window, meanwhile
+        return read(*given, **named)
+
+    stopped: list[bool] = []
+    monkeypatch.setattr(dataset, "from_folders", reading)
+    with pytest.raises(CancelledError):
+        resume("0001", tmp_path)
+    assert stopped == [False] and registry.entry("0001").status == "cancelled"
+    assert resume("0001", tmp_path).status == "done"
 
 
 def test_held_out_images_without_an_object_judge_nothing(
