@@ -39,7 +39,7 @@ def pretrain(
         Preset,
         typer.Option(help="For the training of which preset: their T-Nets differ in width."),
     ] = Preset.PAPER,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same weights (on a CPU).")] = 0,
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the shapes; default: 30.", show_default=False)
     ] = None,

@@ -71,7 +71,7 @@ def train(
         ),
     ] = Preset.FAST,
     seed: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_HOW, help="Same seed, same weights.")
+        int, typer.Option(min=0, rich_help_panel=_HOW, help="Same seed, same weights (on a CPU).")
     ] = 0,
     start: Annotated[
         list[str] | None,

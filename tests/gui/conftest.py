@@ -32,8 +32,8 @@ class Window:
         self.wait(lambda: self.session.image is not None and self.session.job is None)
         self.wait(lambda: self.desk.layers.complete)
 
-    def wait(self, condition: Callable[[], Any]) -> None:
-        self.qtbot.waitUntil(lambda: bool(condition()), timeout=60000)
+    def wait(self, condition: Callable[[], Any], timeout: int = 60_000) -> None:
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout)
 
     def wait_idle(self) -> None:
         self.wait(lambda: self.session.job is None)

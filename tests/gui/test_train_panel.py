@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,10 @@ from tests.gui.conftest import Window
 from tests.gui.fakes import make_folder
 
 pytestmark = pytest.mark.gui
+
+QT6 = os.environ.get("QT_API") == "pyqt6"
+REAL = 120_000
+"""Milliseconds that a process with torch may take on a busy machine."""
 
 
 @pytest.fixture
@@ -275,6 +280,34 @@ def test_a_training_is_compared_used_and_rolled_back(window: Window) -> None:
     click(compare.keep)
     wait_phase(window, "idle")
     assert ModelRegistry(folder).choices() == {} and "stays in use" in said(window)
+
+
+@pytest.mark.skipif(QT6, reason="a process of its own: the other Qt tells nothing new")
+def test_a_real_training_is_used_and_rolled_back(
+    window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all of them, but with nothing in the place of the program: it learns for three seconds."""
+    panel, training = open_study(window).train, window.desk.training
+    folder = window.session.folder
+    assert folder is not None
+    training.command = None
+    monkeypatch.setattr(training, "start", partial(training.start, minutes=0.05))
+    for part in ("roi", "refiner"):
+        click(panel.parts[part])
+    click(panel.start)
+    window.wait(lambda: training.phase == "comparing", REAL)
+    entry = ModelRegistry(folder).entry("0001")
+    assert entry.status == "done" and set(entry.weights) == {"boxes"} and entry.split is not None
+    assert 0 < entry.scores["boxes"]["mask IoU"] <= 1
+    window.wait(lambda: training.phase == "deciding", REAL)
+    comparison = training.comparison
+    assert comparison is not None
+    assert [c.image for c in comparison.changes] == list(entry.split.validation)
+    click(panel.compare.use)
+    window.wait(lambda: training.models.choices == {"boxes": "0001"})
+    window.wait(panel.models.back.isEnabled)
+    click(panel.models.back)
+    window.wait(lambda: training.models.choices == {})
 
 
 def states(panel: TrainPanel) -> list[str]:
