@@ -304,10 +304,10 @@ class BoxPanel(Panel):
         parts = []
         if box.source == "model":
             score = "" if box.score is None else f", score {box.score:.2f}"
-            parts.append(f"Proposed by the model {box.model or 'without a name'}{score}.")
+            parts.append(f"Proposed by {box.model or 'a model without a name'}{score}.")
         else:
             bent = f", bent by {k} x {k} grays" if (k := box.gray_box().k) > 2 else ""
-            origin = f", proposed by the model {box.model}" if box.model else ""
+            origin = f", proposed by {box.model}" if box.model else ""
             parts.append(f"Set by hand{origin}{bent}.")
         if session.masks is not None and box.label in session.annotation.residual:
             share = session.masks.explained(box.label)
