@@ -138,7 +138,7 @@ def train(
     from napari_graydet.workflows.train_group import together
     from napari_graydet.workflows.train_request import TrainRequest
 
-    if project is not None and label != LABEL:
+    if project is not None and label != LABEL and resume is None:
         raise ModelError(
             "A project has classes of its own; leave --label out (or choose: --classes)."
         )

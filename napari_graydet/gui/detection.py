@@ -121,7 +121,7 @@ class Detection:
         if None in (image, roi, record, masks) or self._job is not None:
             return
         assert image is not None and roi is not None and record is not None and masks is not None
-        whole = masks.final(roi.label)
+        whole = masks.final(roi.label).copy()  # a drag that begins meanwhile writes into it
         rows, cols = roi.roi_box.slices(image.shape)
         mask = np.zeros_like(whole)  # other ROIs have boxes of their own
         mask[rows, cols] = whole[rows, cols]

@@ -86,7 +86,9 @@ class Models:
     def is_needed(self, run_id: str) -> bool:
         """Return whether a run is in use, would be after rolling back, or is being trained."""
         chosen = (*self.choices.values(), *(self.before or {}).values())
-        return run_id in chosen or run_id in self.alive
+        open_runs = (entry for entry in self.entries if entry.status != "done")
+        started = {parent for entry in open_runs for parent in entry.parents.values()}
+        return run_id in chosen or run_id in self.alive or run_id in started
 
     def entry(self, run_id: str | None) -> ModelEntry | None:
         """Return a run, None if there is none of that id."""

@@ -49,7 +49,8 @@ class Recorder:
 
     def reject_unseen(self, image_id: int) -> bool:
         """Reject an image that cannot be shown, with the record that is stored; as `commit`."""
-        record = self.history.load(image_id)
+        unsaved = self._session.unsaved.get(image_id)
+        record = self.history.load(image_id) if unsaved is None else unsaved
         rejected = record.model_copy(update={"state": State.REJECTED})
         self._session.unsaved[image_id] = rejected
         self._pending[image_id] = (str(State.REJECTED), "human", self._clock.lap())

@@ -276,6 +276,7 @@ class Training:
         folder = self._controller.session.folder
         if folder is None or self.phase != "idle":
             return
+        self._go("choosing")  # nothing else may begin meanwhile
         self._controller.jobs.run(
             lambda _progress, _cancel: ModelRegistry(folder).delete(run_id),
             done=self._here(lambda _none: self._back(f"Model {run_id} was deleted.", "info")),

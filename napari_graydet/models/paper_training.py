@@ -220,9 +220,9 @@ class PaperLearner(Learner):
             group["lr"] = 1e-3 if stage == 1 else 1e-4
         if stage == self._stage:
             return
-        self._stage = stage
         self.pointnet.eval()
         self._frozen = self._pooled() if stage == 1 else None
+        self._stage = stage  # not before: who was stopped or out of memory there does it again
         self.pointnet.requires_grad_(stage == 2).train(stage == 2)
         for layer in self.pointnet.final_layers():
             layer.requires_grad_(True).train()
@@ -282,7 +282,7 @@ class PaperLearner(Learner):
         rng = np.random.default_rng([self._seed, 1])  # drawn alike when going on after a kill
         rows = np.arange(len(self._label))
         pooled = torch.zeros(len(rows), self.pointnet.config.global_width)
-        for chunk in np.array_split(rows, max(1, len(rows) // BATCH)):
+        for chunk in np.array_split(rows, max(1, len(rows) // self.batch)):
             self._check()
             clouds, kept = self._clouds(chunk, rng)
             _, features = scored(self.pointnet, clouds, self.device)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from napari_graydet.models.group import current
 from napari_graydet.models.roi_augmentation import Boxes, Example, Ints, augment, empty_scene
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_metrics import RoiSample, roi_scores
-from napari_graydet.models.training import Learner, Scores
+from napari_graydet.models.training import Learner, Scores, Watch
 
 BATCH = 8
 EMPTY_SHARE = 0.03
@@ -27,6 +27,9 @@ EMPTY_SHARE = 0.03
 
 _AVERAGE_OVER = 400
 """Steps over which the moving average of the weights forgets."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class RoiLearner(Learner):
         Of pictures and their variation.
     held_out
         Samples to score, and the labels by id and settings to do so with.
+    check
+        Called at every picture that is drawn; it stops by raising.
     """
 
     def __init__(
@@ -109,7 +114,9 @@ class RoiLearner(Learner):
         held_out: Sequence[RoiSample] = (),
         labels: Sequence[str] = (),
         settings: RoiSettings | None = None,
+        check: Callable[[], None] = Watch.check,
     ) -> None:
+        self._check = check
         self.batch = BATCH
         self.device, self.rng = device, np.random.default_rng(seed)
         self.network: Any = network.to(device)
@@ -188,7 +195,6 @@ class RoiLearner(Learner):
         return stage, last + (first - last) * (1 + math.cos(math.pi * min(inside, 1))) / 2
 
     def _enter(self, stage: Stage) -> None:
-        self._stage = stage
         frozen = stage.frozen_layers(self.network)
         self._freeze(frozen)
         self._views = None
@@ -196,7 +202,17 @@ class RoiLearner(Learner):
             # A generator of their own: a training that goes on later draws the same ones.
             rng = np.random.default_rng([self._seed, stage.views])
             pictures = self._draw(stage.sizes[0], stage.views, rng)
-            self._views = _FrozenViews(self.network, frozen, pictures, self.device)
+            chunks = torch.split(pictures.gray, self.batch)
+            self._views = _FrozenViews(
+                self.network, frozen, pictures, self._checked(chunks), self.device
+            )
+        self._stage = stage  # not before: who was stopped or out of memory there does it again
+
+    def _checked(self, items: Iterable[T]) -> Iterator[T]:
+        """Give items one by one until somebody asks to stop."""
+        for item in items:
+            self._check()
+            yield item
 
     def _freeze(self, count: int) -> None:
         self.network.train()
@@ -211,7 +227,7 @@ class RoiLearner(Learner):
     def _draw(self, size: int, count: int, rng: np.random.Generator) -> Pictures:
         """Draw and vary pictures."""
         grays, boxes, class_ids = [], [], []
-        for chosen in rng.choice(len(self._examples), count, p=self._odds):
+        for chosen in self._checked(rng.choice(len(self._examples), count, p=self._odds)):
             if rng.random() < EMPTY_SHARE:
                 gray = empty_scene(size, rng)
                 found, ids = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
@@ -235,13 +251,20 @@ class RoiLearner(Learner):
 class _FrozenViews:
     """Varied pictures, and what the frozen layers make of them."""
 
-    def __init__(self, network: Any, frozen: int, pictures: Pictures, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Any,
+        frozen: int,
+        pictures: Pictures,
+        chunks: Iterable[Tensor],
+        device: torch.device,
+    ) -> None:
         self._network, self._frozen, self._pictures = network, frozen, pictures
         self._device = device
         wanted = {frozen - 1, *(index for index in network.save if index < frozen)}
         kept: dict[int, list[Tensor]] = {index: [] for index in sorted(wanted)}
         with torch.no_grad():
-            for gray in torch.split(pictures.gray, BATCH):
+            for gray in chunks:
                 made = run_layers(network, _channels(gray).to(device), 0, frozen, {})
                 for index, parts in kept.items():
                     parts.append(made[index].cpu())
@@ -328,13 +351,17 @@ def _odds(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     """
     kinds = Counter(example.kind for example in examples)
     classes = Counter((e.kind, c) for e in examples for c in {int(c) for c in e.class_ids})
-
-    def weight(example: Example) -> float:
-        of_kind = kinds[example.kind]
-        shares = [classes[example.kind, int(c)] / of_kind for c in example.class_ids]
-        return float((of_kind * min(shares, default=1.0)) ** -0.5)
-
-    weights = np.array([weight(example) for example in examples])
+    rarity = []
+    for example in examples:
+        rarest = min((classes[example.kind, int(c)] for c in example.class_ids), default=None)
+        share = 1.0 if rarest is None else rarest / kinds[example.kind]
+        rarity.append(share**-0.5)
+    total: dict[str, float] = defaultdict(float)
+    for example, value in zip(examples, rarity, strict=True):
+        total[example.kind] += value
+    weights = np.array(
+        [v / total[e.kind] * kinds[e.kind] ** 0.5 for e, v in zip(examples, rarity, strict=True)]
+    )
     return np.asarray(weights / weights.sum())
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,7 @@ def train_roi(
         held_out=validation,
         labels=classes,
         settings=settings,
+        check=Watch.check if watch is None else watch.check,
     )
     budget = Budget(steps, minutes, validations if validation else 0, patience)
     scores = fit(learner, budget, _with_progress(watch or Watch(), on_progress))
@@ -224,7 +225,7 @@ def _with_progress(watch: Watch, on_progress: Callable[[RoiProgress], None] | No
         watch.step(at)
         on_progress(RoiProgress(at.step, at.share, at.loss, at.seconds))
 
-    return Watch(step, watch.validated, watch.notice, watch.checkpoints)
+    return replace(watch, step=step)
 
 
 def examples_of(samples: Iterable[RoiSample], classes: Sequence[str]) -> list[Example]:

@@ -101,7 +101,7 @@ class StoredModel(ABC):
 def _said(cause: Exception) -> str:
     """Return what is wrong in a few words; torch and Python leave torn-off messages."""
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    if isinstance(cause, LookupError):
+    if isinstance(cause, KeyError):
         return f"there is no {lines[0] if lines else 'entry'}"
     torn = len(lines) > 1 and lines[0].endswith(":")  # Error(s) in loading state_dict for X:
     return lines[torn].rstrip(".") if lines else type(cause).__name__

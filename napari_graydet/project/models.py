@@ -1,6 +1,7 @@
 """Trained models of a project: one folder a run, never overwritten, and which of them are in use.
 
     models/active.json       which run is in use for each kind, and what was before
+    models/deleted           the highest number that was deleted: none is given twice
     models/0003/run.json     parent, parts, preset, data, split, seed, versions, scores, status
     models/0003/roi.safetensors, roi.json, boxes.safetensors, boxes.json, ...
 
@@ -32,7 +33,8 @@ from napari_graydet.project.model_entry import (
 )
 from napari_graydet.project.schema import Record
 
-FOLDER, RUN_FILE, ACTIVE_FILE = "models", "run.json", "active.json"
+FOLDER, RUN_FILE, ACTIVE_FILE, DELETED_FILE = "models", "run.json", "active.json", "deleted"
+KINDS = ("roi", "boxes", "refiner")
 STOP_FILE, LOCK_FILE, LOG_FILE, WORK_FOLDER = "stop", "lock", "log.jsonl", "work"
 
 MOST_STEPS_BACK = 200
@@ -146,11 +148,24 @@ class ModelRegistry:
             )
         if self.is_training(run_id):
             raise ProjectError(f"Model {run_id} is being trained; stop it first.")
+        if (needing := self.needed_by(run_id)) is not None:
+            raise ProjectError(
+                f"Model {needing} started from model {run_id} and is not done; finish it, or "
+                "delete it first."
+            )
         try:
-            gone = self.run_folder(run_id).replace(self.folder / f".deleted-{run_id}")
-            shutil.rmtree(gone)
+            self._remember(int(run_id))
+            aside = self.folder / f".deleted-{run_id}"
+            if aside.exists():  # of a deletion that was cut off
+                shutil.rmtree(aside)
+            shutil.rmtree(self.run_folder(run_id).replace(aside))
         except OSError as error:
             raise ProjectError(f"Cannot delete model {run_id}: {reason_of(error)}.") from error
+
+    def needed_by(self, run_id: str) -> str | None:
+        """Return the id of a run that is not done and started from a run, if there is one."""
+        open_runs = (entry for entry in self.entries() if entry.status != "done")
+        return next((e.id for e in open_runs if run_id in e.parents.values()), None)
 
     def entries(self) -> list[ModelEntry]:
         """Return all runs that can be read, oldest first; `damaged` names the others."""
@@ -295,6 +310,8 @@ class ModelRegistry:
     def _choose_shipped(self, kinds: Iterable[str] | None) -> dict[str, str]:
         choices = self.choices()
         wanted = list(choices) if kinds is None else list(kinds)
+        if unknown := [kind for kind in wanted if kind not in KINDS]:
+            raise ProjectError(f"Expected one of {', '.join(KINDS)}, got {unknown[0]!r}.")
         return self._choose({k: run_id for k, run_id in choices.items() if k not in wanted})
 
     def _choices_with(self, entry: ModelEntry, wanted: Sequence[str]) -> dict[str, str]:
@@ -364,9 +381,25 @@ class ModelRegistry:
 
     def _mentioned(self) -> set[str]:
         """Return ids that choices and parents speak of: a new run must not be taken for one."""
-        chosen = (choices.values() for choices in self._active().history)
+        history: tuple[dict[str, str], ...] = ()
+        with contextlib.suppress(ProjectError):  # damaged: it is told where it is used
+            history = self._active().history
+        chosen = (choices.values() for choices in history)
         parents = (entry.parents.values() for entry in self.entries())
-        return {name for names in (*chosen, *parents) for name in names if _is_id(name)}
+        named = {name for names in (*chosen, *parents) for name in names if _is_id(name)}
+        return named | {self._remembered()}
+
+    def _remember(self, number: int) -> None:
+        """Note the highest number of a run that was deleted."""
+        if number > int(self._remembered()):
+            atomic_write_text(self.folder / DELETED_FILE, f"{number}\n", error=ProjectError)
+
+    def _remembered(self) -> str:
+        try:
+            said = (self.folder / DELETED_FILE).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return "0"
+        return said if _is_id(said) else "0"
 
     def _read_all(self) -> tuple[list[ModelEntry], dict[str, str]]:
         sound, damaged = [], {}
@@ -392,7 +425,12 @@ class ModelRegistry:
 
     def _active(self) -> _Active:
         path = self.folder / ACTIVE_FILE
-        return read_record(path, _Active) if path.exists() else _Active()
+        try:
+            return read_record(path, _Active) if path.exists() else _Active()
+        except DamagedProjectError as error:
+            raise DamagedProjectError(
+                f"{error} Rename it to begin again with the {SHIPPED} models, and choose anew."
+            ) from error
 
     def _choose(self, choices: dict[str, str]) -> dict[str, str]:
         if choices != self.choices():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,6 +29,9 @@ from napari_graydet.project.schema import Record
 FILE_NAME = "splits.json"
 VALIDATION = 0.15
 """Share of held-out images unless another is asked for."""
+
+TRIES = 100
+"""Seeds that are tried for a split with something in its held-out images."""
 
 MAX_BYTES = 256 * 2**20
 _VERSION = 1
@@ -126,6 +129,7 @@ def frozen(
     validation: float = VALIDATION,
     test: float = 0.0,
     others: Mapping[str, str] | None = None,
+    empty: Collection[str] = (),
 ) -> Split:
     """Return the split of a project: drawn and written down at the first call, then kept.
 
@@ -146,6 +150,9 @@ def frozen(
     others
         Patient of each image that is not to be split now, but may have been before: what is in
         work again still says where its patient stands.
+    empty
+        Names of images with nothing in them: they must not be all that judges a model, so another
+        seed is tried at the first call if they are.
 
     Returns
     -------
@@ -164,13 +171,27 @@ def frozen(
     path = Path(folder) / FILE_NAME
     known = _read(path)
     if known is None:
-        split = by_patient(items, seed=seed, validation=validation, test=test)
+        split = _first(items, seed, validation, test, empty)
         _write(path, _File.of(split, validation, test))
         return split
     sides = _extend(known, items, others or {})
     if sides != known.images:
         _write(path, known.model_copy(update={"images": sides}))
     return _split({name: sides[name] for name in items}, known.seed)
+
+
+def _first(
+    items: Mapping[str, str], seed: int, validation: float, test: float, empty: Collection[str]
+) -> Split:
+    """Draw a split with something in its validation images, if one of `TRIES` seeds has it."""
+    drawn = (
+        by_patient(items, seed=seed + more, validation=validation, test=test)
+        for more in range(TRIES)
+    )
+    first = next(drawn)
+    if not first.validation or not set(first.validation) <= set(empty):
+        return first
+    return next((split for split in drawn if not set(split.validation) <= set(empty)), first)
 
 
 @dataclass(frozen=True)

@@ -298,9 +298,17 @@ def _check(
         check_data(train, train.subset(()), should_cancel)
     for test in series.tests.values():
         check_readable(test, should_cancel)
-    smallest = {job.method: job for job in sorted(open_jobs, key=lambda job: -job.n)}
-    for job in smallest.values():
-        contestants[job.method].check(_task(series, job, lambda _what, _share: None, should_cancel))
+    asked: set[str] = set()
+    for job in open_jobs:
+        task, method = _task(series, job, _say_nothing, should_cancel), contestants[job.method]
+        method.check_images(task)
+        if job.method not in asked:
+            method.check(task)
+        asked.add(job.method)
+
+
+def _say_nothing(what: str, share: float) -> None:
+    """Take progress and do nothing."""
 
 
 def _check_same(series: Series, job: Job, contestant: Contestant, result: JobResult) -> None:

@@ -83,17 +83,25 @@ def check_parts(names: Sequence[str], preset: Preset, task: Task) -> None:
     ------
     WeightsError, ModelError
         If one cannot start from its weights.
-    DatasetError
-        If the training images are of one patient, so that none can be held out for choices.
     """
     for name in names:
         if (start := _start(name, preset, task)) is not None:
             PARTS[name].try_start(start, preset, task.train.classes)
+
+
+def check_patients(task: Task) -> None:
+    """Find out before anything is trained whether a patient can be held out for choices.
+
+    Raises
+    ------
+    DatasetError
+        If the training images are all of one.
+    """
     if len(set(task.train.patients.values())) < 2:
         raise DatasetError(
             "Expected training images of at least 2 patients, since some are held out for a "
-            f"method's own choices, got {len(task.train.cases)} of one patient; train on more "
-            "images (--n), or leave out all but the whole-image networks."
+            f"method's own choices, got {len(task.train.cases)} of one patient (seed {task.seed}); "
+            "train on more images (--n), or leave out all but the whole-image networks."
         )
 
 

@@ -26,6 +26,7 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import ModelError
 from napari_graydet.workflows.contest_parts import (
     check_parts,
+    check_patients,
     parts_of_method,
     train_graydet,
     train_interval,
@@ -57,6 +58,8 @@ class Contestant:
         Whether it takes budgets in iterations.
     check
         Raises what can be known to be wrong before anything is trained.
+    check_images
+        The same of each set of training images; `check` is asked once for all of them.
     starts
         Names in `Task.starts` that it uses.
     """
@@ -65,6 +68,7 @@ class Contestant:
     train: Trainer
     whole_image: bool = False
     check: Check = lambda _task: None
+    check_images: Check = lambda _task: None
     starts: tuple[str, ...] = ()
 
 
@@ -142,13 +146,20 @@ def _ours(about: str, preset: Preset, *, refine: bool = False) -> Contestant:
         about,
         partial(train_graydet, preset, refine),
         check=partial(check_parts, names, preset),
+        check_images=check_patients,
         starts=starts,
     )
 
 
 def _rival(about: str, kind: Kind) -> Contestant:
     check = partial(check_parts, ("roi",), "fast")
-    return Contestant(about, partial(train_interval, kind), check=check, starts=("roi",))
+    return Contestant(
+        about,
+        partial(train_interval, kind),
+        check=check,
+        check_images=check_patients,
+        starts=("roi",),
+    )
 
 
 CONTESTANTS: Mapping[str, Contestant] = {

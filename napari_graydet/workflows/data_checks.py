@@ -21,7 +21,9 @@ def check_readable(data: Dataset, should_cancel: ShouldCancel) -> None:
         case.samples()
 
 
-def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel) -> tuple[str, ...]:
+def check_data(
+    train: Dataset, validation: Dataset, should_cancel: ShouldCancel, *, resumed: bool = False
+) -> tuple[str, ...]:
     """Read every image once and refuse what nothing can be learned from, before anything starts.
 
     Returns
@@ -45,7 +47,7 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
         for case in data.cases:
             check_cancelled(should_cancel)
             for sample in case.samples():
-                if sample.parts.any():
+                if sample.label in train.classes and sample.parts.any():
                     whole.setdefault(sample.label, []).append(bool(sample.parts.all()))
                     if data is validation:
                         held_out.add(sample.label)
@@ -71,20 +73,22 @@ def check_data(train: Dataset, validation: Dataset, should_cancel: ShouldCancel)
                 f"All {len(covers)} masks of {label!r} cover their whole image, so there is "
                 "nothing to tell it from; give masks of the object alone."
             )
-    return _without(train, validation, held_out)
+    return _without(train, validation, held_out, resumed)
 
 
-def _without(train: Dataset, validation: Dataset, held_out: set[str]) -> tuple[str, ...]:
+def _without(
+    train: Dataset, validation: Dataset, held_out: set[str], resumed: bool
+) -> tuple[str, ...]:
     """Name the classes by which a new model cannot be judged; refuse if that is all of them."""
     missing = [label for label in train.classes if label not in held_out]
     count = len(validation.cases)
     if not validation.cases or not missing:
         return ()
-    if not held_out:
+    if not held_out and not resumed:  # its images cannot be others any more
         raise DatasetError(
             "Expected an object in the held-out images, which judge the new model, but none of the "
             f"{count} has one (such as {validation.cases[0].name}); add images with objects, of "
             "other patients, or hold out others (folders: another --seed; project: delete "
-            "splits.json and train with --start shipped)."
+            "splits.json, and train with --start shipped, since earlier models know all patients)."
         )
     return (f"No held-out image has {' or '.join(missing)}: there the new model is not judged.",)

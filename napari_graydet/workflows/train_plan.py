@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError, ProjectError
-from napari_graydet.models.device import choose_device
 from napari_graydet.models.registry import Kind
 from napari_graydet.project import splits
 from napari_graydet.project.model_entry import ModelEntry
@@ -69,6 +68,8 @@ def plan_run(
     resumed: ModelEntry | None = None,
 ) -> Plan:
     """Read and check everything that can be wrong before there is a run."""
+    from napari_graydet.models.device import choose_device
+
     choose_device(request.device)
     parts = parts_of(request.parts, request.preset)
     starts = find_starts(parts, request, registry, resumed)
@@ -80,7 +81,7 @@ def plan_run(
     split, torn = _split(request, data, resumed)
     data = replace(data, notices=(*torn, *data.notices))
     plan = Plan(request, parts, data, split, starts)
-    notices = check_data(*plan.sides, should_cancel)
+    notices = check_data(*plan.sides, should_cancel, resumed=resumed is not None)
     if resumed is None:
         try_starts(parts, starts, request, data.classes)
     return replace(plan, data=replace(data, notices=(*data.notices, *notices)))
@@ -140,7 +141,10 @@ def _split(
         return _checked(splits.by_patient(data.patients, seed=seed, validation=share)), ()
     folder = Path(request.project)
     torn = splits.reunite(folder, {**data.others, **data.patients})
-    split = splits.frozen(folder, data.patients, seed=seed, validation=share, others=data.others)
+    empty = {case.name for case in data.cases if case.empty}
+    split = splits.frozen(
+        folder, data.patients, seed=seed, validation=share, others=data.others, empty=empty
+    )
     anew = (
         f", or delete {splits.FILE_NAME} to have them drawn anew, and then train with --start "
         "shipped, since earlier models know all patients"

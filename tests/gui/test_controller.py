@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -266,6 +267,24 @@ def test_without_a_mask_there_is_nothing_to_fit(controller: Controller) -> None:
     before = session.annotation
     controller.detection.fit(2)
     assert session.annotation is before and "paint it first" in session.message.text
+
+
+def test_a_drag_during_a_fit_changes_no_mask(folder: Path) -> None:
+    controller = make_controller(folder)
+    controller.add_roi(BRIGHT)
+    session, jobs = controller.session, controller.jobs
+    before = session.masks.final("bone").copy()
+    assert isinstance(jobs, InlineJobs)
+    run = jobs.run
+
+    def dragged(work: Callable[..., Any], **named: Any) -> Any:
+        controller.preview_range(0, 1)  # while the worker looks for the box
+        return run(work, **named)
+
+    jobs.run = dragged  # type: ignore[method-assign]
+    controller.detection.fit(1)
+    np.testing.assert_array_equal(session.masks.final("bone"), before)
+    assert not session.annotation.residual
 
 
 def test_a_box_of_a_mask_that_was_changed_meanwhile_is_not_taken(folder: Path) -> None:

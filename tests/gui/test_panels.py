@@ -337,3 +337,19 @@ def test_in_a_narrow_window_the_name_of_the_image_stays_legible(
         window.wait(lambda words=words: ("Previous" in images.previous.text()) is words)
         window.wait(lambda: images.name.width() >= shown)
         assert images.next.accessibleName() == "Next image"
+
+
+def test_typing_one_end_of_a_bent_box_leaves_the_other(window: Window) -> None:
+    """A fitted box may leave the scale, where the spin boxes end."""
+    add_roi(window)
+    box, session = window.workplace.box, window.session
+    wide = GrayBox(session.roi.roi_box, np.array([[-40, 150], [150, 160]]), np.full((2, 2), 600.0))
+    window.controller.set_box(wide)
+    window.wait(lambda: box.high.value() == 255 and box.low.value() == 0)
+    box.low.setValue(1)
+    after = session.box.gray_box()
+    np.testing.assert_array_equal(after.high, wide.high)
+    np.testing.assert_array_equal(after.low, wide.low + 41)
+    box.high.setValue(250)
+    np.testing.assert_array_equal(session.box.gray_box().low, after.low)
+    assert session.box.gray_box().gray.high == 250

@@ -140,3 +140,16 @@ def test_the_best_in_a_caption_is_that_of_the_network_it_names(qapp: object) -> 
     view.show_curve(curve)
     assert "held-out scene DSC 0.920, best 0.930" in view.caption()
     assert "overlap of the refined masks" in view.toolTip()
+
+
+def test_nothing_else_begins_while_a_model_is_deleted(
+    training: Training, controller: Controller
+) -> None:
+    jobs = jobs_of(controller)
+    jobs.hold = True
+    training.delete("0001")
+    training.start(["roi"], "fast")
+    training.use("0001")
+    assert training.phase == "choosing" and training.run is None
+    jobs.release()
+    assert training.phase == "idle" and "no model" in training.note.text

@@ -20,6 +20,7 @@ from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import segment_mask
 from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.models import paper_training
 from napari_graydet.models.box_samples import BoxSample
 from napari_graydet.models.modelnet import Clouds
 from napari_graydet.models.paper_pointnet import (
@@ -40,6 +41,7 @@ from napari_graydet.models.paper_training import (
 from napari_graydet.models.pretraining import point_layers, pretrain
 from napari_graydet.models.registry import load_box_detector
 from napari_graydet.models.roi_training import PRESETS
+from napari_graydet.models.training import Budget, fit
 from napari_graydet.workflows.train_job import PAPER_ROI_EPOCHS
 
 TINY = PaperConfig(1, points=16, global_width=32, tnet_width=16)
@@ -202,3 +204,20 @@ def test_it_stops_at_every_roi_and_batch_between_steps() -> None:
         with pytest.raises(StoppedError):
             fit_paper_regressor(network, rois, GRID, 1, rng, after(calls))
     fit_paper_regressor(network, rois, GRID, 1, rng, after(4 + 200))
+
+
+def test_memory_that_was_full_in_stage_1_leaves_it_stage_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = PaperLearner(PaperPointNet(TINY), labelled(samples(4), GRID, 1), GRID, 0, "cpu")
+    scored = paper_training.scored
+
+    def full(network: object, clouds: np.ndarray, device: object) -> object:
+        if len(clouds) > 20:
+            raise RuntimeError("CUDA out of memory")
+        return scored(network, clouds, device)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(paper_training, "scored", full)
+    assert len(learner._label) > 40
+    fit(learner, Budget(1))
+    assert learner._frozen is not None and learner.batch < paper_training.BATCH
+    trained = {n.split(".")[0] for n, p in learner.network.named_parameters() if p.requires_grad}
+    assert trained == {"head", "scores"}

@@ -360,4 +360,37 @@ def test_rare_classes_are_drawn_more_often_within_their_kind() -> None:
     np.testing.assert_allclose(one_rare[-1] / one_rare[0], 10**0.5)
     kinds = _odds([*[example("a", 0)] * 16, example("b", 1)])  # of one class each
     np.testing.assert_allclose(kinds[-1] / kinds[0], 4.0)
+    many = [example("a", n % 5) for n in range(100)] + [example("b", 9)] * 400
+    np.testing.assert_allclose(_odds(many)[:100].sum(), 1 / 3)
     assert np.isclose(_odds([example("a"), example("a", 0)]).sum(), 1.0)
+
+
+def test_memory_that_was_full_while_views_were_computed_leaves_them_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, batches = learner((Stage(1.0, "backbone", (1e-3, 1e-3), (64,), views=12),)), list[int]()
+    layers = roi_learner.run_layers
+
+    def full(network: object, x: torch.Tensor, *given: object) -> object:
+        batches.append(len(x))
+        if len(x) > 4:
+            raise RuntimeError("CUDA out of memory")
+        return layers(network, x, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(roi_learner, "run_layers", full)
+    fit(run, Budget(1))
+    assert batches[0] > 4 >= run.batch and run._views is not None and len(run._views) == 12
+
+
+def test_views_stop_at_every_picture() -> None:
+    run = learner((Stage(1.0, "backbone", (1e-3, 1e-3), (64,), views=12),))
+    left = iter(range(12 + 1))  # all are drawn, one batch of two is computed
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise CancelledError("stopped")
+
+    run._check, run.batch = check, 6
+    with pytest.raises(CancelledError):
+        run.prepare(0, 0.0)
+    assert run._views is None and run._stage is None, "who goes on computes them"

@@ -14,7 +14,13 @@ from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.project import models
 from napari_graydet.project.model_entry import SHIPPED, ModelEntry
-from napari_graydet.project.models import ACTIVE_FILE, LOCK_FILE, RUN_FILE, ModelRegistry
+from napari_graydet.project.models import (
+    ACTIVE_FILE,
+    DELETED_FILE,
+    LOCK_FILE,
+    RUN_FILE,
+    ModelRegistry,
+)
 
 
 def begin(registry: ModelRegistry, preset: str = "fast") -> ModelEntry:
@@ -123,9 +129,10 @@ def test_damaged_files_are_named_and_kept(tmp_path: Path, text: str) -> None:
     assert list(registry.damaged()) == [b]
     active.write_text(text)
     for call in (registry.choices, registry.roll_back, lambda: registry.activate(a)):
-        with pytest.raises(DamagedProjectError):
+        with pytest.raises(DamagedProjectError, match="Rename it to begin again"):
             call()
     assert run.read_text() == text and active.read_text() == text
+    assert begin(registry).id == "0003", "a training that needs no choice goes on"
 
 
 def test_a_newer_format_is_left_untouched(tmp_path: Path) -> None:
@@ -159,6 +166,8 @@ def test_a_chosen_model_that_is_gone_is_named_and_the_shipped_one_is_a_way_out(
     for call in (lambda: registry.active("boxes"), registry.roll_back):
         with pytest.raises(ProjectError, match="for boxes: use another model, or the shipped one"):
             call()
+    with pytest.raises(ProjectError, match="Expected one of roi, boxes, refiner, got 'box'"):
+        registry.activate(SHIPPED, ["box"])
     assert registry.activate(SHIPPED, ["boxes"]) == {"roi": b}
     assert registry.damaged() == {}
     assert registry.activate(SHIPPED) == {} == registry.activate(SHIPPED)
@@ -183,7 +192,24 @@ def test_a_model_is_deleted_unless_it_is_needed(tmp_path: Path) -> None:
     registry.delete(d)
     registry.delete(c)
     assert [entry.id for entry in registry.entries()] == [a, b]
-    assert sorted(path.name for path in registry.folder.iterdir()) == [a, b, ACTIVE_FILE]
+    assert sorted(path.name for path in registry.folder.iterdir()) == [
+        a, b, ACTIVE_FILE, DELETED_FILE,
+    ]  # fmt: skip
+    e = begin(registry).id
+    assert int(e) == int(d) + 1, "its number is not given twice"
+    registry.write(registry.entry(e).model_copy(update={"parents": {"roi": a}}))
+    registry.activate(b)
+    registry.activate(SHIPPED)
+    registry.roll_back()
+    registry.activate(SHIPPED)
+    registry.activate(b)
+    registry.activate(SHIPPED)
+    with pytest.raises(ProjectError, match=f"Model {e} started from model {a}"):
+        registry.delete(a)
+    (registry.folder / f".deleted-{e}").mkdir()
+    (registry.folder / f".deleted-{e}" / "half").touch()  # of a deletion that was cut off
+    registry.delete(e)
+    registry.delete(a)
 
 
 def test_a_run_that_could_not_be_written_leaves_nothing(

@@ -237,3 +237,20 @@ def test_a_newer_file_is_refused_untouched(tmp_path: Path) -> None:
     with pytest.raises(NewerSchemaError):
         frozen(tmp_path, people([1] * 9), seed=0)
     assert path.read_text() == newer
+
+
+@settings(max_examples=30)
+@given(images=items, seed=st.integers(0, 1000), full=st.integers(0, 5))
+def test_empty_images_are_not_all_that_is_held_out(
+    images: dict[str, str], seed: int, full: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    patients = sorted(set(images.values()))
+    something = {patients[full % len(patients)], patients[(full + 3) % len(patients)]}
+    empty = {name for name, patient in images.items() if patient not in something}
+    folder = tmp_path_factory.mktemp("split")
+    split = frozen(folder, images, seed=seed, empty=empty)
+    plain = by_patient(images, seed=seed, validation=splits.VALIDATION)
+    assert set(split.validation) - empty
+    if set(plain.validation) - empty:
+        assert split == plain
+    assert frozen(folder, images, seed=seed + 1, empty=()) == split

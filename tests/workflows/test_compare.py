@@ -179,16 +179,20 @@ def test_a_method_that_cannot_be_trained_is_known_before_the_first_is(
     trainer = Trainer(135)
 
     def refuse(task: Task) -> None:
-        assert len(task.train.cases) == 2, "the fewest images"
         raise ModelError("no MONAI")
 
-    contestants = {"t": Contestant("", trainer), "u": Contestant("", trainer, check=refuse)}
-    with pytest.raises(ModelError, match="no MONAI"):
-        run_jobs(
-            series_of(data, tmp_path),
-            [job("t"), job("u", n=4), job("u", n=2)],
-            contestants=contestants,
-        )
+    def refuse_two(task: Task) -> None:
+        if len(task.train.cases) == 2:
+            raise ModelError("too few")
+
+    jobs = [job("t"), job("u", n=4), job("u", n=2)]
+    for method, match in (
+        (Contestant("", trainer, check=refuse), "no MONAI"),
+        (Contestant("", trainer, check_images=refuse_two), "too few"),
+    ):
+        contestants = {"t": Contestant("", trainer), "u": method}
+        with pytest.raises(ModelError, match=match):
+            run_jobs(series_of(data, tmp_path), jobs, contestants=contestants)
     assert trainer.asked == []
 
 
@@ -196,7 +200,7 @@ def test_a_method_that_cannot_be_trained_is_known_before_the_first_is(
 def test_ours_and_rivals_need_two_patients(name: str, data: Dataset, tmp_path: Path) -> None:
     task = Task(data.subset([data.cases[0].name]), 0, tmp_path)
     with pytest.raises(DatasetError, match="at least 2 patients"):
-        CONTESTANTS[name].check(task)
+        CONTESTANTS[name].check_images(task)
 
 
 def test_weights_that_no_method_starts_from_are_refused() -> None:

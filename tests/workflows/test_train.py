@@ -24,6 +24,7 @@ from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
 from napari_graydet.models.box_detector import BoxDetector
 from napari_graydet.models.interval import KINDS, IntervalDetector
 from napari_graydet.models.registry import load_box_detector
+from napari_graydet.project import splits
 from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
@@ -345,6 +346,25 @@ def test_held_out_images_without_an_object_judge_nothing(
     with pytest.raises(DatasetError, match=f"none of the 1 has one .such as {held_out[0]}"):
         train(request_, tmp_path)
     assert len(ModelRegistry(tmp_path).entries()) == 1
+
+
+def test_a_project_holds_out_something_to_judge_by(tmp_path: Path, quick: QuickPart) -> None:
+    project = study(tmp_path / "study", 8)
+    asked = TrainRequest.of(parts="boxes", project=str(project))
+    drawn = train(asked, project).split.validation
+    with ProjectStore.open(project) as store:
+        for entry in store.entries():
+            if entry.path in drawn:  # "nothing here"
+                record, _ = store.annotation(entry.id)
+                nothing = {"rois": (), "boxes": (), "residual": {}, "cleanup": {}}
+                save(store, entry.id, record.model_copy(update=nothing))
+    with pytest.raises(DatasetError, match=r"delete splits\.json"):
+        train(asked, project)
+    (project / splits.FILE_NAME).unlink()
+    entry = train(asked.model_copy(update={"start": ("shipped",)}), project)
+    assert not set(entry.split.validation) <= set(drawn)
+    only = asked.model_copy(update={"classes": ("bone",)})
+    assert train(only, project).status == "done"
 
 
 def test_a_class_that_is_not_held_out_is_told(tmp_path: Path, quick: QuickPart) -> None:

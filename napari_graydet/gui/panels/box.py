@@ -94,7 +94,8 @@ class BoxPanel(Panel):
             spin.setAccelerated(True)
             spin.setAccessibleName(f"{name} of the box, stored gray value")
             spin.setToolTip(f"{name} threshold in gray values of the file")
-            spin.valueChanged.connect(self._typed)
+        self.low.valueChanged.connect(lambda low: self._typed(low=low))
+        self.high.valueChanged.connect(lambda high: self._typed(high=high))
         self.flat, self.tilt = QToolButton(), QToolButton()
         self._nets = QButtonGroup(self)
         for made, k, text, tip in (
@@ -190,11 +191,15 @@ class BoxPanel(Panel):
         self.cloud.box_dragged.connect(controller.preview_box)
         self.cloud.box_released.connect(controller.set_box)
 
-    def _typed(self) -> None:
+    def _typed(self, low: int | None = None, high: int | None = None) -> None:
+        """Set the end that was typed; the other stays, also where a bent box leaves the scale."""
         if self._filling:
             return
-        low, high = sorted((self.low.value(), self.high.value()))
-        self.controller.set_range(low, high)
+        box = self.session.shown_box
+        shown = self.low.value(), self.high.value()
+        now = shown if box is None else (box.gray_box().gray.low, box.gray_box().gray.high)
+        ends = (now[0] if low is None else low, now[1] if high is None else high)
+        self.controller.set_range(min(ends), max(ends))
 
     def _follow(self, _window: object) -> None:
         """During a drag show the new numbers; the cuboid waits for a pause, its points longer."""

@@ -114,10 +114,16 @@ class ModelsPanel(Panel):
 
     def select(self, run_id: str) -> None:
         """Select a run."""
+        item = self._row_of(run_id)
+        if item is not None:
+            self.list.setCurrentItem(item)
+
+    def _row_of(self, run_id: str) -> QTreeWidgetItem | None:
         for row in range(self.list.topLevelItemCount()):
             item = self.list.topLevelItem(row)
             if item is not None and item.data(0, Qt.ItemDataRole.UserRole) == run_id:
-                self.list.setCurrentItem(item)
+                return item
+        return None
 
     def _compare(self) -> None:
         entry = self.selected()
@@ -158,7 +164,8 @@ class ModelsPanel(Panel):
             self._fill(models)
             newest = models.entries[-1].id if models.entries else None
             more = self.list.topLevelItemCount() > known
-            self.select((newest if more else before) or newest or SHIPPED)
+            here = before is not None and self._row_of(before) is not None
+            self.select((before if here and not more else newest) or SHIPPED)
         self._show_selected()
 
     def _fill(self, models: Models) -> None:
