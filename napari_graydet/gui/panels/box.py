@@ -94,8 +94,8 @@ class BoxPanel(Panel):
             spin.setAccelerated(True)
             spin.setAccessibleName(f"{name} of the box, stored gray value")
             spin.setToolTip(f"{name} threshold in gray values of the file")
-        self.low.valueChanged.connect(lambda low: self._typed(low=low))
-        self.high.valueChanged.connect(lambda high: self._typed(high=high))
+        self.low.valueChanged.connect(self._typed_low)
+        self.high.valueChanged.connect(self._typed_high)
         self.flat, self.tilt = QToolButton(), QToolButton()
         self._nets = QButtonGroup(self)
         for made, k, text, tip in (
@@ -191,15 +191,24 @@ class BoxPanel(Panel):
         self.cloud.box_dragged.connect(controller.preview_box)
         self.cloud.box_released.connect(controller.set_box)
 
-    def _typed(self, low: int | None = None, high: int | None = None) -> None:
-        """Set the end that was typed; the other stays, also where a bent box leaves the scale."""
-        if self._filling:
-            return
+    def _typed_low(self, low: int) -> None:
+        if not self._filling:
+            self._set_ends(low, self._ends()[1])
+
+    def _typed_high(self, high: int) -> None:
+        if not self._filling:
+            self._set_ends(self._ends()[0], high)
+
+    def _ends(self) -> tuple[int, int]:
+        """Return bottom and top; those of a bent box may leave the scale, where spin boxes end."""
         box = self.session.shown_box
-        shown = self.low.value(), self.high.value()
-        now = shown if box is None else (box.gray_box().gray.low, box.gray_box().gray.high)
-        ends = (now[0] if low is None else low, now[1] if high is None else high)
-        self.controller.set_range(min(ends), max(ends))
+        if box is None:
+            return self.low.value(), self.high.value()
+        gray = box.gray_box().gray
+        return gray.low, gray.high
+
+    def _set_ends(self, one: int, other: int) -> None:
+        self.controller.set_range(min(one, other), max(one, other))
 
     def _follow(self, _window: object) -> None:
         """During a drag show the new numbers; the cuboid waits for a pause, its points longer."""
