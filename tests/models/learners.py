@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -59,3 +60,18 @@ class Tiny(Learner):
 
 def weights_of(learner: Learner) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in learner.result.state_dict().items()}
+
+
+class StoppedError(Exception):
+    """Raised by `stops_after`."""
+
+
+def stops_after(calls: int) -> Callable[[], None]:
+    """Return a check that raises when it is called once more than so often."""
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise StoppedError
+
+    return check

@@ -44,6 +44,7 @@ from napari_graydet.models.box_training import (
     for_classes,
     train_boxes,
 )
+from tests.models.learners import StoppedError, stops_after
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -307,15 +308,7 @@ def test_a_training_can_be_stopped() -> None:
 
 
 def test_the_regressor_stops_at_every_roi() -> None:
-    class StoppedError(Exception):
-        pass
-
-    asked = iter(range(2 * SHORT.regressor_rois - 1))
-
-    def check() -> None:
-        if next(asked, None) is None:
-            raise StoppedError
-
+    check = stops_after(2 * SHORT.regressor_rois - 1)
     rng = np.random.default_rng(5)
     samples = [disk_sample(rng)]
     start = train_boxes(samples, ["a"], seed=0, training=SHORT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +42,7 @@ from napari_graydet.models.registry import load_box_detector
 from napari_graydet.models.roi_training import PRESETS
 from napari_graydet.models.training import Budget, fit
 from napari_graydet.workflows.train_job import PAPER_ROI_EPOCHS
+from tests.models.learners import StoppedError, stops_after
 
 TINY = PaperConfig(1, points=16, global_width=32, tnet_width=16)
 GRID = AnchorGrid(8)
@@ -181,29 +181,17 @@ def test_pretraining_is_a_start_for_networks_of_its_widths(tmp_path: Path) -> No
 def test_it_stops_at_every_roi_and_batch_between_steps() -> None:
     """Frozen features and regressors take long and make no steps."""
 
-    class StoppedError(Exception):
-        pass
-
-    def after(calls: int) -> Callable[[], None]:
-        left = iter(range(calls))
-
-        def check() -> None:
-            if next(left, None) is None:
-                raise StoppedError
-
-        return check
-
     rois = labelled(samples(4), GRID, 1)
     network = PaperPointNet(TINY).eval()
     rng = np.random.default_rng(0)
     with pytest.raises(StoppedError):
-        labelled(samples(4), GRID, 1, after(3))
+        labelled(samples(4), GRID, 1, stops_after(3))
     with pytest.raises(StoppedError):
-        PaperLearner(network, rois, GRID, 0, "cpu", after(0)).prepare(0, 0.1)
+        PaperLearner(network, rois, GRID, 0, "cpu", stops_after(0)).prepare(0, 0.1)
     for calls in (3, 4 + 100):  # at the last ROI; at epoch 101 of the descent
         with pytest.raises(StoppedError):
-            fit_paper_regressor(network, rois, GRID, 1, rng, after(calls))
-    fit_paper_regressor(network, rois, GRID, 1, rng, after(4 + 200))
+            fit_paper_regressor(network, rois, GRID, 1, rng, stops_after(calls))
+    fit_paper_regressor(network, rois, GRID, 1, rng, stops_after(4 + 200))
 
 
 def test_memory_that_was_full_in_stage_1_leaves_it_stage_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from napari_graydet.models.roi_training import (
 )
 from napari_graydet.models.training import Budget, Watch, fit
 from napari_graydet.models.yolo import build_yolo
+from tests.models.learners import StoppedError, stops_after
 
 DARKNET = Path(__file__).parents[3] / "shared" / "weights" / "yolov3-tiny.weights"
 
@@ -384,13 +385,7 @@ def test_memory_that_was_full_while_views_were_computed_leaves_them_computed(
 
 def test_views_stop_at_every_picture() -> None:
     run = learner((Stage(1.0, "backbone", (1e-3, 1e-3), (64,), views=12),))
-    left = iter(range(12 + 1))  # all are drawn, one batch of two is computed
-
-    def check() -> None:
-        if next(left, None) is None:
-            raise CancelledError("stopped")
-
-    run._check, run.batch = check, 6
-    with pytest.raises(CancelledError):
+    run._check, run.batch = stops_after(12 + 1), 6  # all are drawn, one batch of two is computed
+    with pytest.raises(StoppedError):
         run.prepare(0, 0.0)
     assert run._views is None and run._stage is None, "who goes on computes them"
