@@ -118,9 +118,8 @@ class Detection:
         """Give the selected ROI the box with K x K nets whose mask is most like the one shown."""
         session = self._session
         image, roi, record, masks = session.image, session.roi, session.annotation, session.masks
-        if None in (image, roi, record, masks) or self._job is not None:
+        if image is None or roi is None or record is None or masks is None or self._job is not None:
             return
-        assert image is not None and roi is not None and record is not None and masks is not None
         whole = masks.final(roi.label).copy()  # a drag that begins meanwhile writes into it
         rows, cols = roi.roi_box.slices(image.shape)
         mask = np.zeros_like(whole)  # other ROIs have boxes of their own

@@ -56,6 +56,8 @@ class Models:
         Ids of the runs that a process is at: this window's, or another's.
     stopping
         Those of them that were asked to stop.
+    needed
+        By id why others cannot be deleted.
     """
 
     folder: Path | None = None
@@ -65,6 +67,7 @@ class Models:
     before: Mapping[str, str] | None = None
     alive: frozenset[str] = frozenset()
     stopping: frozenset[str] = frozenset()
+    needed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Models:
@@ -81,14 +84,8 @@ class Models:
             registry.previous(),
             alive,
             frozenset(run_id for run_id in alive if registry.is_to_stop(run_id)),
+            registry.needed(),
         )
-
-    def is_needed(self, run_id: str) -> bool:
-        """Return whether a run is in use, would be after rolling back, or is being trained."""
-        chosen = (*self.choices.values(), *(self.before or {}).values())
-        open_runs = (entry for entry in self.entries if entry.status != "done")
-        started = {parent for entry in open_runs for parent in entry.parents.values()}
-        return run_id in chosen or run_id in self.alive or run_id in started
 
     def entry(self, run_id: str | None) -> ModelEntry | None:
         """Return a run, None if there is none of that id."""

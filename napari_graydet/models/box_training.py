@@ -34,7 +34,7 @@ from napari_graydet.models.box_targets import (
 from napari_graydet.models.device import choose_device, has_bfloat16
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from napari_graydet.models.schedules import one_cycle
-from napari_graydet.models.training import Budget, Learner, Scores, Step, Watch, fit
+from napari_graydet.models.training import Budget, Check, Learner, Scores, Step, Watch, fit
 
 Float = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -275,7 +275,7 @@ def fit_regressor(
     grid: AnchorGrid,
     training: BoxTraining,
     rng: np.random.Generator,
-    check: Callable[[], None] = Watch.check,
+    check: Check = Watch.check,
 ) -> RidgeRegressor:
     """Solve the regressor on anchors near the best range of freshly drawn ROIs.
 

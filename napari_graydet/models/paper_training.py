@@ -15,7 +15,7 @@ is disturbed, and held-out images choose nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,7 @@ from napari_graydet.models.paper_pointnet import (
     scored,
 )
 from napari_graydet.models.pretraining import ORTHOGONAL, away_from_orthogonal, point_layers
-from napari_graydet.models.training import Budget, Learner, Scores, Watch, fit
-
-Check = Callable[[], None]
-"""Called between ROIs or batches; stops by raising."""
+from napari_graydet.models.training import Budget, Check, Learner, Scores, Watch, fit
 
 POSITIVE, NEGATIVE = 0.5, 0.3
 PER_ROI = 16

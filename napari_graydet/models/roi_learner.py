@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from napari_graydet.models.group import current
 from napari_graydet.models.roi_augmentation import Boxes, Example, Ints, augment, empty_scene
 from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi_metrics import RoiSample, roi_scores
-from napari_graydet.models.training import Learner, Scores, Watch
+from napari_graydet.models.training import Check, Learner, Scores, Watch
 
 BATCH = 8
 EMPTY_SHARE = 0.03
@@ -114,7 +114,7 @@ class RoiLearner(Learner):
         held_out: Sequence[RoiSample] = (),
         labels: Sequence[str] = (),
         settings: RoiSettings | None = None,
-        check: Callable[[], None] = Watch.check,
+        check: Check = Watch.check,
     ) -> None:
         self._check = check
         self.batch = BATCH
@@ -349,19 +349,15 @@ def _odds(examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     A kind counts with the root of its number (few real images, many phantoms), and within a kind
     an example the more, by the same root, the rarer its rarest class is there.
     """
-    kinds = Counter(example.kind for example in examples)
-    classes = Counter((e.kind, c) for e in examples for c in {int(c) for c in e.class_ids})
-    rarity = []
-    for example in examples:
-        rarest = min((classes[example.kind, int(c)] for c in example.class_ids), default=None)
-        share = 1.0 if rarest is None else rarest / kinds[example.kind]
-        rarity.append(share**-0.5)
-    total: dict[str, float] = defaultdict(float)
-    for example, value in zip(examples, rarity, strict=True):
-        total[example.kind] += value
-    weights = np.array(
-        [v / total[e.kind] * kinds[e.kind] ** 0.5 for e, v in zip(examples, rarity, strict=True)]
-    )
+    classes = [{int(class_id) for class_id in example.class_ids} for example in examples]
+    kinds = np.array([example.kind for example in examples])
+    weights = np.zeros(len(examples))
+    for kind in set(kinds):
+        places = np.flatnonzero(kinds == kind)
+        with_class = Counter(class_id for place in places for class_id in classes[place])
+        rarest = [min((with_class[c] for c in classes[p]), default=len(places)) for p in places]
+        rarity = np.array(rarest) ** -0.5
+        weights[places] = rarity / rarity.sum() * len(places) ** 0.5
     return np.asarray(weights / weights.sum())
 
 

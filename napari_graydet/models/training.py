@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ from napari_graydet.models.checkpoints import (
 )
 from napari_graydet.models.device import is_out_of_memory
 from napari_graydet.models.group import Group, current
+
+T = TypeVar("T")
+Check = Callable[[], None]
+"""Called in long computations; stops them by raising."""
 
 Scores = dict[str, float]
 """Figures on held-out images by name; weights are chosen by the first one, more is better."""
@@ -77,7 +81,7 @@ class Watch:
     validated: Callable[[int, float, Scores, bool], None] = _ignore
     notice: Callable[[str], None] = _ignore
     checkpoints: Checkpoints | None = None
-    check: Callable[[], None] = _ignore
+    check: Check = _ignore
 
 
 @dataclass(frozen=True)
@@ -216,23 +220,26 @@ def _follow(learner: Learner, watch: Watch, group: Group) -> None:
 
 def _prepare(learner: Learner, step: int, share: float, watch: Watch) -> None:
     """Prepare a step; where frozen features are computed for it, memory may run out as well."""
-    while True:
-        try:
-            return learner.prepare(step, share)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            _halve(learner, watch, error)
+    _within_memory(lambda: learner.prepare(step, share), learner, watch)
 
 
 def _gradients(learner: Learner, watch: Watch) -> float:
     """Make the gradients of a batch, of a smaller one if memory runs out; return the loss."""
+
+    def gradients() -> float:
+        loss = learner.loss()
+        learner.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    return _within_memory(gradients, learner, watch)
+
+
+def _within_memory(compute: Callable[[], T], learner: Learner, watch: Watch) -> T:
+    """Compute something, with ever smaller batches while memory runs out."""
     while True:
         try:
-            loss = learner.loss()
-            learner.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss.detach())
+            return compute()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -139,20 +139,10 @@ class ModelRegistry:
         """
         if run_id not in self._ids():
             self.entry(run_id)  # says what there is
-        if run_id in self.choices().values():
-            raise ProjectError(f"Model {run_id} is in use; use another one first.")
-        if run_id in (self.previous() or {}).values():
-            raise ProjectError(
-                f"Model {run_id} was in use before, and rolling back would use it again; it can be "
-                "deleted once another choice was made."
-            )
+        if (why := self.needed().get(run_id)) is not None:
+            raise ProjectError(f"Model {run_id} cannot be deleted: {why}.")
         if self.is_training(run_id):
             raise ProjectError(f"Model {run_id} is being trained; stop it first.")
-        if (needing := self.needed_by(run_id)) is not None:
-            raise ProjectError(
-                f"Model {needing} started from model {run_id} and is not done; finish it, or "
-                "delete it first."
-            )
         try:
             self._remember(int(run_id))
             aside = self.folder / f".deleted-{run_id}"
@@ -162,10 +152,17 @@ class ModelRegistry:
         except OSError as error:
             raise ProjectError(f"Cannot delete model {run_id}: {reason_of(error)}.") from error
 
-    def needed_by(self, run_id: str) -> str | None:
-        """Return the id of a run that is not done and started from a run, if there is one."""
-        open_runs = (entry for entry in self.entries() if entry.status != "done")
-        return next((e.id for e in open_runs if run_id in e.parents.values()), None)
+    def needed(self) -> dict[str, str]:
+        """Return by id why a run cannot be done without; a model's training is no reason here."""
+        reasons = {
+            parent: f"model {entry.id} started from it and is not done; finish it, or delete it"
+            for entry in self.entries()
+            for parent in entry.parents.values()
+            if entry.status != "done"
+        }
+        back = "rolling back would use it again; choose another one first"
+        reasons |= dict.fromkeys((self.previous() or {}).values(), back)
+        return reasons | dict.fromkeys(self.choices().values(), "it is in use; use another one")
 
     def entries(self) -> list[ModelEntry]:
         """Return all runs that can be read, oldest first; `damaged` names the others."""

@@ -184,14 +184,12 @@ def _first(
     items: Mapping[str, str], seed: int, validation: float, test: float, empty: Collection[str]
 ) -> Split:
     """Draw a split with something in its validation images, if one of `TRIES` seeds has it."""
-    drawn = (
-        by_patient(items, seed=seed + more, validation=validation, test=test)
-        for more in range(TRIES)
-    )
-    first = next(drawn)
-    if not first.validation or not set(first.validation) <= set(empty):
-        return first
-    return next((split for split in drawn if not set(split.validation) <= set(empty)), first)
+    first = by_patient(items, seed=seed, validation=validation, test=test)
+    split, more = first, 1
+    while split.validation and set(split.validation) <= set(empty) and more < TRIES:
+        split = by_patient(items, seed=seed + more, validation=validation, test=test)
+        more += 1
+    return first if set(split.validation) <= set(empty) else split
 
 
 @dataclass(frozen=True)

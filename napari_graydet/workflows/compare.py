@@ -37,7 +37,7 @@ from napari_graydet.workflows.compare_results import (
     read_result,
     read_results,
 )
-from napari_graydet.workflows.contest_task import Task, Tell
+from napari_graydet.workflows.contest_task import Task, Tell, ignore_step
 from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, chosen
 from napari_graydet.workflows.data_checks import check_data, check_readable
 from napari_graydet.workflows.dataset import Dataset
@@ -300,15 +300,11 @@ def _check(
         check_readable(test, should_cancel)
     asked: set[str] = set()
     for job in open_jobs:
-        task, method = _task(series, job, _say_nothing, should_cancel), contestants[job.method]
+        task, method = _task(series, job, ignore_step, should_cancel), contestants[job.method]
         method.check_images(task)
         if job.method not in asked:
             method.check(task)
         asked.add(job.method)
-
-
-def _say_nothing(what: str, share: float) -> None:
-    """Take progress and do nothing."""
 
 
 def _check_same(series: Series, job: Job, contestant: Contestant, result: JobResult) -> None:

@@ -20,7 +20,7 @@ Tell = Callable[[str, float], None]
 """Takes what is being trained and the share of it that is done."""
 
 
-def _ignore(what: str, share: float) -> None:
+def ignore_step(what: str, share: float) -> None:
     """Take progress and do nothing."""
 
 
@@ -64,7 +64,7 @@ class Task:
     size: int | None = None
     device: str = "auto"
     starts: Mapping[str, Path | None] = field(default_factory=dict)
-    tell: Tell = _ignore
+    tell: Tell = ignore_step
     should_cancel: ShouldCancel = never_cancel
 
     def __post_init__(self) -> None:

@@ -153,7 +153,7 @@ class PartJob:
     def samples(self, data: Dataset) -> Iterator[Sample]:
         """Read the images one by one, until asked to stop."""
         for case in data.cases:
-            check_cancelled(self.should_cancel)
+            self.check()
             yield from (s for s in case.samples() if s.label in self.classes)
 
 

@@ -204,7 +204,7 @@ def test_a_model_is_deleted_unless_it_is_needed(tmp_path: Path) -> None:
     registry.activate(SHIPPED)
     registry.activate(b)
     registry.activate(SHIPPED)
-    with pytest.raises(ProjectError, match=f"Model {e} started from model {a}"):
+    with pytest.raises(ProjectError, match=f"model {e} started from it"):
         registry.delete(a)
     (registry.folder / f".deleted-{e}").mkdir()
     (registry.folder / f".deleted-{e}" / "half").touch()  # of a deletion that was cut off

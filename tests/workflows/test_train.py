@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -348,16 +348,25 @@ def test_held_out_images_without_an_object_judge_nothing(
     assert len(ModelRegistry(tmp_path).entries()) == 1
 
 
+def leave(project: Path, paths: Sequence[str], labels: tuple[str, ...]) -> None:
+    """Leave only some labels in images of a project."""
+    with ProjectStore.open(project) as store:
+        for entry in store.entries():
+            if entry.path in paths:
+                record, _ = store.annotation(entry.id)
+                left = {
+                    "rois": tuple(roi for roi in record.rois if roi.label in labels),
+                    "boxes": tuple(box for box in record.boxes if box.label in labels),
+                    "residual": {k: v for k, v in record.residual.items() if k in labels},
+                }
+                save(store, entry.id, record.model_copy(update=left))
+
+
 def test_a_project_holds_out_something_to_judge_by(tmp_path: Path, quick: QuickPart) -> None:
     project = study(tmp_path / "study", 8)
     asked = TrainRequest.of(parts="boxes", project=str(project))
     drawn = train(asked, project).split.validation
-    with ProjectStore.open(project) as store:
-        for entry in store.entries():
-            if entry.path in drawn:  # "nothing here"
-                record, _ = store.annotation(entry.id)
-                nothing = {"rois": (), "boxes": (), "residual": {}, "cleanup": {}}
-                save(store, entry.id, record.model_copy(update=nothing))
+    leave(project, drawn, ())  # "nothing here"
     with pytest.raises(DatasetError, match=r"delete splits\.json"):
         train(asked, project)
     (project / splits.FILE_NAME).unlink()
@@ -371,13 +380,7 @@ def test_a_class_that_is_not_held_out_is_told(tmp_path: Path, quick: QuickPart) 
     project = study(tmp_path / "study", 8)
     asked = TrainRequest.of(parts="boxes", project=str(project))
     held_out = train(asked, project).split.validation
-    with ProjectStore.open(project) as store:
-        for entry in store.entries():
-            if entry.path in held_out:
-                record, _ = store.annotation(entry.id)
-                rois = tuple(roi for roi in record.rois if roi.label != "lung")
-                boxes = tuple(box for box in record.boxes if box.label != "lung")
-                save(store, entry.id, record.model_copy(update={"rois": rois, "boxes": boxes}))
+    leave(project, held_out, ("bone",))
     events: list[Event] = []
     train(asked, project, on_event=events.append)
     told = [str(e.get("message")) for e in events]

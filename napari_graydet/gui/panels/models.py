@@ -215,7 +215,9 @@ class ModelsPanel(Panel):
         self.compare.setEnabled(idle and done and not in_use)
         self.use.setEnabled(idle and (bool(models.choices) if shipped else done and not in_use))
         run_id = self.selected_id() or SHIPPED
-        self.delete.setEnabled(idle and run_id != SHIPPED and not models.is_needed(run_id))
+        needed = alive or run_id == SHIPPED or run_id in models.needed
+        self.delete.setEnabled(idle and not needed)
+        self.delete.setToolTip(f"Delete this model and its files{_but(models.needed.get(run_id))}")
         self.compare.setVisible(done)
         self.use.setVisible(done or shipped)
         self.resume.setEnabled(idle)
@@ -225,6 +227,10 @@ class ModelsPanel(Panel):
         self.back.setEnabled(idle and models.before is not None)
         if models.before is not None:
             self.back.setToolTip(f"Use {name_of(models.before)} again")
+
+
+def _but(reason: str | None) -> str:
+    return "" if reason is None else f": not now, {reason}"
 
 
 def facts_of(entry: ModelEntry, models: Models) -> str:

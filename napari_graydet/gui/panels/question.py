@@ -1,4 +1,4 @@
-"""A question before something that cannot be taken back."""
+"""A question before something that is stopped or deleted."""
 
 from __future__ import annotations
 
