@@ -31,7 +31,7 @@ test: $(READY) lint
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check -q .
-	$(BIN)/lint-imports --config setup.cfg >/dev/null || $(BIN)/lint-imports --config setup.cfg
+	$(BIN)/lint-imports >/dev/null || $(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/npe2 validate napari_graydet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from pathlib import Path
 
 import napari
@@ -37,6 +38,8 @@ def open_window(path: Path, *, show: bool = True) -> napari.Viewer:
     # What is loaded by now lives as long as the program; to look through it for garbage again and
     # again would make the window stand still for 0.2 s each time.
     gc.freeze()
+    # On PyQt5, our default, napari advises against it at every start; it falls back to dark.
+    warnings.filterwarnings("ignore", message="System theme detection requires a Qt6")
     viewer = napari.Viewer(title=f"{path.name} – {TITLE}", show=False)
     viewer.window.resize(*SIZE)
     workplace = open_workplace(viewer)

@@ -69,6 +69,8 @@ class ModelEntry(Record):
         What was asked for: enough to go on after a kill.
     versions
         Package versions.
+    machine
+        What it was computed on (`models.machine`); of the last life of a run that was resumed.
     started, ended, seconds
         When, and how long it computed (over all resumptions).
     weights
@@ -94,6 +96,7 @@ class ModelEntry(Record):
     revisions: dict[str, int] = Field(default_factory=dict)
     request: dict[str, JsonValue] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int | bool] = Field(default_factory=dict)
     started: datetime
     ended: datetime | None = None
     seconds: Annotated[float, Field(ge=0)] = 0.0

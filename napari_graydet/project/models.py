@@ -24,29 +24,19 @@ from napari_graydet.errors import DamagedProjectError, ProjectError
 from napari_graydet.io.files import atomic_write_text, reason_of, sha256_of
 from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import read_card
+from napari_graydet.project.model_choices import Choice, ModelChoices
 from napari_graydet.project.model_entry import (
-    FORMAT,
     SHIPPED,
     ModelEntry,
     Status,
     read_record,
 )
-from napari_graydet.project.schema import Record
 
-FOLDER, RUN_FILE, ACTIVE_FILE, DELETED_FILE = "models", "run.json", "active.json", "deleted"
+FOLDER, RUN_FILE, DELETED_FILE = "models", "run.json", "deleted"
 KINDS = ("roi", "boxes", "refiner")
 STOP_FILE, LOCK_FILE, LOG_FILE, WORK_FOLDER = "stop", "lock", "log.jsonl", "work"
 
-MOST_STEPS_BACK = 200
-
 _WAY_OUT = f"use another model, or the {SHIPPED} one"
-
-
-class _Active(Record):
-    """Contents of `active.json`: every choice ever made, the last one counts."""
-
-    format: int = FORMAT
-    history: tuple[dict[str, str], ...] = ()
 
 
 class ModelRegistry:
@@ -65,6 +55,7 @@ class ModelRegistry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).absolute() / FOLDER
+        self._chosen = ModelChoices(self.folder)
 
     # --- runs ---------------------------------------------------------------------------------
 
@@ -262,12 +253,11 @@ class ModelRegistry:
             self._check(entry, kind)
         return self.weights_path(entry.id, kind)
 
-    def choices(self) -> dict[str, str]:
+    def choices(self) -> Choice:
         """Return by kind the id of the run in use; a kind that is missing uses shipped weights."""
-        history = self._active().history
-        return dict(history[-1]) if history else {}
+        return self._chosen.now()
 
-    def activate(self, run_id: str, kinds: Iterable[str] | None = None) -> dict[str, str]:
+    def activate(self, run_id: str, kinds: Iterable[str] | None = None) -> Choice:
         """Put a run's weights in use, all of them or those of some kinds; or the `SHIPPED` ones.
 
         Where a run found out that the boxes alone are better than its refiner, none is in use
@@ -275,7 +265,7 @@ class ModelRegistry:
 
         Returns
         -------
-        dict
+        dict of str to str
             By kind the id of the run in use from now on.
 
         Raises
@@ -291,9 +281,9 @@ class ModelRegistry:
             raise ProjectError(
                 f"Model {run_id} is {entry.status} and has no weights to use; resume or repeat it."
             )
-        return self._choose(self._choices_with(entry, wanted))
+        return self._chosen.choose(self._choices_with(entry, wanted))
 
-    def choices_with(self, run_id: str) -> dict[str, str]:
+    def choices_with(self, run_id: str) -> Choice:
         """Return by kind the run that would be in use after `activate`.
 
         Raises
@@ -304,14 +294,14 @@ class ModelRegistry:
         entry = self.entry(run_id)
         return self._choices_with(entry, list(entry.weights))
 
-    def _choose_shipped(self, kinds: Iterable[str] | None) -> dict[str, str]:
+    def _choose_shipped(self, kinds: Iterable[str] | None) -> Choice:
         choices = self.choices()
         wanted = list(choices) if kinds is None else list(kinds)
         if unknown := [kind for kind in wanted if kind not in KINDS]:
             raise ProjectError(f"Expected one of {', '.join(KINDS)}, got {unknown[0]!r}.")
-        return self._choose({k: run_id for k, run_id in choices.items() if k not in wanted})
+        return self._chosen.choose({k: run_id for k, run_id in choices.items() if k not in wanted})
 
-    def _choices_with(self, entry: ModelEntry, wanted: Sequence[str]) -> dict[str, str]:
+    def _choices_with(self, entry: ModelEntry, wanted: Sequence[str]) -> Choice:
         choices = self.choices()
         for kind in wanted:
             self._check(entry, kind)
@@ -322,14 +312,11 @@ class ModelRegistry:
             choices.pop("refiner", None)
         return choices
 
-    def previous(self) -> dict[str, str] | None:
+    def previous(self) -> Choice | None:
         """Return what `roll_back` would put in use; None if there is nothing to undo."""
-        history = self._active().history
-        if not history:
-            return None
-        return dict(history[-2]) if len(history) > 1 else {}
+        return self._chosen.before()
 
-    def roll_back(self) -> dict[str, str]:
+    def roll_back(self) -> Choice:
         """Undo the last `activate`; return by kind the id of the run in use from now on.
 
         Raises
@@ -343,7 +330,7 @@ class ModelRegistry:
         for kind, run_id in before.items():
             with _with_way_out(kind):
                 self._check(self.entry(run_id), kind)
-        self._write_active(self._active().history[:-1])
+        self._chosen.undo()
         return before
 
     # --- inside -------------------------------------------------------------------------------
@@ -378,9 +365,9 @@ class ModelRegistry:
 
     def _mentioned(self) -> set[str]:
         """Return ids that choices and parents speak of: a new run must not be taken for one."""
-        history: tuple[dict[str, str], ...] = ()
+        history: tuple[Choice, ...] = ()
         with contextlib.suppress(ProjectError):  # damaged: it is told where it is used
-            history = self._active().history
+            history = self._chosen.history()
         chosen = (choices.values() for choices in history)
         parents = (entry.parents.values() for entry in self.entries())
         named = {name for names in (*chosen, *parents) for name in names if _is_id(name)}
@@ -419,24 +406,6 @@ class ModelRegistry:
                 f"{path} is damaged: its SHA-256 is not the one that the run ended with; it was "
                 "kept as it is."
             )
-
-    def _active(self) -> _Active:
-        path = self.folder / ACTIVE_FILE
-        try:
-            return read_record(path, _Active) if path.exists() else _Active()
-        except DamagedProjectError as error:
-            raise DamagedProjectError(
-                f"{error} Rename it to begin again with the {SHIPPED} models, and choose anew."
-            ) from error
-
-    def _choose(self, choices: dict[str, str]) -> dict[str, str]:
-        if choices != self.choices():
-            self._write_active((*self._active().history, choices)[-MOST_STEPS_BACK:])
-        return choices
-
-    def _write_active(self, history: tuple[dict[str, str], ...]) -> None:
-        text = _Active(history=history).model_dump_json(indent=2)
-        atomic_write_text(self.folder / ACTIVE_FILE, text + "\n", error=ProjectError)
 
 
 @contextlib.contextmanager

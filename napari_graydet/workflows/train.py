@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from pathlib import Path
 from napari_graydet.errors import CancelledError, ProjectError
 from napari_graydet.io.lock import GLANCE, exclusive
 from napari_graydet.io.weights import read_card
+from napari_graydet.models.machine import machine_note
 from napari_graydet.models.registry import Kind
 from napari_graydet.project.model_entry import ModelEntry, SplitNote
 from napari_graydet.project.models import LOCK_FILE, LOG_FILE, STOP_FILE, WORK_FOLDER, ModelRegistry
@@ -80,11 +81,12 @@ def train(
         preset=request.preset,
         seed=request.seed,
         request=kept.model_dump(mode="json", exclude_defaults=True),
-        versions={name: version(name) for name in _PACKAGES},
+        versions=_versions(),
     )
     split = plan.split
     entry = entry.model_copy(
         update={
+            "machine": machine_note(request.device),
             "parents": {kind: start.parent for kind, start in plan.starts.items()},
             "classes": plan.data.classes,
             "data": plan.data.digest,
@@ -110,7 +112,8 @@ def resume(
 ) -> ModelEntry:
     """Go on with a run that was killed, stopped or failed; parameters and errors as `train`.
 
-    It ends in the weights that it would have had without the interruption.
+    On the same machine it ends in the weights that it would have had without the interruption;
+    elsewhere a notice says what is different.
 
     Raises
     ------
@@ -132,15 +135,44 @@ def resume(
             return should_cancel() or registry.is_to_stop(run_id)
 
         plan = plan_run(request, registry, stop, entry)
-        entry = entry.model_copy(update={"status": "running", "message": None, "ended": None})
+        versions, machine = _versions(), machine_note(request.device)
+        notices = _moved({**entry.versions, **entry.machine}, {**versions, **machine})
+        entry = entry.model_copy(
+            update={
+                "status": "running",
+                "message": None,
+                "ended": None,
+                "versions": versions,
+                "machine": machine,
+            }
+        )
         registry.write(entry)
         run = _Run(registry, entry, plan, Reporter(on_event), should_cancel)
-        return run.run(use, resumed=True)
+        return run.run(use, resumed=True, notices=notices)
 
 
 def device_of(run_id: str, folder: Path) -> str:
     """Return where a run was asked to be trained; errors as `resume`."""
     return str(ModelRegistry(folder).entry(run_id).request.get("device", "auto"))
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _PACKAGES}
+
+
+def _moved(before: Mapping[str, object], here: Mapping[str, object]) -> list[str]:
+    """Say what is not as in the run's last life, as its weights may then differ."""
+    changed = [
+        f"{name} {was} -> {here.get(name, 'none')}"
+        for name, was in before.items()
+        if was != here.get(name)
+    ]
+    if not changed:
+        return []
+    return [
+        f"The run goes on under other conditions than it began ({', '.join(changed)}): its weights "
+        "may not be those of a run without the interruption."
+    ]
 
 
 def _alone(registry: ModelRegistry, run_id: str) -> AbstractContextManager[None]:
@@ -173,11 +205,13 @@ class _Run:
         self._outside = should_cancel
         self._began = time.monotonic()
 
-    def run(self, use: bool, *, resumed: bool) -> ModelEntry:
+    def run(self, use: bool, *, resumed: bool, notices: Iterable[str] = ()) -> ModelEntry:
         """Train all parts, and write how it ended."""
         self._tell.open_log(self._folder / LOG_FILE)
         try:
             self._tell_start(resumed)
+            for notice in notices:
+                self._tell("notice", message=notice)
             for number, part in enumerate(self._plan.parts):
                 self._train(part, number)
             return self._finish(use)

@@ -13,9 +13,9 @@ from napari_graydet.errors import DamagedProjectError, NewerSchemaError, Project
 from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.project import models
+from napari_graydet.project.model_choices import ACTIVE_FILE
 from napari_graydet.project.model_entry import SHIPPED, ModelEntry
 from napari_graydet.project.models import (
-    ACTIVE_FILE,
     DELETED_FILE,
     LOCK_FILE,
     RUN_FILE,

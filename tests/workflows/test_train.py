@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -80,6 +81,7 @@ def test_a_run_tells_its_events_and_leaves_an_entry(
     assert again == entry and entry.status == "done" and entry.parents == {"boxes": "shipped"}
     assert entry.split is not None and not set(entry.split.train) & set(entry.split.validation)
     assert entry.data and entry.classes == ("bone",) and "torch" in entry.versions
+    assert entry.machine["device"] == "cpu" and entry.machine["threads"] == torch.get_num_threads()
     assert set(entry.weights) == {"boxes"} and "score" in entry.scores["boxes"]
     assert not (tmp_path / "models" / "0001" / "work").exists()
 
@@ -113,10 +115,29 @@ def test_stopped_within_a_batch_and_resumed_to_the_same_weights(
     events: list[Event] = []
     done = resume("0001", tmp_path / "a", on_event=events.append)
     assert events[0]["resumed"] is True and done.status == "done"
+    assert "other conditions" not in str(events), "all is as it was"
     whole = train(request_, tmp_path / "b")
     assert done.weights == whole.weights, "the SHA-256 of both files"
     with pytest.raises(ProjectError, match="is done"):
         resume("0001", tmp_path / "a")
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    registry = ModelRegistry(tmp_path)
+    with pytest.raises(CancelledError):
+        train(request_, tmp_path, on_event=stopping(registry, 4))
+    entry = registry.entry("0001")
+    elsewhere = {"device": "cuda", "gpu": "Some GPU", "threads": entry.machine["threads"]}
+    old = entry.versions | {"torch": "1.0"}
+    registry.write(entry.model_copy(update={"machine": elsewhere, "versions": old}))
+    events: list[Event] = []
+    done = resume("0001", tmp_path, on_event=events.append)
+    said = next(str(event["message"]) for event in events if event["event"] == "notice")
+    assert "device cuda -> cpu, gpu Some GPU -> none" in said
+    assert "torch 1.0 -> " in said and "threads" not in said
+    assert done.machine == entry.machine and done.versions == entry.versions
 
 
 def test_changed_data_cannot_be_gone_on_with(
