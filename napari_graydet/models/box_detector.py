@@ -28,9 +28,9 @@ from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.uncertainty import class_margins, cluster_spreads
-from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import Tensors, WeightsCard, read_card
 from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
+from napari_graydet.models.asked_classes import asked_classes
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device, run_with_fallback
 from napari_graydet.models.interval import IntervalModel
@@ -320,7 +320,7 @@ class BoxDetector:
         ModelError
             If the ROI has one gray only, or the label is unknown.
         """
-        class_ids = self._class_ids(label)
+        class_ids = asked_classes(self.name, self.labels, label)
         extent = roi.clip(image.shape)
         found = self._propose(RoiInput.of_roi(image, extent), class_ids)
         proposals = []
@@ -332,16 +332,6 @@ class BoxDetector:
             )
             proposals.append(BoxProposal(box, self.labels[class_id], score, margin, spread))
         return proposals
-
-    def _class_ids(self, label: str | None) -> Sequence[int]:
-        if label is None:
-            return range(len(self.labels))
-        if label not in self.labels:
-            raise ModelError(
-                f"The box detector {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
-                "train it on this class or leave the label open."
-            )
-        return [self.labels.index(label)]
 
     def _propose(self, roi: RoiInput, class_ids: Sequence[int]) -> Candidates:
         def run(device: torch.device) -> Candidates:

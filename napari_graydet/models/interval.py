@@ -29,6 +29,7 @@ from napari_graydet.core.rivals import (
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import Tensors, WeightsCard, read_card
+from napari_graydet.models.asked_classes import asked_classes
 from napari_graydet.models.stored import StoredModel
 
 if TYPE_CHECKING:
@@ -257,20 +258,15 @@ class IntervalDetector:
         ModelError
             If the ROI has one gray only, or the label is unknown.
         """
-        if label is not None and label not in self.labels:
-            raise ModelError(
-                f"The box detector {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
-                "train it on this class or leave the label open."
-            )
+        asked = asked_classes(self.name, self.labels, label)
         extent = roi.clip(image.shape)
         counts = level_counts(image, extent)
         found: list[tuple[int, float, BoxProposal]] = []
-        for class_id, name in enumerate(self.labels):
-            if label in (None, name):
-                for rank, gray in enumerate(self.model.method.ranges_of(counts, class_id)):
-                    score = separability(counts, gray)
-                    bottom, top = (edge / LEVELS for edge in gray.edges)
-                    box = GrayBox.flat(extent, image.scale.range_from_unit(bottom, top))
-                    found.append((rank, -score, BoxProposal(box, name, score)))
+        for class_id in asked:
+            for rank, gray in enumerate(self.model.method.ranges_of(counts, class_id)):
+                score = separability(counts, gray)
+                bottom, top = (edge / LEVELS for edge in gray.edges)
+                box = GrayBox.flat(extent, image.scale.range_from_unit(bottom, top))
+                found.append((rank, -score, BoxProposal(box, self.labels[class_id], score)))
         found.sort(key=lambda row: row[:2])
         return [proposal for _, _, proposal in found[: alternatives + 1]]

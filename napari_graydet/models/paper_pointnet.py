@@ -30,9 +30,9 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import Tensors, WeightsCard, read_card
 from napari_graydet.models.anchor_model import AnchorModel, grid_in, regressor_in
+from napari_graydet.models.asked_classes import asked_classes
 from napari_graydet.models.box_detector import level_ranges
 from napari_graydet.models.checkpoints import tensors_in
 from napari_graydet.models.device import choose_device
@@ -262,15 +262,10 @@ class PaperBoxDetector:
         ModelError
             If the label is unknown.
         """
-        if label is not None and label not in self.labels:
-            raise ModelError(
-                f"The box detector {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
-                "train it on this class or leave the label open."
-            )
+        ids = asked_classes(self.name, self.labels, label)
         extent = roi.clip(image.shape)
         cloud = PixelCloud.of_roi(image, extent, limit=ROI_POINTS)
         levels = image.scale.to_levels(cloud.values).astype(np.int64)
-        ids = range(len(self.labels)) if label is None else [self.labels.index(label)]
         found = self.model.propose(cloud.points, levels, ids, self._device)
         proposals = []
         for class_id, score, edges in found[: alternatives + 1]:

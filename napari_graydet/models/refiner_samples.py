@@ -31,6 +31,7 @@ from napari_graydet.models.refiner_patch import (
     cut_out,
     look,
 )
+from napari_graydet.models.roi_metrics import RoiSample
 
 _SURROUND = 0.45
 """How much of the surroundings, of the ROI's size, training cuts keep on each side."""
@@ -42,32 +43,12 @@ nothing to draw, or only the edge of a part."""
 _TRIES, _MOST_COMMON = 20, 0.2
 
 
-class RefinerImage(Protocol):
+class RefinerImage(RoiSample, Protocol):
     """What training needs to know about an image; a `Sample` of workflows/training_data.py."""
-
-    @property
-    def image(self) -> GrayImage:
-        """The image."""
-        ...
-
-    @property
-    def label(self) -> str:
-        """Class of the mask."""
-        ...
-
-    @property
-    def kind(self) -> str:
-        """Where it comes from; kinds are drawn more evenly than they are numerous."""
-        ...
 
     @property
     def mask(self) -> Mask:
         """The (H, W) true mask of the label."""
-        ...
-
-    @property
-    def rois(self) -> list[RoiBox]:
-        """The true ROIs."""
         ...
 
 
