@@ -25,6 +25,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_graydet.gui.cloud_camera import TurntableCamera
 from napari_graydet.gui.cloud_overlay import CloudOverlay
 from napari_graydet.gui.cuboid import Cuboid
+from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.projection import Float
 from napari_graydet.gui.theme import rgb
 
@@ -68,6 +69,8 @@ class CloudCanvas(QWidget):
         self._capacity = capacity
         self._rows = np.zeros(capacity, dtype=np.intp)
         self._host: QWidget | None = None
+        # In a turn of its own: the canvas takes its new size only after the filter has seen it.
+        self._tell_resized = Deferred(self.resized.emit)
         self.model = ViewerModel(title="cloud", ndisplay=3)
         for callbacks in self._callbacks():
             callbacks.clear()
@@ -189,7 +192,7 @@ class CloudCanvas(QWidget):
             self.mouse_left.emit()
         elif kind == QEvent.Type.Resize:
             self.overlay.resize(self.native.size())
-            self.resized.emit()
+            self._tell_resized()
         return False
 
     def _is_stranded(self) -> bool:
@@ -205,6 +208,7 @@ class CloudCanvas(QWidget):
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
         """Give the canvas and its layers back."""
+        self._tell_resized.drop()
         for widget in (self.native, self._viewer):
             widget.removeEventFilter(self)
         for callbacks in self._callbacks():

@@ -156,7 +156,8 @@ def _paint_handles(
         painter.setBrush(colours.text if active else colours.accent)
         painter.drawEllipse(QPointF(x, y), radius, radius)
         if handle.corner is None or active:
-            _paint_value(painter, QPointF(x + radius + 4, y + nudges.get(i, 0)), handle, colours)
+            spot = QPointF(x + radius + 4, y + nudges.get(i, 0))
+            _paint_value(painter, spot, _named(handle, cuboid), colours)
 
 
 def _nudges(cuboid: Cuboid, spots: Float, line: float) -> dict[int, float]:
@@ -167,9 +168,14 @@ def _nudges(cuboid: Cuboid, spots: Float, line: float) -> dict[int, float]:
     return {upper: -overlap / 2, lower: overlap / 2} if overlap > 0 else {}
 
 
-def _paint_value(painter: QPainter, at: QPointF, handle: Handle, colours: ViewColours) -> None:
+def _named(handle: Handle, cuboid: Cuboid) -> str:
+    """Return a threshold in words; where it is not the same everywhere, that of the middle."""
+    whole = handle.corner is None and not cuboid.flat
+    return f"{'middle ' if whole else ''}{handle.value:.0f}"
+
+
+def _paint_value(painter: QPainter, at: QPointF, text: str, colours: ViewColours) -> None:
     """Write a threshold beside its handle, on a plate that keeps it legible over the cloud."""
-    text = f"{handle.value:.0f}"
     metrics = painter.fontMetrics()
     box = QRectF(at.x(), 0, metrics.horizontalAdvance(text) + 8, metrics.height() + 2)
     box.moveCenter(QPointF(box.center().x(), at.y()))

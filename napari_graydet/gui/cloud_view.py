@@ -85,7 +85,7 @@ class CloudView(QWidget):
         self._closed = False
         self._warm = 0
         self._warm_later = Deferred(self._warm_next, WARM_UP_PAUSE)
-        self.setMinimumSize(200, 150)
+        self.setMinimumSize(200, 110)
         self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
         self.setToolTip(
             "Drag a handle to move a threshold. Drag beside it to turn, with Shift to shift; "
@@ -395,6 +395,8 @@ class CloudView(QWidget):
         """Keep the whole cloud in view, unless the person has chosen a view."""
         if self._canvas.camera.default:
             self.reset_camera()
+        else:
+            self._redraw_overlay()
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
         """Follow the window's theme."""

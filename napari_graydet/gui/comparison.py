@@ -91,10 +91,11 @@ class Comparison:
         better, worse = sum(g > SAME for g in gains), sum(g < -SAME for g in gains)
         left_out = len({c.image for c in self.changes if c.gain is None})
         missing = f" {left_out} could not be scored with both." if left_out else ""
+        same = len(gains) - better - worse
         return (
             f"Mean DSC {_shown(self._mean('old'))} → {_shown(self._mean('new'))} on "
             f"{_images(len(gains))}{self._best_ranges}: "
-            f"better on {better}, worse on {worse}, same on {len(gains) - better - worse}.{missing}"
+            f"better on {better}, worse on {worse}, same on {same}.{missing}{self._favour}"
         )
 
     @property
@@ -107,6 +108,19 @@ class Comparison:
         """Return a model's mean DSC over what counts."""
         values = [getattr(change, model) for change in self.changes if change.counts]
         return fmean(values) if values else None
+
+    @property
+    def _favour(self) -> str:
+        """Warn of images whose accepted mask is the old model's to the pixel: it cannot be beaten.
+
+        They were accepted as proposed, so they tell how it was judged, not how good it is.
+        """
+        drawn = [c for c in self.changes if c.counts and c.old == 1.0 and c.ceiling is not None]
+        count = len({change.image for change in drawn})
+        if not count:
+            return ""
+        what = "One of them was" if count == 1 else f"{count} of them were"
+        return f" {what} accepted just as the model in use draws it, which favours that model."
 
     def _gains(self) -> list[float]:
         """Return for each image what the new model wins in it, in the mean over its classes."""

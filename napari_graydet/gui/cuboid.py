@@ -137,6 +137,8 @@ class Cuboid:
         The face that is drawn above the other: "high", or "low" if larger is darker.
     handles
         Face handles first, then corners.
+    flat
+        Whether each face has one gray only.
     """
 
     vertices: Float
@@ -145,6 +147,7 @@ class Cuboid:
     posts: Float
     upper: str
     handles: tuple[Handle, ...]
+    flat: bool
 
 
 def cuboid(box: GrayBox, space: CloudSpace) -> Cuboid:
@@ -167,6 +170,7 @@ def cuboid(box: GrayBox, space: CloudSpace) -> Cuboid:
         posts=np.stack([low, high], axis=1),
         upper=HIGH if space.up > 0 else LOW,
         handles=tuple(_handles(box, space)),
+        flat=box.is_flat,
     )
 
 

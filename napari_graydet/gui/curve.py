@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_graydet.gui.theme import ViewColours, mix
 from napari_graydet.gui.training_run import Curve, Points, part_title
 
-HEIGHT = 128
+HEIGHT = 146
 SCORE_ON_DARK, SCORE_ON_LIGHT = "#4cc9f0", "#0a6fb8"
 MARGIN, DOT = 8.0, 3.0
 AXIS = 14.0
@@ -79,7 +79,7 @@ class CurveView(QWidget):
         painter.setPen(colours.text)
         room = QRectF(self.rect()).adjusted(MARGIN, 4, -MARGIN, -4)
         painter.drawText(room, int(Qt.AlignmentFlag.AlignTop), part_title(curve.part))
-        plot = room.adjusted(0, line + 6, -AXIS, -(line + 6))
+        plot = room.adjusted(0, line + 6, -AXIS, -(2 * line + 6))
         painter.setPen(QPen(colours.dim, 1))
         painter.drawLine(plot.bottomLeft(), plot.bottomRight())
         self._draw_axis(painter, plot, colours)
@@ -123,12 +123,14 @@ class CurveView(QWidget):
             painter.setBrush(Qt.BrushStyle.NoBrush)
 
     def _draw_caption(self, painter: QPainter, room: QRectF, colours: ViewColours) -> None:
+        """Write loss and score below one another: in one line they do not always fit."""
         loss, _, score = self.caption().partition("   ")
-        bottom = int(Qt.AlignmentFlag.AlignBottom)
+        metrics, place = painter.fontMetrics(), int(Qt.AlignmentFlag.AlignBottom)
         painter.setPen(colours.accent)
-        painter.drawText(room, bottom | int(Qt.AlignmentFlag.AlignLeft), loss)
+        painter.drawText(room.adjusted(0, 0, 0, -metrics.height()), place, loss)
         painter.setPen(_score_colour(colours))
-        painter.drawText(room, bottom | int(Qt.AlignmentFlag.AlignRight), score)
+        fitted = metrics.elidedText(score, Qt.TextElideMode.ElideMiddle, int(room.width()))
+        painter.drawText(room, place, fitted)
 
 
 def _score_colour(colours: ViewColours) -> QColor:

@@ -67,7 +67,7 @@ class Desk:
         self.jobs = QtJobs()
         self._detectors: tuple[DetectorSettings, DetectorProcess, Predictor] | None = None
         self.controller = Controller(self.session, self.jobs, self._predictor)
-        self.layers = Layers(viewer, self.controller, lambda _tool: self.tool_changed.emit())
+        self.layers = Layers(viewer, self.controller, self._tool_chosen)
         self.training = Training(self.controller, chosen_device)
         self.evaluation = Evaluation(
             self.controller, lambda: self.training.models.name, chosen_device
@@ -80,6 +80,12 @@ class Desk:
         self._warm_up = Deferred(self.controller.detection.warm_up, WARM_UP_PAUSE)
         self.session.image_changed.connect(self._first_image)
         self.training.models_changed.connect(self._other_models)
+
+    def _tool_chosen(self, tool: Tool) -> None:
+        """Whoever paints has to see the mask, which the errors of a model cover."""
+        if tool in (Tool.PAINT, Tool.ERASE):
+            self.errors.hide()
+        self.tool_changed.emit()
 
     def _first_image(self) -> None:
         self.session.image_changed.disconnect(self._first_image)

@@ -14,7 +14,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.gui import edits
-from napari_graydet.gui.session import JobState, Order, Session
+from napari_graydet.gui.session import FINISHED, JobState, Order, Session
 from napari_graydet.gui.work import Job
 from napari_graydet.project.schema import (
     Annotation,
@@ -62,6 +62,7 @@ class Detection:
         self._factory = factory
         self._job: Job | None = None
         self._started = 0  # jobs so far, and projects that were left
+        self._asked: tuple[int, int] | None = None  # whose verdict, and its revision
 
     @property
     def _session(self) -> Session:
@@ -83,6 +84,7 @@ class Detection:
 
     def leave(self) -> None:
         """Stop what runs for a project that is being left; what still arrives of it is dropped."""
+        self._asked = None
         if self._job is not None:
             self._job.cancel()
             self._started += 1
@@ -94,12 +96,29 @@ class Detection:
         image, image_id = session.image, session.image_id
         if image is None or image_id is None or self._job is not None:
             return
+        if self._asks_first():
+            return
         predictor = self._factory()
         self._start(
             JobState("Detecting", can_cancel=True),
             lambda _progress, cancel: predictor.for_job(cancel).predict(image),
             lambda found: self._merge(image_id, found),
         )
+
+    def _asks_first(self) -> bool:
+        """Ask before a person's verdict is taken back; whoever calls again means it."""
+        entry = self._session.entry
+        if entry is None or entry.state not in FINISHED:
+            return False
+        verdict = entry.id, entry.revision
+        if verdict == self._asked:
+            return False
+        self._asked = verdict
+        self._controller.say(
+            f"This image is {entry.state}. Detect once more to see new proposals instead.",
+            "warning",
+        )
+        return True
 
     def box(self) -> None:
         """Propose the 3D box of the selected ROI, with alternatives."""
@@ -333,8 +352,10 @@ class Detection:
         if report.skipped:
             parts.append(f"{len(report.skipped)} with work by hand left as they are")
         if report.failed:
-            first = report.failed[0]
-            parts.append(f"{len(report.failed)} failed ({first.name}: {first.message})")
+            first, others = report.failed[0], len(report.failed) - 1
+            named = "" if first.message.startswith(first.name) else f"{first.name}: "
+            more = f", and {others} more" if others else ""
+            parts.append(f"{others + 1} failed ({named}{first.message.rstrip('.')}{more})")
         if report.cancelled:
             parts.append("stopped")
         controller.say(", ".join(parts) + ".", "warning" if report.failed else "info")

@@ -52,6 +52,11 @@ class ErrorsShown:
         """What errs, in words."""
         return self._scored.model if self._scored is not None else ""
 
+    @property
+    def active(self) -> bool:
+        """Whether the errors of a model were asked for and not hidden again."""
+        return self._scored is not None
+
     def close(self) -> None:
         """Stop following."""
         self._links.close()

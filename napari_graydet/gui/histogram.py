@@ -81,7 +81,7 @@ class HistogramView(QWidget):
         self._keys_from: tuple[int, int] | None = None
         self._focused = LOW
         self._hover: float | None = None
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(100)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)

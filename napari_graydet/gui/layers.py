@@ -66,6 +66,7 @@ class Layers:
         self._on_tool = on_tool
         self._updating = False
         self._shown: list[tuple[object, ...]] = []
+        self._clicked = False  # without a drag, where rectangles are drawn
         self._colors: dict[int | None, str] = {}
         self._pictured: GrayImage | None = None
         self._trio = LayerTrio(viewer, self._made)
@@ -344,9 +345,11 @@ class Layers:
 
     def _while_dragged(self, layer: Shapes, event: Any) -> Iterator[None]:
         """Let mask, histogram and cuboid follow an ROI while it is dragged."""
+        self._clicked = self.tool is Tool.DRAW
         yield
         preview = Deferred(self._controller.preview_roi)
         while event.type == "mouse_move":
+            self._clicked = False
             chosen, annotation = self._session.roi, self._session.annotation
             if chosen and annotation and len(layer.data) == len(annotation.rois):
                 roi = rectangles.box_of(layer.data[annotation.rois.index(chosen)])
@@ -367,11 +370,12 @@ class Layers:
         for roi_id, corners in zip(ids, list(layer.data), strict=False):
             box = rectangles.box_of(corners)
             if roi_id not in known or roi_id in seen:
-                drawn.append(box)
+                drawn.append(None if self._clicked else box)
                 continue
             seen.add(roi_id)
             if box is not None and not rectangles.same(box, known[roi_id].roi_box):
                 moved.append((roi_id, box))
+        self._clicked = False
         self._shown = []  # odd shapes become rectangles when the record is drawn again
         self._controller.delete_rois([roi_id for roi_id in known if roi_id not in seen])
         for roi_id, box in moved:
@@ -382,7 +386,7 @@ class Layers:
             else:
                 self._controller.add_roi(box)
         self._show_rois()
-        if drawn and self.tool is Tool.DRAW:
+        if any(box is not None for box in drawn) and self.tool is Tool.DRAW:
             self.use(Tool.SELECT)
 
     def _mask_painted(self) -> None:

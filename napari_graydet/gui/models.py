@@ -180,7 +180,7 @@ def _news(accepted: Sequence[ImageEntry], entries: Sequence[ImageEntry], models:
 def _effort(count: int, models: Models, parts: Sequence[str], preset: str) -> str:
     seconds = measured(count, models, parts, preset)
     if seconds is not None:
-        takes = f"Training takes {about(seconds)}, as long as the last one did."
+        takes = f"Training takes {about(seconds)}, judging by the last one."
     elif preset == "paper":
         takes = "Preset paper takes hours on a CPU."
     else:

@@ -9,14 +9,14 @@ from napari_graydet.errors import GraydetError
 from napari_graydet.gui.images import ImageCache
 from napari_graydet.gui.mask_model import MaskModel
 from napari_graydet.gui.recorder import Recorder
-from napari_graydet.gui.session import JobState, Level, Message, Session
+from napari_graydet.gui.session import FINISHED, JobState, Level, Message, Session
 from napari_graydet.gui.work import Jobs
 from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.predict import UNLABELLED
 
-FINISHED = (State.ACCEPTED, State.REJECTED)
+ALL_DONE = "Every image is accepted or rejected: train in the tab Train, or export them."
 
 
 class Navigation:
@@ -73,7 +73,7 @@ class Navigation:
         session.image_id = session.image = session.annotation = session.masks = None
         session.unsaved.clear()
         session.alternatives.clear()
-        session.order = "project"
+        session.order, session.filter = "project", None
         session.doubts.clear()
         session.conflict = False
         session.saved_at = None
@@ -116,19 +116,35 @@ class Navigation:
         self._step(-1)
 
     def next_open(self) -> None:
-        """Go to the next image that is neither accepted nor rejected, round the end."""
+        """Go to the next listed image that is neither accepted nor rejected, round the end."""
         entries = self.session.entries
         here = self._index(self.session.image_id)
+        listed = {entry.id for entry in self.session.listed}
         for entry in (*entries[here + 1 :], *entries[:here]):
-            if entry.state not in FINISHED:
+            if entry.state not in FINISHED and entry.id in listed:
                 self.go_to(entry.id)
                 return
-        self.next()
+        if all(entry.state in FINISHED for entry in entries):
+            self.say(ALL_DONE)
+        else:
+            self.next()
+
+    def filter(self, state: State | None) -> None:
+        """List only images of one state; None lists all."""
+        if state is not self.session.filter:
+            self.session.filter = state
+            self.session.entries_changed.emit()
+
+    def neighbour(self, by: int) -> ImageEntry | None:
+        """Return the listed image before (-1) or behind (1) the one that is shown or asked for."""
+        entries, here = self.session.entries, self._index(self._target)
+        beyond = entries[here + 1 :] if by > 0 else entries[: max(here, 0)][::-1]
+        return next((e for e in beyond if self.session.filter in (None, e.state)), None)
 
     def _step(self, by: int) -> None:
-        index = self._index(self._target) + by
-        if 0 <= index < len(self.session.entries):
-            self.go_to(self.session.entries[index].id)
+        entry = self.neighbour(by)
+        if entry is not None:
+            self.go_to(entry.id)
 
     def _index(self, image_id: int | None) -> int:
         ids = [entry.id for entry in self.session.entries]

@@ -21,6 +21,9 @@ Level = Literal["info", "warning", "error"]
 Order = Literal["project", "doubt"]
 """In which order the images come: as in the project, or the most doubtful proposals first."""
 
+FINISHED = (State.ACCEPTED, State.REJECTED)
+"""States that are a person's verdict."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -64,6 +67,8 @@ class Session:
     classes: tuple[str, ...] = ()
     entries: list[ImageEntry] = field(default_factory=list)
     order: Order = "project"
+    filter: State | None = None
+    """Only images of this state are listed; None lists all."""
     doubts: dict[tuple[int, int], float] = field(default_factory=dict)
     """By id and revision of an image: one that changed is not known any more."""
     image_id: int | None = None
@@ -116,6 +121,11 @@ class Session:
     def shown_box(self) -> BoxRecord | None:
         """The selected 3D box as it is drawn: the preview of a drag, or the stored one."""
         return self.preview or self.box
+
+    @property
+    def listed(self) -> list[ImageEntry]:
+        """The entries that pass the filter."""
+        return [entry for entry in self.entries if self.filter in (None, entry.state)]
 
     def doubt(self, entry: ImageEntry) -> float | None:
         """Return how doubtful an untouched proposal is, 0 sure to 1 doubtful, if that is known."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -88,6 +89,7 @@ class Training:
         self._process: TrainProcess | None = None
         self._stop = False
         self._opened = 0  # projects so far
+        self._reads = 0  # looks at the registry so far
         self._job: Job | None = None
         self._place: tempfile.TemporaryDirectory[str] | None = None
         controller.session.project_changed.connect(self._project_changed)
@@ -182,6 +184,8 @@ class Training:
         if self.run is not None:
             self.run.take(event)
             self.changed.emit()
+            if event.get("event") == "start":
+                self.refresh()  # the list shows it from now on
 
     def _ended(self, event: Event) -> None:
         kind = event.get("event")
@@ -288,9 +292,10 @@ class Training:
         folder = self._controller.session.folder
         if folder is None:
             return
+        self._reads += 1
         self._controller.jobs.run(
             lambda _progress, _cancel: Models.read(folder),
-            done=self._read,
+            done=partial(self._read, self._reads),
             failed=self._unreadable,
         )
 
@@ -354,7 +359,9 @@ class Training:
             waits=True,
         )
 
-    def _read(self, models: Models) -> None:
+    def _read(self, number: int, models: Models) -> None:
+        if number < self._reads:
+            return  # a look that began later sees more, and may have come first
         if models.folder == self._controller.session.folder and models != self.models:
             self.models = models
             self.models_changed.emit()

@@ -41,13 +41,29 @@ def open_window(path: Path, *, show: bool = True) -> napari.Viewer:
     # On PyQt5, our default, napari advises against it at every start; it falls back to dark.
     warnings.filterwarnings("ignore", message="System theme detection requires a Qt6")
     viewer = napari.Viewer(title=f"{path.name} – {TITLE}", show=False)
-    viewer.window.resize(*SIZE)
+    viewer.window.resize(*_size())
     workplace = open_workplace(viewer)
     if show:
         _show(viewer, workplace)
     gc.freeze()
-    desk_of(viewer).controller.open_folder(path)
+    desk = desk_of(viewer)
+
+    def follow() -> None:
+        if desk.session.folder is not None:
+            viewer.title = f"{desk.session.folder.name} – {TITLE}"
+
+    desk.session.project_changed.connect(follow)
+    desk.controller.open_folder(path)
     return viewer
+
+
+def _size() -> tuple[int, int]:
+    """Return the size of the window: the screen's, where that is smaller."""
+    screen = QApplication.primaryScreen()
+    if screen is None:
+        return SIZE
+    room = screen.availableSize()
+    return min(SIZE[0], room.width()), min(SIZE[1], room.height())
 
 
 def _show(viewer: napari.Viewer, workplace: Workplace) -> None:
@@ -56,5 +72,5 @@ def _show(viewer: napari.Viewer, workplace: Workplace) -> None:
     assert window is not None
     workplace.rehearsal.now(window)
     viewer.show()
-    viewer.window.resize(*SIZE)  # napari may have gone back to the size of the last time
+    viewer.window.resize(*_size())  # napari may have gone back to the size of the last time
     QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents, SETTLE)

@@ -310,6 +310,20 @@ def test_a_chosen_view_survives_another_roi_and_a_resize_only_if_it_was_chosen(
     assert view.projection().view == pytest.approx(chosen)
 
 
+def test_after_a_resize_handles_are_where_they_are_drawn(view: CloudView) -> None:
+    drag(view, (15.0, 310.0), (75.0, 290.0))  # a chosen view is not fitted, which would redraw
+    for height in (430, 300):
+        view.window().resize(380, height)
+        view.resize(380, height)
+        QTest.qWait(50)
+        drawn = view._canvas.overlay._picture
+        assert drawn is not None
+        for grip in view.handles():
+            there = drawn.camera.to_canvas([grip.at])[0]
+            assert there == pytest.approx(pixel(view, grip.at))
+            assert view.handle_at(there) is not None
+
+
 def test_everything_is_in_view_by_default(view: CloudView) -> None:
     spots = view.projection().to_canvas(SPACE.corners())
     assert (spots > 10).all()

@@ -344,6 +344,52 @@ def test_verdicts_go_to_the_next_open_image_round_the_end(controller: Controller
     assert states == [State.ACCEPTED, State.NEW, State.REJECTED]
 
 
+def test_after_the_last_verdict_the_next_step_is_told(controller: Controller) -> None:
+    for _ in controller.session.entries:
+        controller.accept()
+    session = controller.session
+    assert session.accepted == 3 and session.position == 2, "it stays where it is"
+    assert session.message is not None and "Every image is accepted" in session.message.text
+
+
+def test_next_and_previous_stay_within_the_filter(controller: Controller) -> None:
+    session = controller.session
+    controller.go_to(session.entries[1].id)
+    controller.accept()
+    controller.filter(State.NEW)
+    assert [entry.state for entry in session.listed] == [State.NEW, State.NEW]
+    controller.go_to(session.entries[0].id)
+    controller.next()
+    assert session.position == 2, "the accepted one between is not listed"
+    controller.next()
+    assert session.position == 2 and controller.neighbour(1) is None
+    controller.previous()
+    assert session.position == 0
+    controller.accept()
+    assert session.position == 2
+    assert session.folder is not None
+    controller.open_folder(session.folder)
+    assert session.filter is None and len(session.listed) == 3
+
+
+@pytest.mark.parametrize("verdict", [State.ACCEPTED, State.REJECTED])
+def test_detecting_takes_no_verdict_back_unasked(controller: Controller, verdict: State) -> None:
+    session = controller.session
+    first = session.image_id
+    (controller.accept if verdict is State.ACCEPTED else controller.reject)()
+    controller.go_to(first)
+    before = session.annotation
+    controller.detection.image()
+    assert session.annotation is before and session.entry.state is verdict
+    assert f"is {verdict}. Detect once more" in session.message.text
+    controller.detection.image()
+    assert session.entry.state is State.PROPOSED and session.annotation.rois
+    controller.undo()
+    assert session.entry.state is verdict
+    controller.detection.image()
+    assert session.entry.state is verdict, "another verdict, another question"
+
+
 def test_an_edit_reopens_an_accepted_image(controller: Controller) -> None:
     first = controller.session.image_id
     controller.accept()

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from napari_graydet.gui.evaluation import ALL, VALIDATION
+from napari_graydet.gui.layers import Tool
 from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
 from napari_graydet.gui.panels.table import Column, TableModel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
@@ -83,11 +85,16 @@ def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None
 
 def test_errors_follow_the_image_and_the_record(window: Window) -> None:
     panel = evaluated(window)
-    click_row(panel.table, 0)
-    window.wait(lambda: window.desk.errors.map is not None)
+    errors, entries = window.desk.errors, window.session.entries
+    click_row(panel.table, panel.table.rows.row_of(("image_4.png", "bone")))
+    window.wait(lambda: errors.map is not None)
     window.controller.next()
-    window.wait(lambda: window.desk.errors.map is None)
-    assert window.desk.layers.mask.visible, "another image is shown as it is"
+    window.wait(lambda: window.session.entry is entries[5] and errors.map is not None)
+    assert not window.desk.layers.mask.visible and panel.legend.visible.isChecked()
+    window.controller.next()
+    window.wait(lambda: window.session.entry is entries[6])
+    window.wait_idle()
+    assert errors.map is None and window.desk.layers.mask.visible, "it was not scored"
     assert window.session.accepted == 6
 
     window.controller.previous()
@@ -101,6 +108,17 @@ def test_errors_follow_the_image_and_the_record(window: Window) -> None:
     assert (layer.data == EXTRA).any() and layer in window.viewer.layers
     window.controller.undo()
     window.wait(lambda: (window.desk.errors.map == HIT).any())
+
+
+def test_whoever_paints_sees_the_mask_and_not_the_errors(window: Window) -> None:
+    panel = evaluated(window)
+    click_row(panel.table, 0)
+    window.wait(lambda: window.desk.errors.map is not None)
+    layers = window.desk.layers
+    QTest.keyClick(window.viewer.window._qt_viewer.canvas.native, Qt.Key.Key_U)
+    window.wait(lambda: layers.tool is Tool.PAINT and layers.mask.mode == "paint")
+    assert window.desk.errors.map is None and layers.mask.visible
+    assert window.viewer.layers.selection.active is layers.mask
 
 
 def test_errors_go_with_the_table_they_belong_to(window: Window) -> None:

@@ -11,6 +11,7 @@ from napari_graydet.errors import MaskError
 from napari_graydet.gui.layers import Tool
 from tests.gui.conftest import Window
 from tests.gui.fakes import BRIGHT, SHAPE
+from tests.gui.mouse import Mouse
 
 pytestmark = pytest.mark.gui
 
@@ -45,6 +46,24 @@ def test_layers_show_the_record(window: Window) -> None:
     assert window.desk.layers.mask.data[10:40, 20:50].all()
     assert list(window.desk.layers.rois.features["caption"]) == ["bone"]
     assert window.desk.layers.rois.selected_data == {0}
+
+
+def test_a_click_draws_no_roi_and_a_drag_does(make_window: Callable[..., Window]) -> None:
+    window = make_window(True)
+    layers, canvas = window.desk.layers, window.viewer.window._qt_viewer.canvas.native
+    layers.use(Tool.DRAW)
+    window.wait(lambda: layers.rois.mode == "add_rectangle")
+    x, y = canvas.width() / 2, canvas.height() / 2
+    mouse = Mouse(canvas)
+    mouse.press(x, y)
+    mouse.release(x, y)
+    window.wait(lambda: window.session.message is not None)
+    assert "drag a rectangle" in window.session.message.text
+    assert not window.session.annotation.rois and len(layers.rois.data) == 0
+    assert layers.tool is Tool.DRAW, "the next attempt may succeed"
+    mouse.drag([(x + step, y + step) for step in range(0, 60, 10)])
+    window.wait(lambda: len(window.session.annotation.rois) == 1)
+    window.wait(lambda: layers.tool is Tool.SELECT)
 
 
 def test_layers_are_made_one_in_a_turn_and_show_where_the_person_has_gone(window: Window) -> None:

@@ -14,13 +14,13 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.errors import ProjectError
 from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.panels.entries import STATE_ROLE
+from napari_graydet.gui.panels.entries import STATE_ROLE, STATES
 from napari_graydet.gui.panels.objects import BOX, BY, ROI
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.project.schema import State
 from napari_graydet.workflows.predict import Predictor
 from tests.gui.conftest import Window
-from tests.gui.fakes import BRIGHT, FakeBoxes, FakeRois, Wavering
+from tests.gui.fakes import BRIGHT, SHAPE, FakeBoxes, FakeRois, Wavering, make_folder
 from tests.workflows.fakes import Shifts
 
 pytestmark = pytest.mark.gui
@@ -137,7 +137,7 @@ def test_the_closed_list_of_alternatives_has_room_for_the_range_the_open_one_for
     choice.hidePopup()
     window.workplace.box.low.setValue(gray.low + 1)
     window.wait(lambda: choice.currentIndex() == -1)
-    assert choice.closed_text() == "changed by hand"
+    assert choice.closed_text() == "by hand"
 
 
 def test_the_class_is_chosen_and_added(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +197,43 @@ def test_thumbnails_come_from_the_background(window: Window) -> None:
     role = int(Qt.ItemDataRole.DecorationRole)
     window.wait(lambda: all(model.index(row).data(role) is not None for row in range(3)))
     assert model.index(0).data(role).width() > 40
+
+
+def test_an_image_that_cannot_be_read_says_so_in_its_tile(window: Window) -> None:
+    folder = make_folder(window.folder.parent / "broken")
+    (folder / "image_1.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    window.controller.open_folder(folder)
+    model = window.viewer.window.dock_widgets[IMAGES].model
+    role = int(Qt.ItemDataRole.DecorationRole)
+    window.wait(lambda: window.session.folder == folder)
+    window.wait(lambda: all(model.index(row).data(role) is not None for row in range(3)))
+    assert [model.index(row).data(role).isNull() for row in range(3)] == [False, True, False]
+
+
+def test_the_filter_is_a_menu_and_is_forgotten_with_the_folder(window: Window) -> None:
+    images = window.viewer.window.dock_widgets[IMAGES]
+    window.controller.accept()
+    window.wait(lambda: window.session.position == 1)
+    images.filter.setCurrentIndex([None, *STATES].index(State.ACCEPTED))
+    assert images.model.rowCount() == 1 and images.previous.isEnabled()
+    assert not images.next.isEnabled(), "no other one is listed"
+    window.controller.open_folder(make_folder(window.folder.parent / "other"))
+    window.wait(lambda: window.session.folder.name == "other")
+    window.wait_idle()
+    assert images.filter.currentIndex() == 0 and images.model.rowCount() == 3
+
+
+def test_five_digits_have_room_in_bottom_and_top(window: Window) -> None:
+    box = window.workplace.box
+    plain = box.low.buttonSymbols()
+    folder = window.folder.parent / "deep"
+    folder.mkdir()
+    deep = np.random.default_rng(0).integers(0, 65535, SHAPE).astype(np.uint16)
+    Image.fromarray(deep).save(folder / "deep.png")
+    window.controller.open_folder(folder)
+    window.wait(lambda: window.session.image is not None and window.session.folder == folder)
+    window.wait(lambda: box.high.maximum() == 65535)
+    assert box.low.buttonSymbols() != plain
 
 
 def test_saved_and_not_saved_are_told(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ class AlternativesBox(QComboBox):
         ends = None if current is None else (current.low, current.high)
         same = [i for i, other in enumerate(found) if (other.low, other.high) == ends]
         self.setCurrentIndex(same[0] if same else -1)
-        self.setPlaceholderText("changed by hand" if found else "Alternatives")
+        self.setPlaceholderText("by hand" if found else "Alternatives")
         self.setEnabled(bool(found))
 
     def closed_text(self) -> str:

@@ -46,6 +46,9 @@ FITS = {
 """Boxes that a mask can be fitted with, by grays along a side. Four draw outlines and read no gray
 any more (METHOD.md, section 2); scripts can ask for them (`core.fit`)."""
 
+MOST_GRAYS_TO_STEP = 9999
+"""Gray values up to which bottom and top have buttons for steps."""
+
 WITHOUT_ARROW = "QToolButton::menu-indicator { image: none; }"
 
 CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
@@ -93,7 +96,11 @@ class BoxPanel(Panel):
             spin.setKeyboardTracking(False)
             spin.setAccelerated(True)
             spin.setAccessibleName(f"{name} of the box, stored gray value")
-            spin.setToolTip(f"{name} threshold in gray values of the file")
+            most = "least" if name == "Bottom" else "largest"
+            spin.setToolTip(
+                f"{name} threshold in gray values of the file; of a tilted or bent box the {most} "
+                "one, as in the histogram"
+            )
         self.low.valueChanged.connect(self._typed_low)
         self.high.valueChanged.connect(self._typed_high)
         self.flat, self.tilt = QToolButton(), QToolButton()
@@ -335,6 +342,10 @@ def _set_range(spin: QSpinBox, lowest: int, highest: int) -> None:
     """Set the range if it is another one: else, too, Qt would lay out and paint the whole dock."""
     if (spin.minimum(), spin.maximum()) != (lowest, highest):
         spin.setRange(lowest, highest)
+        # Five digits need the room of the buttons, whose steps of one gray are too small there.
+        many = highest > MOST_GRAYS_TO_STEP
+        symbols = QSpinBox.ButtonSymbols
+        spin.setButtonSymbols(symbols.NoButtons if many else symbols.UpDownArrows)
 
 
 def _inside(roi: RoiBox, shape: tuple[int, int]) -> RoiBox | None:

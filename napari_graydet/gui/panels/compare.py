@@ -27,7 +27,7 @@ COLUMNS = (
     Column("gain", "New minus old; below 0 the new model is worse here", "{:+.3f}"),
     Column("changed", "How much the mask has changed: 1 - IoU of the two masks", "{:.0%}"),
 )
-WIDTHS = (92, 56, 50, 50, 54, 58, 70)
+WIDTHS = (84, 56, 48, 48, 54, 56, 72)
 CLASS, CHANGED = 1, 6
 PICTURE_HEIGHT = 190
 

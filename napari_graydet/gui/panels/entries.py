@@ -23,6 +23,7 @@ ID_ROLE = int(Qt.ItemDataRole.UserRole)
 STATE_ROLE, NAMES_ROLE, DOUBT_ROLE = ID_ROLE + 1, ID_ROLE + 2, ID_ROLE + 3
 TILE = QSize(106, 116)
 DOUBT_COLOR = "#ffb454"
+UNREADABLE = "not\nreadable"
 CHUNK = 8
 """Thumbnails read per piece of background work: those scrolled to come first."""
 
@@ -52,7 +53,6 @@ class EntriesModel(QAbstractListModel):
         super().__init__()
         self._controller = controller
         self._session = controller.session
-        self._state: State | None = None
         self._shown: list[ImageEntry] = []
         self.names = ShortNames()
         self._rows: dict[int, int] = {}
@@ -71,11 +71,6 @@ class EntriesModel(QAbstractListModel):
         self._links.close()
         self._read_later.drop()
         self._wanted.clear()
-
-    def filter(self, state: State | None) -> None:
-        """Show only images of one state; None shows all."""
-        self._state = state
-        self._fill()
 
     def row_of(self, image_id: int | None) -> int:
         """Return the row of an image, -1 if it is filtered out."""
@@ -110,7 +105,7 @@ class EntriesModel(QAbstractListModel):
 
     def _fill(self) -> None:
         self.beginResetModel()
-        self._shown = [e for e in self._session.entries if self._state in (None, e.state)]
+        self._shown = self._session.listed
         self._rows = {entry.id: row for row, entry in enumerate(self._shown)}
         self.names = ShortNames.of(PurePath(e.path).stem for e in self._session.entries)
         self.endResetModel()
@@ -120,7 +115,7 @@ class EntriesModel(QAbstractListModel):
         entry = next((e for e in self._session.entries if e.id == image_id), None)
         if entry is None:
             return
-        if (row >= 0) != (self._state in (None, entry.state)):
+        if (row >= 0) != (self._session.filter in (None, entry.state)):
             self._fill()
         elif row >= 0:
             self._shown[row] = entry
@@ -184,9 +179,10 @@ def _read_thumbnail(store: Any, image_id: int) -> Thumbnail:
         return np.zeros((0, 0), dtype=np.uint8)
 
 
-def _pixmap(picture: Thumbnail) -> QPixmap | None:
+def _pixmap(picture: Thumbnail) -> QPixmap:
+    """Return the picture, a null pixmap for an image that cannot be read."""
     if picture.size == 0:
-        return None
+        return QPixmap()
     height, width = picture.shape
     image = QImage(picture.tobytes(), width, height, width, QImage.Format.Format_Grayscale8)
     return QPixmap.fromImage(image.copy())
@@ -222,6 +218,10 @@ class EntryDelegate(QStyledItemDelegate):
         room = QRect(tile.left() + 6, tile.top() + 4, tile.width() - 12, THUMBNAIL)
         picture = index.data(int(Qt.ItemDataRole.DecorationRole))
         if not isinstance(picture, QPixmap):
+            return
+        if picture.isNull():
+            painter.setPen(QColor(STATES[State.REJECTED][0]))
+            painter.drawText(room, int(Qt.AlignmentFlag.AlignCenter), UNREADABLE)
             return
         place = QRect(0, 0, picture.width(), picture.height())
         place.moveCenter(room.center())

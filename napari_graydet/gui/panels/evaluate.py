@@ -67,6 +67,7 @@ class EvaluatePanel(Panel):
         for side, text, tip in SIDES:
             self.side.addItem(text, side)
             self.side.setItemData(self.side.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.side.currentIndexChanged.connect(self._side_chosen)
         self.start = button("Evaluate", "Score the models in use on these images", primary=True)
         on_click(self.start, self._start)
         self.stop = button("Stop", "Stop; the last table stays")
@@ -104,6 +105,9 @@ class EvaluatePanel(Panel):
         """Give the image back: whoever leaves the tab wants to see the mask."""
         super().hideEvent(event)
         self.desk.errors.hide()
+
+    def _side_chosen(self, _index: int) -> None:
+        self.summary.setText(self._summary())
 
     def _start(self) -> None:
         self.desk.errors.hide()
@@ -151,11 +155,10 @@ class EvaluatePanel(Panel):
             return _verdict(scored, evaluation.side)
         if not self.session.accepted:
             return "Nothing to compare with yet: accept images in the tab Annotate."
-        models = self.desk.training.models
-        return (
-            f"How well does {models.name} do? Its proposals are compared with the "
-            f"{self.session.accepted} accepted images."
-        )
+        models, count = self.desk.training.models, self.session.accepted
+        held_out = self.side.currentData() == VALIDATION
+        which = "held-out images that are accepted" if held_out else f"{count} accepted images"
+        return f"How well does {models.name} do? Its proposals are compared with the {which}."
 
     def _hint(self) -> str:
         evaluation = self.evaluation
@@ -186,11 +189,14 @@ class EvaluatePanel(Panel):
         """Select the row of the image that is shown."""
         entry = self.session.entry
         if entry is not None and self._shown is not None:
+            rows = self._shown.rows
+            label = next((row["label"] for row in rows if row["image"] == entry.path), None)
             current = self.table.currentIndex()
             here = self.table.rows.key(current.row()) if current.isValid() else None
             if here is None or here[0] != entry.path:
-                label = next((r["label"] for r in self._shown.rows if r["image"] == entry.path), "")
-                self.table.pick((entry.path, label))
+                self.table.pick((entry.path, label or ""))
+            if label is not None and self.isVisible() and self.desk.errors.active:
+                self.desk.errors.show(self._shown, entry.path)
 
 
 def _key(row: Row) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt, QTimer
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QSize, Qt, QTimer
 from qtpy.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -25,11 +25,18 @@ from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
 from napari_graydet.gui.panels.question import agreed
+from napari_graydet.project.schema import State
 
 UNSAVED = "color: #ff6b6b; font-weight: 600;"
 ROOMY = 1100
 """Width in pixels from which the buttons say in words where they go; below, the image's name needs
 the room more."""
+
+FILTER = 146
+"""Width in pixels in which the filter can say every state."""
+
+NARROWEST = 830
+"""Width in pixels in which all buttons have room when they say less."""
 
 MOVES = (Qt.Key.Key_Left, Qt.Key.Key_Right, Qt.Key.Key_Home, Qt.Key.Key_End)
 
@@ -126,6 +133,7 @@ class ImagesPanel(Panel):
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.filter.setMinimumContentsLength(5)
+        self.filter.setMinimumWidth(FILTER)
         self.filter.setToolTip("Show only images of one state")
         self.filter.addItem("All images", None)
         for state, (_, sign, name) in STATES.items():
@@ -167,6 +175,10 @@ class ImagesPanel(Panel):
             row.addWidget(widget)
         return row
 
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Ask for what is needed where less is said; more would keep the window from narrowing."""
+        return QSize(NARROWEST, super().minimumSizeHint().height())
+
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802
         """Say less where there is less room."""
         super().resizeEvent(event)
@@ -175,7 +187,9 @@ class ImagesPanel(Panel):
             self._roomy = roomy
             self.previous.setText("◀  Previous" if roomy else "◀")
             self.next.setText("Next  ▶" if roomy else "▶")
+            self.filter.setMinimumWidth(FILTER if roomy else 0)
             self._show_bar()
+            self._show_progress()
 
     def _show_bar(self) -> None:
         self._bar.setVisible(self._roomy and bool(self.session.entries))
@@ -194,8 +208,7 @@ class ImagesPanel(Panel):
         return agreed(self, "Open folder", text, "Stop it and open")
 
     def _filter_chosen(self, index: int) -> None:
-        self.model.filter(self.filter.itemData(index))
-        self._show()
+        self.controller.filter(self.filter.itemData(index))
 
     def _order_chosen(self, index: int) -> None:
         self.controller.detection.order_by(self.order.itemData(index))
@@ -207,23 +220,30 @@ class ImagesPanel(Panel):
     def _show(self) -> None:
         session = self.session
         self.order.setCurrentIndex(self.order.findData(session.order))
+        self.filter.setCurrentIndex([None, *STATES].index(session.filter))
         count = len(session.entries)
         entry = session.entry
         set_value(self._bar, session.accepted, max(count, 1))
         self._show_bar()
-        self.progress.setText(f"{session.accepted}/{count} accepted" if count else "")
+        self._show_progress()
         position = session.position
         if entry is not None and position is not None:
             place = f"{position + 1} / {count}"
             self.name.show_name(Path(entry.path).stem, place, self.model.names)
         else:
             self.name.show_name("", "", self.model.names)
-        self.previous.setEnabled(bool(position))
-        self.next.setEnabled(position is not None and position + 1 < count)
+        self.previous.setEnabled(self.controller.neighbour(-1) is not None)
+        self.next.setEnabled(self.controller.neighbour(1) is not None)
         self.accept.setEnabled(session.annotation is not None)
         self.reject.setEnabled(session.can_reject)
         self._show_current()
         self._show_saved()
+
+    def _show_progress(self) -> None:
+        accepted, count = self.session.accepted, len(self.session.entries)
+        sign = STATES[State.ACCEPTED]
+        self.progress.setText(f"{accepted}/{count} {sign[2 if self._roomy else 1]}" * bool(count))
+        self.progress.setToolTip(f"{accepted} of {count} images are accepted")
 
     def _show_current(self) -> None:
         row = self.model.row_of(self.session.image_id)

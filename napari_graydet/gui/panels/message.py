@@ -50,9 +50,7 @@ class MessageBar(Panel):
         on_click(self._mine, controller.keep_mine)
         on_click(self._theirs, controller.take_stored)
         on_click(close, partial(controller.say, None))
-        self._come_or_go = Deferred(
-            lambda: self.setVisible(self.session.message is not None), PAUSE
-        )
+        self._come_or_go = Deferred(self._set_visible, PAUSE)
         self.links.add(self.session.message_changed, self._show)
         self.hide()
         self._show()

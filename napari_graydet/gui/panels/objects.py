@@ -72,7 +72,7 @@ class ObjectsPanel(Panel):
         self.list.setRootIsDecorated(False)
         self.list.setUniformRowHeights(True)
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.list.setMinimumHeight(96)
+        self.list.setMinimumHeight(60)
         header = self.list.header()
         assert header is not None
         header.setStyleSheet(HEADER)

@@ -93,6 +93,7 @@ class ToolsBar(Panel):
         self._bar.setTextVisible(True)
         self._bar.setFormat("%v %")
         self._job_text = dim()
+        self._job_text.setMinimumWidth(1)
         self.cancel = button("Stop", "Stop; what is finished is kept")
         on_click(self.cancel, self.controller.detection.cancel)
         row = QHBoxLayout(self._progress)
@@ -174,10 +175,16 @@ class ToolsBar(Panel):
         for made in self.tools.values():
             made.setEnabled(self.session.image is not None)
         if job is not None:
-            self._job_text.setText(job.detail or f"{job.name} …")
+            self._tell_job(job.detail or f"{job.name} …")
             self._bar.setVisible(job.done is not None)
             set_value(self._bar, round(100 * (job.done or 0)))
             self.cancel.setVisible(job.can_cancel)
+
+    def _tell_job(self, text: str) -> None:
+        """Say how far a job is; a long name loses its middle, which says least."""
+        room, middle = self._job_text.width(), Qt.TextElideMode.ElideMiddle
+        self._job_text.setText(self._job_text.fontMetrics().elidedText(text, middle, room))
+        self._job_text.setToolTip(text)
 
     def _show_history(self) -> None:
         self.undo.setEnabled(self.session.can_undo)
