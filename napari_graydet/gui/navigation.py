@@ -119,9 +119,8 @@ class Navigation:
         """Go to the next listed image that is neither accepted nor rejected, round the end."""
         entries = self.session.entries
         here = self._index(self.session.image_id)
-        listed = {entry.id for entry in self.session.listed}
         for entry in (*entries[here + 1 :], *entries[:here]):
-            if entry.state not in FINISHED and entry.id in listed:
+            if entry.state not in FINISHED and self.session.lists(entry):
                 self.go_to(entry.id)
                 return
         if all(entry.state in FINISHED for entry in entries):
@@ -139,7 +138,7 @@ class Navigation:
         """Return the listed image before (-1) or behind (1) the one that is shown or asked for."""
         entries, here = self.session.entries, self._index(self._target)
         beyond = entries[here + 1 :] if by > 0 else entries[: max(here, 0)][::-1]
-        return next((e for e in beyond if self.session.filter in (None, e.state)), None)
+        return next((entry for entry in beyond if self.session.lists(entry)), None)
 
     def _step(self, by: int) -> None:
         entry = self.neighbour(by)

@@ -125,7 +125,11 @@ class Session:
     @property
     def listed(self) -> list[ImageEntry]:
         """The entries that pass the filter."""
-        return [entry for entry in self.entries if self.filter in (None, entry.state)]
+        return [entry for entry in self.entries if self.lists(entry)]
+
+    def lists(self, entry: ImageEntry) -> bool:
+        """Tell whether an entry passes the filter."""
+        return self.filter in (None, entry.state)
 
     def doubt(self, entry: ImageEntry) -> float | None:
         """Return how doubtful an untouched proposal is, 0 sure to 1 doubtful, if that is known."""

@@ -75,6 +75,7 @@ def train(
     for notice in keep_rule(request):
         reporter("notice", message=notice)
     plan = plan_run(request, registry, should_cancel)
+    machine = machine_note(request.device)
     kept = plan.request.moved(lambda path: os.path.relpath(path, registry.folder))
     entry = registry.begin(
         (part.name for part in plan.parts),
@@ -86,7 +87,7 @@ def train(
     split = plan.split
     entry = entry.model_copy(
         update={
-            "machine": machine_note(request.device),
+            "machine": machine,
             "parents": {kind: start.parent for kind, start in plan.starts.items()},
             "classes": plan.data.classes,
             "data": plan.data.digest,
@@ -170,7 +171,7 @@ def _moved(before: Mapping[str, object], here: Mapping[str, object]) -> list[str
     if not changed:
         return []
     return [
-        f"The run goes on under other conditions than it began ({', '.join(changed)}): its weights "
+        f"The run goes on under other conditions than before ({', '.join(changed)}): its weights "
         "may not be those of a run without the interruption."
     ]
 

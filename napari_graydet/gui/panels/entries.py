@@ -115,7 +115,7 @@ class EntriesModel(QAbstractListModel):
         entry = next((e for e in self._session.entries if e.id == image_id), None)
         if entry is None:
             return
-        if (row >= 0) != (self._session.filter in (None, entry.state)):
+        if (row >= 0) != self._session.lists(entry):
             self._fill()
         elif row >= 0:
             self._shown[row] = entry

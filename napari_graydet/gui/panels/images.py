@@ -241,8 +241,9 @@ class ImagesPanel(Panel):
 
     def _show_progress(self) -> None:
         accepted, count = self.session.accepted, len(self.session.entries)
-        sign = STATES[State.ACCEPTED]
-        self.progress.setText(f"{accepted}/{count} {sign[2 if self._roomy else 1]}" * bool(count))
+        _, sign, name = STATES[State.ACCEPTED]
+        text = f"{accepted}/{count} {name if self._roomy else sign}"
+        self.progress.setText(text if count else "")
         self.progress.setToolTip(f"{accepted} of {count} images are accepted")
 
     def _show_current(self) -> None:
