@@ -12,7 +12,9 @@ from qtpy.QtWidgets import QWidget
 from napari_graydet.gui.projection import STEEPEST, UP, Float, Projection, view_direction
 
 _AZIMUTH, _ELEVATION, _FOV = 28.0, 24.0, 22.0
-_MARGINS = (30.0, 24.0)
+_SIDE, _ABOVE, _LEAST_ABOVE, _SHARE_ABOVE = 30.0, 24.0, 12.0, 0.12
+"""Pixels kept free beside and above the cloud; above, no more than a share of a low canvas."""
+
 _DEGREES_PER_PIXEL = 0.5
 _ZOOM_PER_NOTCH = 1.1
 
@@ -58,7 +60,8 @@ class TurntableCamera:
         self._azimuth, self._elevation, self.default = _AZIMUTH, _ELEVATION, True
         self._aim()
         if corners is not None:
-            fitted = self.projection().fitted(corners, _MARGINS)
+            above = float(np.clip(_SHARE_ABOVE * self._canvas.height(), _LEAST_ABOVE, _ABOVE))
+            fitted = self.projection().fitted(corners, (_SIDE, above))
             self._camera.center, self._camera.zoom = fitted.center, fitted.zoom
 
     def zoom(self, notches: float) -> None:

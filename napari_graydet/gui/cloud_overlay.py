@@ -15,7 +15,10 @@ from napari_graydet.gui.cuboid import CloudSpace, Cuboid, Handle
 from napari_graydet.gui.projection import Float, Projection
 from napari_graydet.gui.theme import ViewColours, with_alpha
 
-_FACE_RADIUS, _CORNER_RADIUS = 7.0, 5.0
+_FACE_RADIUS, _KNOT_RADIUS = 7.0, 5.0
+_FULL_SIZE, _SMALLEST = 220.0, 0.6
+"""Height of a canvas, pixels, from which handles have their full size; the least share of it."""
+
 _OUT = 1.10
 """Where an axis is named: this far out from the middle of the space."""
 
@@ -141,13 +144,13 @@ def _paint_handles(
     handles = cuboid.handles
     spots = picture.camera.to_canvas([handle.at for handle in handles])
     nudges = _nudges(cuboid, spots, painter.fontMetrics().height() + 3)
-    order = sorted(range(len(handles)), key=lambda i: handles[i].corner is None)
+    size = min(max(picture.camera.size[1] / _FULL_SIZE, _SMALLEST), 1.0)
+    held = picture.active and (picture.active.face, picture.active.knot)
+    actives = [(handle.face, handle.knot) == held for handle in handles]
+    order = sorted(range(len(handles)), key=lambda i: (actives[i], handles[i].knot is None))
     for i in order:
-        handle, (x, y) = handles[i], (float(v) for v in spots[i])
-        active = picture.active is not None and (
-            (handle.face, handle.corner) == (picture.active.face, picture.active.corner)
-        )
-        radius = _FACE_RADIUS if handle.corner is None else _CORNER_RADIUS
+        handle, active, (x, y) = handles[i], actives[i], (float(v) for v in spots[i])
+        radius = size * (_FACE_RADIUS if handle.knot is None else _KNOT_RADIUS)
         if active:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(with_alpha(colours.accent, 0.35))
@@ -155,23 +158,23 @@ def _paint_handles(
         painter.setPen(QPen(colours.ground, 1.5))
         painter.setBrush(colours.text if active else colours.accent)
         painter.drawEllipse(QPointF(x, y), radius, radius)
-        if handle.corner is None or active:
+        if handle.knot is None or active:
             spot = QPointF(x + radius + 4, y + nudges.get(i, 0))
             _paint_value(painter, spot, _named(handle, cuboid), colours)
 
 
 def _nudges(cuboid: Cuboid, spots: Float, line: float) -> dict[int, float]:
     """Return by how much the two faces' values move apart where they would overlap."""
-    faces = [i for i, handle in enumerate(cuboid.handles) if handle.corner is None]
+    faces = [i for i, handle in enumerate(cuboid.handles) if handle.knot is None]
     upper, lower = sorted(faces, key=lambda i: cuboid.handles[i].face != cuboid.upper)
     overlap = line - float(spots[lower][1] - spots[upper][1])
     return {upper: -overlap / 2, lower: overlap / 2} if overlap > 0 else {}
 
 
 def _named(handle: Handle, cuboid: Cuboid) -> str:
-    """Return a threshold in words; where it is not the same everywhere, that of the middle."""
-    whole = handle.corner is None and not cuboid.flat
-    return f"{'middle ' if whole else ''}{handle.value:.0f}"
+    """Return a threshold in words; where it is not the same everywhere, it is that of one spot."""
+    whole = handle.knot is None and not cuboid.flat
+    return f"{'here ' if whole else ''}{handle.value:.0f}"
 
 
 def _paint_value(painter: QPainter, at: QPointF, text: str, colours: ViewColours) -> None:

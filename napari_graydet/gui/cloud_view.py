@@ -51,7 +51,7 @@ OpenGL."""
 class CloudView(QWidget):
     """The cloud of an ROI with a box whose top and bottom can be dragged.
 
-    Drag a handle or an edge of a face to move a threshold, a corner of a tilted box to tilt it.
+    Drag a handle or an edge of a face to move a threshold, a small handle to tilt or bend the box.
     Drag beside them to turn, with Shift or the right button to shift; the wheel zooms, a double
     click resets.
 
@@ -88,7 +88,8 @@ class CloudView(QWidget):
         self.setMinimumSize(200, 110)
         self.setAccessibleName("Cloud of the ROI's pixels in x, y and gray, with the 3D box")
         self.setToolTip(
-            "Drag a handle to move a threshold. Drag beside it to turn, with Shift to shift; "
+            "Drag a handle to move a threshold, a small one to tilt or bend the box. Drag beside "
+            "them to turn, with Shift to shift; "
             "the wheel zooms, a double click resets."
         )
         self._colours = ViewColours.of(self)

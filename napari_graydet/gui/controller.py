@@ -157,8 +157,8 @@ class Controller(Navigation):
                 self._preview(lambda b: edits.by_hand(b, b.gray_box().with_roi(extent)))
 
     def set_net(self, k: int) -> None:
-        """Make the box flat (K = 1) or tilted (K = 2)."""
-        self._set_box(lambda b: edits.by_hand(b, b.gray_box().with_nets(k)), "flat or tilt")
+        """Make the box flat (K = 1), tilted (K = 2) or bent (K = 3)."""
+        self._set_box(lambda b: edits.by_hand(b, b.gray_box().with_nets(k)), "flat, tilt or bend")
 
     def choose_alternative(self, index: int) -> None:
         """Take one of the detector's boxes for the selected ROI."""

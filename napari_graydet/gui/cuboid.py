@@ -101,13 +101,13 @@ class CloudSpace:
 
 @dataclass(frozen=True)
 class Handle:
-    """What can be grabbed: a whole face, or one of its corners.
+    """What can be grabbed: a whole face, or one of the control grays of its net.
 
     Parameters
     ----------
     face
         "low" or "high", by stored value.
-    corner
+    knot
         Row and column of the control gray, None for the whole face.
     at
         World position (gray, y, x).
@@ -116,7 +116,7 @@ class Handle:
     """
 
     face: str
-    corner: tuple[int, int] | None
+    knot: tuple[int, int] | None
     at: tuple[float, float, float]
     value: float
 
@@ -136,7 +136,7 @@ class Cuboid:
     upper
         The face that is drawn above the other: "high", or "low" if larger is darker.
     handles
-        Face handles first, then corners.
+        Face handles first, then the control grays of nets.
     flat
         Whether each face has one gray only.
     """
@@ -196,21 +196,27 @@ def _triangles(n: int) -> npt.NDArray[np.intp]:
 
 
 def _handles(box: GrayBox, space: CloudSpace) -> Iterable[Handle]:
-    middle = np.array([0.5])
+    grip = _grip(box.k)
     for face, net, shift in _faces(box):
-        value = float(bilinear(net, middle, middle)[0, 0])
-        yield _handle(face, None, value, shift, (0.5, 0.5), box, space)
-    if box.k != 2:
+        value = float(bilinear(net, np.array([grip]), np.array([grip]))[0, 0])
+        yield _handle(face, None, value, shift, (grip, grip), box, space)
+    if box.is_flat:
         return
     for face, net, shift in _faces(box):
-        for row, col in np.ndindex(2, 2):
-            at = (float(row), float(col))
-            yield _handle(face, (row, col), float(net[row, col]), shift, at, box, space)
+        for row, col in np.ndindex(box.k, box.k):
+            value = float(net[row, col])
+            at = (row / (box.k - 1), col / (box.k - 1))
+            yield _handle(face, (row, col), value, shift, at, box, space)
+
+
+def _grip(k: int) -> float:
+    """Return where a face is grabbed: its middle, or beside it if a control gray lies there."""
+    return 0.25 if k == 3 else 0.5
 
 
 def _handle(
     face: str,
-    corner: tuple[int, int] | None,
+    knot: tuple[int, int] | None,
     value: float,
     shift: float,
     at: tuple[float, float],
@@ -219,7 +225,7 @@ def _handle(
 ) -> Handle:
     y, x = box.roi.y0 + at[0] * box.roi.height, box.roi.x0 + at[1] * box.roi.width
     z, wy, wx = (float(v) for v in space.place(value + shift, y, x)[0])
-    return Handle(face, corner, (z, wy, wx), value)
+    return Handle(face, knot, (z, wy, wx), value)
 
 
 def moved(box: GrayBox, handle: Handle, rise: float, space: CloudSpace) -> GrayBox:
@@ -237,21 +243,22 @@ def moved(box: GrayBox, handle: Handle, rise: float, space: CloudSpace) -> GrayB
     Returns
     -------
     GrayBox
-        The face (or corner) moved by whole gray values. It stays on the axis, and a face stops
-        where it would reach the other one.
+        The face (or control gray) moved by whole gray values. It stays on the axis, and stops
+        where it would reach the other face; where a net has crossed that already, it may go on.
     """
     if round(rise / space.up) == 0:
         return box
     start = min(max(handle.value, space.gray.low), space.gray.high)
     at = round(start + rise / space.up)
-    slack = np.clip(box.high - box.low, 0.0, None)
+    gap = np.floor(box.high - box.low)
+    slack = np.clip(gap, 0.0, None)
     shift = np.zeros_like(slack)
-    if handle.corner is None:
+    if handle.knot is None:
         shift[:] = _opened(at, space) - round(handle.value)
-        slack[:] = slack.min()
+        slack[:] = gap[gap >= 0].min()  # some are not crossed, or it were no box
     else:
         on_axis = min(max(at, space.gray.low), space.gray.high)
-        shift[handle.corner] = on_axis - handle.value
+        shift[handle.knot] = on_axis - handle.value
     if handle.face == LOW:
         return GrayBox(box.roi, box.low + np.minimum(shift, slack), box.high)
     return GrayBox(box.roi, box.low, box.high + np.maximum(shift, -slack))

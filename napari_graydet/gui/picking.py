@@ -25,7 +25,7 @@ def pick(box: Cuboid, camera: Projection, pixel: npt.ArrayLike) -> Handle | None
     face = min((LOW, HIGH), key=lambda name: near[name])
     if near[face] > GRAB_EDGE:
         return None
-    return next(h for h in box.handles if h.face == face and h.corner is None)
+    return next(h for h in box.handles if h.face == face and h.knot is None)
 
 
 def meant(box: Cuboid, camera: Projection, picked: Handle, upwards: bool) -> Handle:
@@ -34,7 +34,7 @@ def meant(box: Cuboid, camera: Projection, picked: Handle, upwards: bool) -> Han
     Where top and bottom meet, dragging up takes the upper face and dragging down the lower one:
     the other way they would not move.
     """
-    other = next(h for h in box.handles if h.corner == picked.corner and h.face != picked.face)
+    other = next(h for h in box.handles if h.knot == picked.knot and h.face != picked.face)
     spots = camera.to_canvas([picked.at, other.at])
     if np.linalg.norm(spots[0] - spots[1]) > SAME_SPOT:
         return picked

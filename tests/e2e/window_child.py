@@ -87,7 +87,7 @@ def drag_in_cloud(hands: Hands) -> None:
         lambda: before.low in [h.value for h in cloud.handles() if h.face == "low"],
         "the cloud to show the new threshold",
     )
-    handle = next(h for h in cloud.handles() if h.face == "high" and h.corner is None)
+    handle = next(h for h in cloud.handles() if h.face == "high" and h.knot is None)
     x, y = cloud.projection().to_canvas([handle.at])[0]
     room = 25 if y < cloud.canvas.height() / 2 else -25
     hands.drag_on(cloud.canvas, (float(x), float(y)), (float(x), float(y) + room))

@@ -112,7 +112,7 @@ def view(only_view: CloudView) -> Iterator[CloudView]:
 
 
 def handle(view: CloudView, face: str, corner: tuple[int, int] | None = None) -> Handle:
-    return next(h for h in view.handles() if (h.face, h.corner) == (face, corner))
+    return next(h for h in view.handles() if (h.face, h.knot) == (face, corner))
 
 
 def pixel(view: CloudView, at: tuple[float, float, float]) -> tuple[float, float]:
@@ -339,6 +339,18 @@ def test_a_corner_of_a_tilt_is_dragged_alone(view: CloudView) -> None:
     assert change[1, 1] == pytest.approx(-20, abs=1)
     assert np.count_nonzero(change) == 1
     assert np.array_equal(heard.released[0].low, tilted().low)
+
+
+def test_one_gray_of_a_bent_box_is_dragged_alone(view: CloudView) -> None:
+    bent = tilted().with_nets(3)
+    view.set_box(bent)
+    heard = Listener(view)
+    grip = handle(view, HIGH, (1, 1))
+    drag(view, pixel(view, grip.at), raised(view, grip, -20))
+    change = heard.released[0].high - bent.high
+    assert change[1, 1] == pytest.approx(-20, abs=1.5)  # to a whole gray value
+    assert np.count_nonzero(change) == 1
+    assert np.array_equal(heard.released[0].low, bent.low)
 
 
 def test_the_face_of_a_tilt_keeps_its_shape(view: CloudView) -> None:

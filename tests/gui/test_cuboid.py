@@ -106,14 +106,29 @@ def test_the_upper_face_is_the_brighter_one() -> None:
     assert cuboid(box, space(INVERTED)).upper == LOW
 
 
-def test_only_a_tilt_has_corner_handles() -> None:
-    counts = [len(cuboid(tilted().with_nets(k), space()).handles) for k in (1, 2, 3, 4)]
-    assert counts == [2, 10, 2, 2]
+def test_each_control_gray_of_a_net_has_a_handle_and_none_lie_on_one_another() -> None:
+    for k, count in ((1, 2), (2, 2 + 8), (3, 2 + 18), (4, 2 + 32)):
+        box = tilted().with_nets(k)
+        handles = cuboid(box, space()).handles
+        assert len({(h.face, h.at[1:]) for h in handles}) == len(handles) == count
+        for h in handles[2:]:
+            assert h.value == (box.low if h.face == LOW else box.high)[h.knot]
     corner = next(
-        h for h in cuboid(tilted(), space()).handles if h.face == HIGH and h.corner == (1, 0)
+        h for h in cuboid(tilted(), space()).handles if h.face == HIGH and h.knot == (1, 0)
     )
     assert corner.value == 130
     assert corner.at == pytest.approx(space().place(130.5, ROI.y1, ROI.x0)[0])
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_handles_lie_on_the_faces(k: int) -> None:
+    rng = np.random.default_rng(k)
+    box = GrayBox(ROI, rng.uniform(60, 100, (k, k)), rng.uniform(120, 180, (k, k)))
+    shape = cuboid(box, space())
+    half = len(shape.vertices) // 2
+    for h in shape.handles:
+        face = shape.vertices[:half] if h.face == LOW else shape.vertices[half:]
+        assert np.linalg.norm(face - np.array(h.at), axis=1).min() < 1e-6
 
 
 @given(ranges, scales, st.integers(-300, 300), st.sampled_from([LOW, HIGH]))
@@ -134,20 +149,53 @@ def test_dragging_a_face_moves_its_threshold_alone(
         assert (new.low, new.high) == (gray.low, max(wanted, gray.low))
 
 
-@given(st.integers(-30, 40), st.sampled_from([LOW, HIGH]), st.integers(0, 1), st.integers(0, 1))
-def test_dragging_a_corner_tilts_that_corner_alone(
-    steps: int, face: str, row: int, col: int
+@given(st.integers(-30, 30), st.sampled_from([LOW, HIGH]), st.sampled_from([2, 3, 4]), st.data())
+def test_dragging_a_control_gray_moves_it_alone(
+    steps: int, face: str, k: int, data: st.DataObject
 ) -> None:
-    box, world = tilted(), space()
-    handle = next(
-        h for h in cuboid(box, world).handles if h.face == face and h.corner == (row, col)
-    )
+    box, world = tilted().with_nets(k), space()
+    knot = data.draw(st.tuples(st.integers(0, k - 1), st.integers(0, k - 1)))
+    handle = next(h for h in cuboid(box, world).handles if h.face == face and h.knot == knot)
     new = moved(box, handle, steps * world.up, world)
     change = (new.low if face == LOW else new.high) - (box.low if face == LOW else box.high)
     other = (new.high if face == LOW else new.low) - (box.high if face == LOW else box.low)
-    assert change[row, col] == pytest.approx(steps)
+    assert change[knot] == pytest.approx(steps, abs=0.5)  # it lands on a whole gray value
     assert np.count_nonzero(change) <= 1
     assert not other.any()
+
+
+nets = st.integers(2, 4).flatmap(
+    lambda k: st.lists(st.floats(-50, 300), min_size=k * k, max_size=k * k).map(
+        lambda grays: np.array(grays).reshape(k, k)
+    )
+)
+
+
+@given(nets, st.data(), st.floats(-200, 200))
+def test_no_drag_breaks_a_net_that_crosses_the_other(
+    low: np.ndarray, data: st.DataObject, rise: float
+) -> None:
+    gaps = data.draw(
+        st.lists(st.floats(-40, 90), min_size=low.size, max_size=low.size).filter(
+            lambda drawn: max(drawn) >= 0
+        )
+    )
+    box, world = GrayBox(ROI, low, low + np.array(gaps).reshape(low.shape)), space()
+    handle = data.draw(st.sampled_from(cuboid(box, world).handles))
+    new = moved(box, handle, rise, world)  # a box, or it would have raised
+    crossed = box.high < box.low
+    assert (new.high >= new.low - 1e-6)[~crossed].all()
+    if handle.knot is None:
+        for old, now in ((box.low, new.low), (box.high, new.high)):
+            assert np.ptp(now - old) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_face_moves_where_the_nets_cross_at_a_corner() -> None:
+    world, low = space(), np.full((3, 3), 80.0)
+    high = np.full((3, 3), 140.0)
+    high[0, 0] = 60  # nothing is inside there, as fits make it
+    handle = next(h for h in cuboid(GrayBox(ROI, low, high), world).handles if h.face == LOW)
+    assert (moved(GrayBox(ROI, low, high), handle, 10 * world.up, world).low == 90).all()
 
 
 @given(st.integers(-300, 300), st.sampled_from([LOW, HIGH]), st.sampled_from([2, 3, 4]))
@@ -155,7 +203,7 @@ def test_dragging_a_face_of_a_net_keeps_its_shape_and_its_side(
     steps: int, face: str, k: int
 ) -> None:
     box, world = tilted().with_nets(k), space()
-    handle = next(h for h in cuboid(box, world).handles if h.face == face and h.corner is None)
+    handle = next(h for h in cuboid(box, world).handles if h.face == face and h.knot is None)
     new = moved(box, handle, steps * world.up, world)
     change = (new.low if face == LOW else new.high) - (box.low if face == LOW else box.high)
     assert np.ptp(change) == pytest.approx(0, abs=1e-9)

@@ -100,9 +100,11 @@ def test_dragging_in_the_cloud_previews_and_the_release_stores(window: Window) -
 def test_flat_tilt_clean_up_and_alternatives(window: Window) -> None:
     add_roi(window)
     box = window.workplace.box
-    box.tilt.click()
+    box.shapes[2].click()
     assert window.session.box.gray_box().k == 2
-    box.flat.click()
+    box.shapes[3].click()
+    assert window.session.box.gray_box().k == 3
+    box.shapes[1].click()
     assert window.session.box.gray_box().k == 1
     menu = box.fit.menu()
     assert menu is not None and [a.text().split()[0] for a in menu.actions()] == [
@@ -111,7 +113,7 @@ def test_flat_tilt_clean_up_and_alternatives(window: Window) -> None:
     menu.actions()[2].trigger()
     window.wait(lambda: window.session.box.gray_box().k == 3)
     window.wait(lambda: "bent by 3 x 3 grays" in box._facts.text())
-    assert not box.flat.isChecked() and not box.tilt.isChecked()
+    assert [k for k, made in box.shapes.items() if made.isChecked()] == [3]
     window.controller.undo()
     box.cleanup.click()
     assert "bone" in window.session.annotation.cleanup

@@ -30,6 +30,7 @@ from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.alternatives import AlternativesBox
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
+from napari_graydet.gui.panels.shape import ShapeButton
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
 CLOUD_PAUSE = 60
@@ -37,6 +38,13 @@ CLOUD_PAUSE = 60
 
 CUBOID_PAUSE = 150
 """Milliseconds: a frame of the cloud costs more than the mask may wait for in a drag."""
+
+NETS = {
+    1: ("Flat", "one gray range for the whole ROI"),
+    2: ("Tilted", "the range rises across the ROI, for uneven exposure or thickness"),
+    3: ("Bent", "3 × 3 grays at bottom and top, which can be dragged one by one"),
+}
+"""Shapes of boxes by grays along a side."""
 
 FITS = {
     1: "Flat box: one gray range",
@@ -56,7 +64,7 @@ CLEAN_UP = CleanUpRecord(opening=1, fill_holes=True, min_area=25)
 
 
 class BoxPanel(Panel):
-    """Cloud, histogram, bottom and top, flat or tilted, clean-up, alternatives."""
+    """Cloud, histogram, bottom and top, flat to bent, clean-up, alternatives."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -103,16 +111,9 @@ class BoxPanel(Panel):
             )
         self.low.valueChanged.connect(self._typed_low)
         self.high.valueChanged.connect(self._typed_high)
-        self.flat, self.tilt = QToolButton(), QToolButton()
         self._nets = QButtonGroup(self)
-        for made, k, text, tip in (
-            (self.flat, 1, "Flat", "One gray range for the whole ROI"),
-            (self.tilt, 2, "Tilt", "Let the range rise across the ROI: uneven exposure, thickness"),
-        ):
-            made.setText(text)
-            made.setCheckable(True)
-            made.setStyleSheet(TOOL)
-            describe(made, tip)
+        self.shapes = {k: ShapeButton(k, name, tip) for k, (name, tip) in NETS.items()}
+        for k, made in self.shapes.items():
             on_click(made, partial(self.controller.set_net, k))
             self._nets.addButton(made, k)
         row = QHBoxLayout()
@@ -123,8 +124,8 @@ class BoxPanel(Panel):
         row.addWidget(QLabel("Top"))
         row.addWidget(self.high, 1)
         row.addSpacing(GAP)
-        row.addWidget(self.flat)
-        row.addWidget(self.tilt)
+        for made in self.shapes.values():
+            row.addWidget(made)
         return row
 
     def _facts_row(self) -> QHBoxLayout:
@@ -291,11 +292,11 @@ class BoxPanel(Panel):
     def _show_options(self, box: BoxRecord | None) -> None:
         session = self.session
         k = box.gray_box().k if box else 0
-        for made, value in ((self.flat, 1), (self.tilt, 2)):
+        self._nets.setExclusive(False)  # a box of 4 x 4 grays is none of them
+        for number, made in self.shapes.items():
             made.setEnabled(box is not None)
-            self._nets.setExclusive(False)
-            made.setChecked(k == value)
-            self._nets.setExclusive(True)
+            made.setChecked(number == k)
+        self._nets.setExclusive(True)
         self._show_ready()
         self.cleanup.setEnabled(session.annotation is not None)
         self.cleanup.setChecked(
