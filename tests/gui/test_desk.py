@@ -16,6 +16,7 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.gui import desk as desk_module
 from napari_graydet.gui.desk import chosen_device, desk_of
 from napari_graydet.gui.jobs import CLOSE_SECONDS, QtJobs
+from napari_graydet.gui.leaving import would_end
 from napari_graydet.gui.workplace import IMAGES, WORKPLACE, open_workplace
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
@@ -119,6 +120,24 @@ def test_cancel_keeps_what_is_finished(window: Window) -> None:
     assert time.monotonic() - began < 1.5
     assert "stopped" in window.session.message.text
     assert rois.begun.is_set()
+
+
+def test_what_another_folder_would_end_is_said(window: Window) -> None:
+    assert would_end(window.desk) == ""
+    rois = slow(window)
+    window.controller.detection.all()
+    assert rois.begun.wait(10)
+    assert would_end(window.desk) == (
+        "Opening another folder ends detecting in all images; what is proposed stays."
+    )
+    window.desk.training.phase = "deciding"
+    assert "comparison of two models" in would_end(window.desk)
+    assert ", and detecting in all images" in would_end(window.desk)
+    window.desk.training.phase = "idle"
+    window.wait_idle()
+    window.controller.detection.image()
+    assert would_end(window.desk) == "", "one image is not worth a question"
+    window.wait_idle()
 
 
 def test_editing_goes_on_during_a_detection_and_is_not_overwritten(window: Window) -> None:

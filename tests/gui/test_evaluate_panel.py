@@ -11,7 +11,7 @@ from qtpy.QtTest import QTest
 
 from napari_graydet.gui.evaluation import ALL, VALIDATION
 from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.panels.evaluate import DSC, EvaluatePanel
+from napari_graydet.gui.panels.evaluate import DSC, FP, EvaluatePanel
 from napari_graydet.gui.panels.table import Column, TableModel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 from napari_graydet.project.model_entry import SplitNote
@@ -63,6 +63,11 @@ def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None
     click_heading(panel.table, 0)
     names = [rows.key(row)[0] for row in range(6)]
     assert names in (sorted(names), sorted(names, reverse=True))
+    click_heading(panel.table, FP)
+    heads = panel.table.horizontalHeader()
+    assert heads.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder, "worst first here, too"
+    click_heading(panel.table, DSC)
+    assert heads.sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
 
     click_row(panel.table, 4)
     wanted = rows.key(4)[0]

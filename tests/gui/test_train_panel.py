@@ -455,7 +455,7 @@ def test_another_folder_stops_a_training_only_when_told_to(
     monkeypatch.setattr(
         process, "close", lambda *a: (waited.append(threading.current_thread()), close(*a))
     )
-    QTimer.singleShot(200, lambda: answer("Stop it and open"))
+    QTimer.singleShot(200, lambda: answer("Open anyway"))
     click(images.open)
     window.wait(lambda: window.session.folder == other and window.session.image is not None)
     window.wait(lambda: window.session.message is not None)

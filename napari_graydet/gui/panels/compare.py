@@ -25,7 +25,12 @@ COLUMNS = (
     Column("new", "DSC of the new model"),
     Column("ceiling", "DSC of the best gray range of each part, in its true ROI"),
     Column("gain", "New minus old; below 0 the new model is worse here", "{:+.3f}"),
-    Column("changed", "How much the mask has changed: 1 - IoU of the two masks", "{:.0%}"),
+    Column(
+        "changed",
+        "How much the mask has changed: 1 - IoU of the two masks",
+        "{:.0%}",
+        largest_first=True,
+    ),
 )
 WIDTHS = (84, 56, 48, 48, 54, 56, 72)
 CLASS, CHANGED = 1, 6

@@ -21,20 +21,21 @@ COLUMNS = (
     Column("Class"),
     Column("DSC", "Overlap with the accepted mask: 2 |M ∩ T| / (|M| + |T|); 1 is perfect"),
     Column("ceiling", "DSC of the best gray range of each part, in its true ROI"),
-    Column("FN", "Share of the accepted mask that is missed"),
-    Column("FP", "Share of the found mask that is too much"),
+    Column("FN", "Share of the accepted mask that is missed", largest_first=True),
+    Column("FP", "Share of the found mask that is too much", largest_first=True),
     Column("Lost by", "Where most is lost: the ROI, the gray range, what no gray range can reach "
            "(beyond gray), or clean-up and refiner"),
     Column("IoU", "|M ∩ T| / |M ∪ T|"),
     Column("ceiling", "IoU of the best gray range of each part, in its true ROI"),
-    Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}"),
+    Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}",
+           largest_first=True),
     Column("explained", "Share of the found mask that the gray ranges explain"),
     Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
     Column("interval IoU", "Overlap of the found gray ranges with the best ones of each part"),
     Column("Problem", "Why there are no figures", leads=True),
 )  # fmt: skip
 WIDTHS = (96, 62, 52, 54, 46, 46, 88, 50, 54, 64, 74, 66, 84, 160)
-CLASS, DSC, PROBLEM = 1, 2, 13
+CLASS, DSC, FP, PROBLEM = 1, 2, 5, 13
 
 LOSSES = {
     "loss_roi": "ROI",

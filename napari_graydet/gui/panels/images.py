@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
+from napari_graydet.gui.leaving import would_end
 from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
@@ -201,11 +202,9 @@ class ImagesPanel(Panel):
             self.controller.open_folder(Path(folder))
 
     def _may_leave(self, folder: Path) -> bool:
-        """Ask before another folder stops a training."""
-        if self.desk.training.phase != "running" or folder == self.session.folder:
-            return True
-        text = "A training runs. Opening another folder stops it; it can go on later."
-        return agreed(self, "Open folder", text, "Stop it and open")
+        """Ask before another folder ends what runs for this one."""
+        text = "" if folder == self.session.folder else would_end(self.desk)
+        return not text or agreed(self, "Open folder", text, "Open anyway")
 
     def _filter_chosen(self, index: int) -> None:
         self.controller.filter(self.filter.itemData(index))

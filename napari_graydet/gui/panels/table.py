@@ -33,6 +33,9 @@ ROWS = "QTableView { alternate-background-color: rgba(128, 128, 128, 28); }"
 NAME_MARGIN = 8
 """Pixels that a cell needs beside its text."""
 
+_DESCENDING = 1
+"""`Qt.SortOrder.DescendingOrder` as a number, which not every PyQt's own is."""
+
 RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
 
@@ -40,12 +43,20 @@ class Column:
     """A column: its heading, what it means, and how its figures are written.
 
     Rows for which a column that `leads` says something come first, whatever they are sorted by.
+    The first click on a heading puts the smallest first, the largest if it is `largest_first`.
     """
 
     def __init__(
-        self, heading: str, tip: str = "", form: str = "{:.3f}", *, leads: bool = False
+        self,
+        heading: str,
+        tip: str = "",
+        form: str = "{:.3f}",
+        *,
+        leads: bool = False,
+        largest_first: bool = False,
     ) -> None:
-        self.heading, self.tip, self.form, self.leads = heading, tip, form, leads
+        self.heading, self.tip, self.form = heading, tip, form
+        self.leads, self.largest_first = leads, largest_first
 
 
 class TableModel(QAbstractTableModel):
@@ -83,13 +94,18 @@ class TableModel(QAbstractTableModel):
     def headerData(  # noqa: N802
         self, section: int, orientation: Qt.Orientation, role: int = 0
     ) -> Any:
-        """Return heading or tool tip of a column."""
+        """Return heading or tool tip of a column, or in which order a first click sorts it."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         if role == int(Qt.ItemDataRole.DisplayRole):
             return self.columns[section].heading
         if role == int(Qt.ItemDataRole.ToolTipRole):
             return self.columns[section].tip
+        if (
+            role == int(Qt.ItemDataRole.InitialSortOrderRole)
+            and self.columns[section].largest_first
+        ):
+            return _DESCENDING
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
