@@ -44,7 +44,7 @@ class _Sample:
     kind: str = "disc"
 
 
-def _samples(count: int) -> list[_Sample]:
+def squares(count: int) -> list[_Sample]:
     """Bright rectangles on dark ground."""
     rng, out = np.random.default_rng(0), []
     for _ in range(count):
@@ -57,12 +57,16 @@ def _samples(count: int) -> list[_Sample]:
     return out
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Path:
+def make_start(folder: Path) -> Path:
     torch.manual_seed(1)
     card = WeightsCard(kind="roi", architecture="yolov3-tiny", classes=["bone"])
-    save_weights(tmp_path / "start", tensors_of(build_yolo("yolov3-tiny", 1)), card)
-    return tmp_path / "start.safetensors"
+    save_weights(folder / "start", tensors_of(build_yolo("yolov3-tiny", 1)), card)
+    return folder / "start.safetensors"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return make_start(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +77,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def learner(stages: tuple[Stage, ...], seed: int = 0) -> RoiLearner:
     torch.manual_seed(1)
-    examples = examples_of(_samples(8), ["bone"])
+    examples = examples_of(squares(8), ["bone"])
     network = build_yolo("yolov3-tiny", 1)
     return RoiLearner(network, stages, examples, torch.device("cpu"), seed)
 
@@ -122,7 +126,7 @@ def test_features_computed_once_are_those_of_the_whole_network() -> None:
 
 
 def test_several_classes_of_one_image_are_one_picture() -> None:
-    first, second = _samples(2)
+    first, second = squares(2)
     lung = _Sample(first.image, [RoiBox(1, 2, 30, 40)], "lung")
     examples = examples_of([first, lung, second], ["bone", "lung"])
     assert [e.class_ids.tolist() for e in examples] == [[0, 1], [0]]
@@ -131,7 +135,7 @@ def test_several_classes_of_one_image_are_one_picture() -> None:
 
 def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Path) -> None:
     seen: list[RoiProgress] = []
-    samples = _samples(16)
+    samples = squares(16)
     out = tmp_path / "out.safetensors"
     card = train_roi(
         samples,
@@ -164,7 +168,7 @@ def test_only_the_papers_preset_looks_once(
 ) -> None:
     out = tmp_path / "out.safetensors"
     train_roi(
-        _samples(2),
+        squares(2),
         start=start,
         out=out,
         seed=0,
@@ -184,7 +188,7 @@ def test_the_papers_network_is_asked_at_the_size_that_it_learned_at(
 ) -> None:
     out = tmp_path / "out.safetensors"
     train_roi(
-        _samples(2), start=start, out=out, seed=0, steps=1, classes=["bone"], preset="paper",
+        squares(2), start=start, out=out, seed=0, steps=1, classes=["bone"], preset="paper",
         device="cpu",
     )  # fmt: skip
     learned = {size for stage in roi_training.PRESETS["paper"] for size in stage.sizes}
@@ -196,9 +200,9 @@ def test_the_figures_are_those_of_the_detector_that_is_saved(
 ) -> None:
     """Its least score is chosen after training, and ROIs come and go with it."""
     monkeypatch.setattr(roi_training, "choose_min_score", lambda *_: 1e-6)
-    out, held_out = tmp_path / "out.safetensors", _samples(4)
+    out, held_out = tmp_path / "out.safetensors", squares(4)
     card = train_roi(
-        _samples(4), start=start, out=out, seed=0, steps=2, classes=["bone"], device="cpu",
+        squares(4), start=start, out=out, seed=0, steps=2, classes=["bone"], device="cpu",
         settings=RoiSettings(image_size=64, min_score=0.9), validation=held_out, validations=1,
     )  # fmt: skip
     assert card.configuration["min_score"] == 1e-6
@@ -212,7 +216,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, start: Path) -> No
     for name in ("a", "b"):
         out = tmp_path / f"{name}.safetensors"
         train_roi(
-            _samples(8), start=start, out=out, seed=3, epochs=2, classes=["bone"], device="cpu"
+            squares(8), start=start, out=out, seed=3, epochs=2, classes=["bone"], device="cpu"
         )
         results.append(load_weights(out)[0])
     for name, values in results[0].items():
@@ -225,7 +229,7 @@ def test_frozen_layers_keep_their_weights(
     stages = (Stage(1.0, 13, (1e-3, 1e-3), (64,)),)
     monkeypatch.setitem(roi_training.PRESETS, "default", stages)
     out = tmp_path / "out.safetensors"
-    train_roi(_samples(8), start=start, out=out, seed=0, epochs=3, classes=["bone"], device="cpu")
+    train_roi(squares(8), start=start, out=out, seed=0, epochs=3, classes=["bone"], device="cpu")
     before, after = load_weights(start)[0], load_weights(out)[0]
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     layers = {int(name.split(".")[1]) for name in changed}
@@ -244,13 +248,13 @@ def test_stopping_writes_no_weights_and_going_on_ends_in_the_same_ones(
     def train(name: str, watch: Watch) -> dict[str, np.ndarray]:
         out = tmp_path / f"{name}.safetensors"
         train_roi(
-            _samples(8),
+            squares(8),
             start=start,
             out=out,
             seed=0,
             steps=6,
             classes=["bone"],
-            validation=_samples(2),
+            validation=squares(2),
             validations=3,
             device="cpu",
             watch=watch,
@@ -281,7 +285,7 @@ def test_scores_count_missed_and_extra_rois() -> None:
             boxes = [RoiBox(0, 0, 10, 10), RoiBox(50, 50, 60, 60)]
             return [RoiProposal(box, "bone", 0.9) for box in boxes]
 
-    image = _samples(1)[0].image
+    image = squares(1)[0].image
     found, missed = RoiBox(0, 0, 10, 10), RoiBox(20, 20, 40, 40)
     scores = roi_scores(Fixed(), [_Sample(image, [found, missed]), _Sample(image, [found])])
     assert scores["ROI IoU"] == pytest.approx(2 / 3)
@@ -316,7 +320,7 @@ def test_starts_from_darknet_and_from_nothing_else_that_does_not_fit(
 def test_nonsense_is_refused(tmp_path: Path, start: Path) -> None:
     def train(**changes: object) -> None:
         arguments: dict[str, object] = {"start": start, "seed": 0, "epochs": 1, "classes": ["bone"]}
-        samples = changes.pop("samples", _samples(1))
+        samples = changes.pop("samples", squares(1))
         train_roi(samples, out=tmp_path / "o.safetensors", **(arguments | changes))  # type: ignore[arg-type]
 
     with pytest.raises(ModelError, match="nothing to train"):
