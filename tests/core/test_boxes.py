@@ -42,6 +42,19 @@ def test_inside_agrees_with_a_loop_over_pixels(image: GrayImage, box: GrayBox) -
         assert got[r, c] == expected
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(1, 150))
+def test_a_tall_window_is_compared_as_a_whole(seed: int, k: int, rows: int) -> None:
+    """Nets are compared with some rows at a time; none is left out, or compared with others'."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (rows, 9)).astype(np.uint8)
+    low = rng.uniform(0, 255, (k, k))
+    box = GrayBox(RoiBox(0, 0, 9, rows), low, low + rng.uniform(0, 90, (k, k)))
+    v, u = (np.arange(rows) + 0.5) / rows, (np.arange(9) + 0.5) / 9
+    bottom, top = bilinear(box.low, v, u), bilinear(box.high, v, u)
+    expected = (pixels >= bottom - 1e-6) & (pixels <= top + 1e-6)
+    np.testing.assert_array_equal(box.inside(pixels)[1], expected)
+
+
 @given(images(), rois(), gray_ranges(0, 65535))
 def test_flat_box_is_the_gray_range(image: GrayImage, roi: RoiBox, gray: GrayRange) -> None:
     (rows, cols), inside = GrayBox.flat(roi, gray).inside(image.pixels)
