@@ -70,7 +70,12 @@ class Split:
 
 
 def by_patient(
-    items: Mapping[str, str], *, seed: int, validation: float = VALIDATION, test: float = 0.0
+    items: Mapping[str, str],
+    *,
+    seed: int,
+    validation: float = VALIDATION,
+    test: float = 0.0,
+    learned: Collection[str] = (),
 ) -> Split:
     """Split images so that no patient stands on two sides.
 
@@ -83,6 +88,9 @@ def by_patient(
     validation, test
         Wanted shares of the images, 0 for none. Each side that is wanted gets at least one
         patient, and else what comes near its share with whole patients.
+    learned
+        Names of images that the weights to start from have learned from: their patients are
+        trained on again, or nothing that is held out would say how good the new weights are.
 
     Raises
     ------
@@ -91,18 +99,25 @@ def by_patient(
     """
     _check_shares(validation, test)
     groups = _groups(items)
+    known = {patient for patient, names in groups.items() if not set(learned).isdisjoint(names)}
     wanted: dict[Side, float] = {"test": test, "validation": validation}
     sides: list[Side] = [side for side, share in wanted.items() if share > 0]
+    if known and len(groups) - len(known) < len(sides):
+        raise DatasetError(
+            f"Expected patients to hold out whom the weights to start from have not learned from, "
+            f"but they know {len(known)} of {len(groups)}; add images of others, or start from "
+            "other weights (--start shipped)."
+        )
     if len(groups) <= len(sides):
         raise DatasetError(
             f"Expected at least {len(sides) + 1} patients to hold some out for "
             f"{' and '.join(sides) or 'nothing'}, got {len(groups)} with {len(items)} image(s); "
             "add images of others."
         )
-    free = sorted(groups, key=lambda patient: _order(seed, patient))
+    free = sorted(groups.keys() - known, key=lambda patient: _order(seed, patient))
     taken: dict[str, Side] = {}
     for place, side in enumerate(sides):
-        later = len(sides) - place  # patients that the sides after this one, and training, need
+        later = len(sides) - place - bool(known)  # who the sides after it, and training, need
         for patient in _draw(free, groups, wanted[side] * len(items), len(free) - later):
             taken[patient] = side
             free.remove(patient)

@@ -17,7 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from napari_graydet.errors import CancelledError, ProjectError
+from napari_graydet.errors import CancelledError, GraydetError, ProjectError
 from napari_graydet.io.lock import GLANCE, exclusive
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.machine import machine_note
@@ -313,8 +313,7 @@ class _Run:
                 file.replace(self._folder / file.name)
         entry = self._registry.end(self._timed(), "done")
         shutil.rmtree(self._work, ignore_errors=True)
-        if use:
-            self._registry.activate(entry.id)
+        active = use and self._put_in_use(entry)
         self._tell(
             "done",
             run=entry.id,
@@ -323,9 +322,18 @@ class _Run:
             weights={kind: f"{kind}.safetensors" for kind in entry.weights},
             scores=entry.scores,
             parent_scores=entry.parent_scores,
-            active=use,
+            active=active,
         )
         return entry
+
+    def _put_in_use(self, entry: ModelEntry) -> bool:
+        """Put the new model in use; a model that is complete stays so if that fails."""
+        try:
+            self._registry.activate(entry.id)
+        except GraydetError as error:
+            self._tell("notice", message=f"Trained, but not put in use: {one_line(error)}")
+            return False
+        return True
 
     def _end(self, status: str, message: str) -> None:
         self._registry.end(self._timed(), "failed" if status == "failed" else "cancelled", message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from napari_graydet.workflows.events import ShouldCancel
 from napari_graydet.workflows.patients import patients_option
 from napari_graydet.workflows.train_parts import Part, parts_of
 from napari_graydet.workflows.train_request import TrainRequest
-from napari_graydet.workflows.train_starts import Start, find_starts, try_starts
+from napari_graydet.workflows.train_starts import Start, find_starts, learned_from, try_starts
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def plan_run(
     data = _chosen(_read_data(request, resumed is None), request.classes)
     if resumed is not None:
         data = _as_it_was(data, resumed)
-    split, torn = _split(request, data, resumed)
+    learned = learned_from(starts, request, registry)
+    split, torn = _split(request, data, resumed, learned)
     data = replace(data, notices=(*torn, *data.notices))
     plan = Plan(request, parts, data, split, starts)
     notices = check_data(*plan.sides, should_cancel, resumed=resumed is not None)
@@ -130,7 +131,7 @@ def _chosen(data: Dataset, classes: tuple[str, ...] | None) -> Dataset:
 
 
 def _split(
-    request: TrainRequest, data: Dataset, resumed: ModelEntry | None
+    request: TrainRequest, data: Dataset, resumed: ModelEntry | None, learned: Collection[str]
 ) -> tuple[splits.Split, tuple[str, ...]]:
     """Return who is held out, and what the user should know of that."""
     if resumed is not None and resumed.split is not None:
@@ -138,7 +139,8 @@ def _split(
         return splits.Split(note.train, note.validation, note.test, note.seed), ()
     seed, share = request.seed, request.validation
     if request.project is None:
-        return _checked(splits.by_patient(data.patients, seed=seed, validation=share)), ()
+        drawn = splits.by_patient(data.patients, seed=seed, validation=share, learned=learned)
+        return _checked(drawn), ()
     folder = Path(request.project)
     torn = splits.reunite(folder, {**data.others, **data.patients})
     empty = {case.name for case in data.cases if case.empty}
@@ -149,7 +151,19 @@ def _split(
         f", or delete {splits.FILE_NAME} to have them drawn anew, and then train with --start "
         "shipped, since earlier models know all patients"
     )
+    _check_unseen(split, learned)
     return _checked(split, "" if split.validation else anew), () if torn is None else (torn.notice,)
+
+
+def _check_unseen(split: splits.Split, learned: Collection[str]) -> None:
+    """Refuse to hold out what the start knows: it happens where `splits.json` was deleted."""
+    seen = [name for name in split.validation if name in learned]
+    if seen:
+        raise DatasetError(
+            f"{len(seen)} of the {len(split.validation)} held-out images (such as {seen[0]}) were "
+            "learned from by the model that this training starts from, so they cannot judge the "
+            "new one; train with --start shipped, or put the shipped model in use first."
+        )
 
 
 def _checked(split: splits.Split, other_way: str = "") -> splits.Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,36 @@ def try_starts(
         path = starts[part.kind].path
         if path is not None:
             part.try_start(path, request.preset, classes)
+
+
+def learned_from(
+    starts: Mapping[Kind, Start], request: TrainRequest, registry: ModelRegistry
+) -> frozenset[str]:
+    """Return the names of all images that the starts, and what they started from, learned from.
+
+    A model that was deleted, and one from elsewhere, cannot be asked any more.
+    """
+    names: set[str] = set()
+    asked: set[str] = set()
+    waiting = [start.parent for start in starts.values()]
+    while waiting:
+        parent = waiting.pop()
+        if parent in asked or not parent.isdecimal() or not registry.run_folder(parent).exists():
+            continue
+        asked.add(parent)
+        entry = registry.entry(parent)
+        waiting += entry.parents.values()
+        if entry.split is not None and _same_images(entry, request, registry):
+            names |= {*entry.split.train}
+    return frozenset(names)
+
+
+def _same_images(entry: ModelEntry, request: TrainRequest, registry: ModelRegistry) -> bool:
+    """Tell whether a run's images were those of a request: names say nothing between folders."""
+    folder = entry.request.get("images")
+    if folder is None or request.images is None:
+        return folder is request.images
+    return os.path.realpath(registry.folder / str(folder)) == os.path.realpath(request.images)
 
 
 def _asked(

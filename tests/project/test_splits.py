@@ -54,6 +54,24 @@ def test_sides(images: dict[str, str], seed: int, validation: float, test: float
         assert abs(len(names) - share * len(images)) <= largest
 
 
+@given(items, seeds, st.sampled_from([0.1, 0.2]), st.data())
+def test_what_the_start_has_learned_from_is_not_held_out(
+    images: dict[str, str], seed: int, share: float, data: st.DataObject
+) -> None:
+    learned = data.draw(st.lists(st.sampled_from(sorted(images)), unique=True, max_size=9))
+    known = {images[name] for name in learned}
+    if known and len(known) == len(set(images.values())):
+        with pytest.raises(DatasetError, match="start from other weights"):
+            by_patient(images, seed=seed, validation=share, learned=learned)
+        return
+    split = by_patient(images, seed=seed, validation=share, learned=learned)
+    assert_whole(split, images)
+    assert split.train and split.validation
+    assert not known & {images[name] for name in split.validation}
+    if not learned:
+        assert split == by_patient(images, seed=seed, validation=share)
+
+
 @given(items, seeds)
 def test_the_same_seed_gives_the_same_split_in_any_order(images: dict[str, str], seed: int) -> None:
     split = by_patient(images, seed=seed, validation=0.2, test=0.2)
