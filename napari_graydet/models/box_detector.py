@@ -275,7 +275,7 @@ class BoxDetector:
         self.name = name
         self._network = model.network.fused()
         self._lock = threading.Lock()
-        self._device = choose_device(device)
+        self._device = choose_device(device, float64=True)  # of sums over gray ranges
         self._network.to(self._device)
 
     @classmethod

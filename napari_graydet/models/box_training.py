@@ -214,7 +214,7 @@ class BoxLearner(Learner):
         device: str = "cpu",
     ) -> None:
         self.batch, self.rng = training.batch, np.random.default_rng(seed)
-        self.device = choose_device(device)
+        self.device = choose_device(device, float64=True)  # of sums over gray ranges
         self.pointnet = network.to(self.device).train()
         self.network = self.pointnet
         self.optimiser = torch.optim.Adam(network.parameters(), lr=training.learning_rate)

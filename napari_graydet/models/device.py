@@ -17,13 +17,15 @@ Notice = Callable[[str], None]
 T = TypeVar("T")
 
 
-def choose_device(preference: str = "auto") -> torch.device:
+def choose_device(preference: str = "auto", *, float64: bool = False) -> torch.device:
     """Return the device to compute on.
 
     Parameters
     ----------
     preference
         One of `PREFERENCES`; "auto" takes the first that the machine has of cuda, mps and cpu.
+    float64
+        Whether numbers of 64 bit are needed. MPS has none: the CPU computes what was meant for it.
 
     Raises
     ------
@@ -36,14 +38,18 @@ def choose_device(preference: str = "auto") -> torch.device:
         "cpu": True,
     }
     if preference == "auto":
-        return torch.device(next(name for name, there in has.items() if there))
+        return _with_digits(next(name for name, there in has.items() if there), float64)
     if preference not in has:
         raise ModelError(f"Expected a device among {', '.join(PREFERENCES)}, got {preference!r}.")
     if not has[preference]:
         raise ModelError(
             f"The device {preference!r} is not available on this machine; choose auto or cpu."
         )
-    return torch.device(preference)
+    return _with_digits(preference, float64)
+
+
+def _with_digits(name: str, float64: bool) -> torch.device:
+    return torch.device("cpu" if float64 and name == "mps" else name)
 
 
 def has_bfloat16(device: torch.device) -> bool:

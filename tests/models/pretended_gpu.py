@@ -1,8 +1,9 @@
 """A GPU for machines that have none: torch's own CPU, which minds where tensors lie.
 
-Tensors that were sent to "cuda" are marked. As on a real GPU, no operation takes marked and
-unmarked tensors together, numpy cannot read marked ones, and a generator of the CPU cannot fill
-them. Everything is computed, so that losses and weights are real. Speed, memory and the rounding
+Tensors that were sent to "cuda" (or "mps", Apple's) are marked. As on a real GPU, no operation
+takes marked and unmarked tensors together, numpy cannot read marked ones, and a generator of the
+CPU cannot fill them; on mps there are no numbers of 64 bit. Everything is computed, so that losses
+and weights are real. Speed, memory and the rounding
 of a GPU's own kernels are what this cannot show.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+CPU = torch.device("cpu")
 
 _MAY_MIX = {
     Tensor.copy_,
@@ -47,8 +49,9 @@ def _mark(result: object, on: bool) -> None:
 class PretendedGpu(TorchFunctionMode):
     """Runs on the CPU what is meant for a GPU, and refuses what that would refuse."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
+        self.device = torch.device(kind, 0)
         self.calls = 0
         """Operations on marked tensors: a test that saw none has tested nothing."""
 
@@ -58,9 +61,9 @@ class PretendedGpu(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         here = is_on_gpu(args[0]) if args else False
         if func == Tensor.device.__get__:
-            return GPU if here else func(*args)
+            return self.device if here else func(*args)
         if func == Tensor.is_cuda.__get__:
-            return here
+            return here and self.device.type == "cuda"
         if func == Tensor.type_as:
             func = Tensor.to
         if func in (Tensor.to, Tensor.cuda, Tensor.cpu):
@@ -68,7 +71,7 @@ class PretendedGpu(TorchFunctionMode):
         if func in _FOR_NUMPY and here:
             raise MisplacedError("numpy cannot read a tensor on a GPU: call .cpu() first.")
         device = kwargs.get("device")
-        meant = None if device is None else torch.device(device).type == "cuda"
+        meant = None if device is None else torch.device(device).type == self.device.type
         if meant:
             kwargs["device"] = CPU
             if isinstance(kwargs.get("generator"), torch.Generator):
@@ -90,8 +93,14 @@ class PretendedGpu(TorchFunctionMode):
         elif func == Tensor.copy_:
             pass
         elif meant is not None or any(marked):
-            _mark(result, any(marked) if meant is None else meant)
+            self._mark(result, any(marked) if meant is None else meant)
         return result
+
+    def _mark(self, result: object, on: bool) -> None:
+        _mark(result, on)
+        for leaf in tree_leaves(result) if on and self.device.type == "mps" else ():
+            if isinstance(leaf, Tensor) and leaf.dtype == torch.float64:
+                raise MisplacedError("Numbers of 64 bit on mps, which has none.")
 
     def _check(self, func: Any, args: tuple[Any, ...], tensors: list[Tensor]) -> None:
         if func in (Tensor.__getitem__, Tensor.__setitem__) and is_on_gpu(args[0]):
@@ -109,15 +118,15 @@ class PretendedGpu(TorchFunctionMode):
             kwargs.pop("device", None)
         elif func == Tensor.to:
             device = kwargs.pop("device", None) or next(filter(_is_device, rest), None)
-            there = here if device is None else torch.device(device).type == "cuda"
+            there = here if device is None else torch.device(device).type == self.device.type
             rest = [CPU if _is_device(value) else value for value in rest]
         else:
-            there, rest = func == Tensor.cuda, []
+            there, rest = func != Tensor.cpu, []
         result = tensor.to(*rest, **kwargs) if rest or kwargs else tensor
         if result is tensor and there != here:
             result = tensor.clone()  # another device is another memory
         self.calls += there
-        _mark(result, there)
+        self._mark(result, there)
         return result
 
 
@@ -129,12 +138,12 @@ class _Autocast(torch.autocast):
     """Mixed precision as the CPU has it, since that is where it is computed."""
 
     def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+        super().__init__("cpu", *args, **kwargs)
 
 
 @contextmanager
-def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
-    """Let "cuda" be a device of this machine."""
+def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterator[PretendedGpu]:
+    """Let "cuda", or "mps", be a device of this machine."""
     made = nn.Parameter.__new__
 
     def parameter(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
@@ -144,8 +153,10 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
 
     monkeypatch.setattr(nn.Parameter, "__new__", parameter)
     monkeypatch.setattr(torch, "autocast", _Autocast)
+    for name, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
+        asked = wraps(backend.is_available)(lambda there=kind == name: there)
+        monkeypatch.setattr(backend, "is_available", asked)  # torch looks at what is wrapped
     for name, value in {
-        "is_available": lambda: True,
         "is_bf16_supported": lambda including_emulation=True: True,
         "device_count": lambda: 1,
         "get_device_name": lambda device=None: "a pretended GPU",
@@ -157,16 +168,17 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
         monkeypatch.setattr(torch.cuda, name, value)
     capture = "_accelerator_graph_capture_health_check"  # asks the driver
     monkeypatch.setattr(torch.optim.Optimizer, capture, lambda self: None, raising=False)
-    with PretendedGpu() as mode:
+    with PretendedGpu(kind) as mode:
         yield mode
 
 
 @contextmanager
-def gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterator[None]:
     """Run on the GPU where there is one, elsewhere on a pretended one; something has to."""
-    if torch.cuda.is_available():
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if there[kind]():
         yield
         return
-    with pretended_gpu(monkeypatch) as mode:
+    with pretended_gpu(monkeypatch, kind) as mode:
         yield
-    assert mode.calls > 0, "nothing ran on the GPU"
+    assert mode.calls > 0 or kind == "mps", "nothing ran on the GPU"

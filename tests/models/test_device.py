@@ -33,6 +33,14 @@ def test_a_preference_wins(machine) -> None:
     assert device.choose_device("mps").type == "mps"
 
 
+def test_what_needs_numbers_of_64_bit_is_not_computed_on_mps(machine) -> None:
+    machine(cuda=False, mps=True)
+    assert device.choose_device(float64=True).type == "cpu"
+    assert device.choose_device("mps", float64=True).type == "cpu"
+    machine(cuda=True, mps=False)
+    assert device.choose_device(float64=True).type == "cuda"
+
+
 def test_a_missing_or_unknown_device_is_an_error(machine) -> None:
     machine(cuda=False, mps=False)
     with pytest.raises(ModelError, match="not available"):
