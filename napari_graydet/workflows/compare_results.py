@@ -13,7 +13,7 @@ _PLACES = 5
 
 
 class Score(BaseModel):
-    """Figures of one test image and label (see `workflows.scoring`); None is undefined."""
+    """Figures of one test image and label (see `workflows.scoring.Row`); None is undefined."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -21,6 +21,7 @@ class Score(BaseModel):
     patient: str
     label: str
     error: str | None = None
+    nothing: bool = False
     iou: float | None = None
     dice: float | None = None
     fn: float | None = None

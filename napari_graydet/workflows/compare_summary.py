@@ -191,10 +191,19 @@ def _order(entries: Sequence[_Entry]) -> dict[str, float]:
 
 
 def _entries(results: Sequence[JobResult], test: str) -> list[_Entry]:
-    counted = {s.image for r in results for s in r.scores[test] if s.error is None}
+    """Return the methods' runs, on what counts: an image and label that a method could score.
+
+    Where there is nothing to find and no method finds anything all are right; it is in no mean.
+    """
+    counted = {
+        (score.image, score.label)
+        for result in results
+        for score in result.scores[test]
+        if score.error is None and not score.nothing
+    }
     runs: dict[str, list[tuple[JobResult, tuple[Score, ...]]]] = defaultdict(list)
     for result in sorted(results, key=lambda result: result.job.seed):
-        scores = tuple(score for score in result.scores[test] if score.image in counted)
+        scores = tuple(s for s in result.scores[test] if (s.image, s.label) in counted)
         runs[result.job.title].append((result, scores))
     return [_Entry(name, tuple(of_method)) for name, of_method in runs.items()]
 

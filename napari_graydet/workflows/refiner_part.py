@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 NOT_BETTER = (
     "The boxes alone do better on the held-out images than with any refiner, so none is used; "
-    "its weights are kept as a start."
+    "a training goes on from its weights when --start names this model."
 )
 CANNOT_TELL = (
     "On the held-out images all refiners and the boxes alone come out the same, so none could be "
-    "chosen and none is used; its weights are kept as a start."
+    "chosen and none is used; a training goes on from its weights when --start names this model."
 )
 CHOSEN = "Chosen on the held-out images: {name}."
 NO_BOXES = (
@@ -107,6 +107,8 @@ def held_out_boxes(
 ) -> list[HeldOut]:
     """Return images to choose a refiner on, with the boxes that are found in them.
 
+    A label with nothing to find and nothing found tells no refiner from another, and is left out.
+
     Parameters
     ----------
     images
@@ -126,7 +128,7 @@ def held_out_boxes(
             HeldOut(s.image, tuple(b for b in boxes if b.label == s.label), s.label, s.mask)
             for s in samples
         ]
-    return made
+    return [case for case in made if case.boxes or case.mask.any()] or made
 
 
 def _scores_of_start(start: RefinerModel | None, held_out: Sequence[HeldOut]) -> Scores:

@@ -148,6 +148,29 @@ def test_who_fails_where_others_do_not_scores_nothing_there() -> None:
     assert table.lines[0].dice.images == IMAGES - 1
 
 
+def test_where_there_is_nothing_and_nothing_is_found_no_mean_rises() -> None:
+    """Hands and chests in one folder: each image is about one class."""
+
+    def about(method: str, extra: float) -> JobResult:
+        values = {"iou": 1.0, "dice": 1.0, "fn": 0.0, "fp": 0.0, "hd95": 0.0, "ceiling": 1.0}
+        made = result(method, np.full(4, 0.8))
+        empty = [
+            Score(image=f"i{n}", patient=f"p{n // 2}", label="bone", nothing=True, **values)
+            for n in range(4)
+        ]
+        if extra:  # something is found in the first image that is not there
+            empty[0] = Score(image="i0", patient="p0", label="bone", dice=0.0, iou=0.0, fp=1.0)
+        return made.model_copy(update={"scores": {"b": [*made.scores["b"], *empty]}})
+
+    right, wrong = about("graydet", 0), about("unet", 1)
+    table = only([right])
+    assert table.lines[0].dice.mean == pytest.approx(0.8) and table.ceiling == 0.8
+    assert table.lines[0].dice.images == 4 and table.lines[0].hd95 == 4.0
+    dices = {line.method: line.dice.mean for line in only([right, wrong]).lines}
+    assert dices["graydet"] == pytest.approx((0.9 + 3 * 0.8) / 4), "it was right where one was not"
+    assert dices["unet"] == pytest.approx((0.4 + 3 * 0.8) / 4)
+
+
 def test_numbers_of_images_and_budgets_are_not_mixed() -> None:
     scores = np.linspace(0.5, 0.9, IMAGES)
     small, large = result("unet", scores, n=5), result("unet", scores, n=25)
