@@ -24,6 +24,7 @@ from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
 from napari_graydet.workflows.contest_task import Task, Trained, alone
+from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.measuring import Cost, measured
 from napari_graydet.workflows.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
@@ -89,20 +90,58 @@ def check_parts(names: Sequence[str], preset: Preset, task: Task) -> None:
             PARTS[name].try_start(start, preset, task.train.classes)
 
 
-def check_patients(task: Task) -> None:
-    """Find out before anything is trained whether a patient can be held out for choices.
+def check_choices(task: Task) -> None:
+    """Find out before anything is trained whether images can be held out for choices.
 
     Raises
     ------
     DatasetError
-        If the training images are all of one.
+        As `split_for_choices`.
     """
-    if len(set(task.train.patients.values())) < 2:
+    split_for_choices(task)
+
+
+def split_for_choices(task: Task) -> splits.Split:
+    """Hold out images for a method's own choices: some with an object, none with all of a class.
+
+    Raises
+    ------
+    DatasetError
+        If the training images are all of one patient, or no draw leaves every class in those that
+        are learned from and an object in the others.
+    """
+    train = task.train
+    if len(set(train.patients.values())) < 2:
         raise DatasetError(
             "Expected training images of at least 2 patients, since some are held out for a "
-            f"method's own choices, got {len(task.train.cases)} of one patient (seed {task.seed}); "
+            f"method's own choices, got {len(train.cases)} of one patient (seed {task.seed}); "
             "train on more images (--n), or leave out all but the whole-image networks."
         )
+    for more in range(splits.TRIES):
+        split = splits.by_patient(train.patients, seed=task.seed + more)
+        if _tells(train.subset(split.validation)) and _has_all(train.subset(split.train)):
+            return split
+    raise DatasetError(
+        f"Expected objects of {' and '.join(train.classes)} both in the images that are learned "
+        "from and in those that are held out for a method's own choices, but no draw of the "
+        f"{len(train.cases)} training images has that (seed {task.seed}); train on more images "
+        "(--n), or leave out all but the whole-image networks."
+    )
+
+
+def _tells(held_out: Dataset) -> bool:
+    """Tell whether there is an object to choose by."""
+    return any(sample.parts.any() for case in held_out.cases for sample in case.samples())
+
+
+def _has_all(train: Dataset) -> bool:
+    """Tell whether every class is in some image; only as many are read as it takes."""
+    missing = set(train.classes)
+    for case in train.cases:
+        missing -= {sample.label for sample in case.samples() if sample.parts.any()}
+        if not missing:
+            return True
+    return False
 
 
 def _name(preset: Preset, refine: bool) -> str:
@@ -229,7 +268,7 @@ def _job(name: str, parts: _Parts) -> tuple[PartJob, Callable[[], int], list[str
             made += 1
             task.step(name, float(fields["share"]))
 
-    split = splits.by_patient(task.train.patients, seed=task.seed)
+    split = split_for_choices(task)
     job = PartJob(
         train=task.train.subset(split.train),
         validation=task.train.subset(split.validation),

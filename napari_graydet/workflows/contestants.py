@@ -25,8 +25,8 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import ModelError
 from napari_graydet.workflows.contest_parts import (
+    check_choices,
     check_parts,
-    check_patients,
     parts_of_method,
     train_graydet,
     train_interval,
@@ -146,7 +146,7 @@ def _ours(about: str, preset: Preset, *, refine: bool = False) -> Contestant:
         about,
         partial(train_graydet, preset, refine),
         check=partial(check_parts, names, preset),
-        check_images=check_patients,
+        check_images=check_choices,
         starts=starts,
     )
 
@@ -157,7 +157,7 @@ def _rival(about: str, kind: Kind) -> Contestant:
         about,
         partial(train_interval, kind),
         check=check,
-        check_images=check_patients,
+        check_images=check_choices,
         starts=("roi",),
     )
 

@@ -56,8 +56,8 @@ class Case:
         Where its files lie; `told` keeps this out of reports.
     revision
         Of the record that it was made of; None outside of projects.
-    empty
-        Whether it is known without reading that nothing is labelled in it.
+    labels
+        What is labelled in it; None if that is not known without reading it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Case:
     load: Callable[[], list[Sample]]
     folders: tuple[Path, ...] = ()
     revision: int | None = None
-    empty: bool = False
+    labels: frozenset[str] | None = None
 
     def samples(self) -> list[Sample]:
         """Read image and truth: one sample per class of the dataset, empty masks included.
@@ -335,8 +335,8 @@ def from_project(store: ProjectStore, *, present: bool = False) -> Dataset:
         load = partial(_read_accepted, entry.path, path, entry.sha256, record, classes)
         digest = _digest(entry.sha256, record.model_dump_json(exclude={"state"}))
         patient = others.pop(entry.path)
-        folders, empty = (path.parent,), not _labels(record)
-        cases.append(Case(entry.path, patient, digest, load, folders, entry.revision, empty))
+        folders, labels = (path.parent,), frozenset(_labels(record))
+        cases.append(Case(entry.path, patient, digest, load, folders, entry.revision, labels))
     absent = [name for name in store.classes if name not in used]
     notices = [f"No accepted image has {' or '.join(absent)}; left out."] if absent else []
     if gone:

@@ -143,7 +143,7 @@ def _split(
         return _checked(drawn), ()
     folder = Path(request.project)
     torn = splits.reunite(folder, {**data.others, **data.patients})
-    empty = {case.name for case in data.cases if case.empty}
+    empty = {c.name for c in data.cases if c.labels is not None and not c.labels & {*data.classes}}
     split = splits.frozen(
         folder, data.patients, seed=seed, validation=share, others=data.others, empty=empty
     )

@@ -9,15 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.errors import CancelledError, DatasetError, ModelError
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.workflows import contest_parts
-from napari_graydet.workflows.contest_parts import train_graydet, train_interval
+from napari_graydet.workflows.contest_parts import (
+    check_choices,
+    split_for_choices,
+    train_graydet,
+    train_interval,
+)
 from napari_graydet.workflows.contest_task import Task, alone
 from napari_graydet.workflows.contestants import train_whole_image
-from napari_graydet.workflows.dataset import Dataset
+from napari_graydet.workflows.dataset import Case, Dataset
 from napari_graydet.workflows.train_job import PartJob, PartResult
 from napari_graydet.workflows.train_parts import PARTS, Part
+from napari_graydet.workflows.training_data import Sample
 from tests.workflows.test_compare import data
 
 __all__ = ["data"]
@@ -223,3 +229,29 @@ def test_rivals_learn_from_all_images_and_share_the_roi_detector(
     (roi,) = sample.rois
     (best, *_) = boxes.detect(sample.image, roi, label="object")
     assert np.mean(best.box.gray.contains(sample.image.pixels[sample.mask])) > 0.4
+
+
+def blank(data: Dataset, names: set[str]) -> Dataset:
+    """Return the dataset with nothing in some of its images."""
+
+    def emptied(case: Case) -> Case:
+        def load() -> list[Sample]:
+            return [replace(sample, parts=np.zeros_like(sample.parts)) for sample in case.samples()]
+
+        return replace(case, load=load) if case.name in names else case
+
+    return replace(data, cases=tuple(emptied(case) for case in data.cases))
+
+
+def test_what_it_holds_out_shows_an_object(
+    data: Dataset, tmp_path: Path, trainings: Trainings
+) -> None:
+    plain = split_for_choices(task(data, tmp_path))
+    there = blank(data, set(plain.validation))
+    split = split_for_choices(task(there, tmp_path))
+    assert not set(split.validation) <= set(plain.validation)
+    train_graydet("fast", False, task(there, tmp_path))
+    assert all(job.validation.patients.keys() == set(split.validation) for job in trainings.jobs)
+    last = sorted(data.patients)[0]
+    with pytest.raises(DatasetError, match="no draw of the"):
+        check_choices(task(blank(data, set(data.patients) - {last}), tmp_path))

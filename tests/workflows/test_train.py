@@ -397,6 +397,18 @@ def test_a_project_holds_out_something_to_judge_by(tmp_path: Path, quick: QuickP
     assert train(only, project).status == "done"
 
 
+def test_a_project_holds_out_something_of_the_classes_that_are_asked_for(
+    tmp_path: Path, quick: QuickPart
+) -> None:
+    project = study(tmp_path / "study", 8)
+    asked = TrainRequest.of(parts="boxes", project=str(project), start="shipped")
+    drawn = train(asked, project).split.validation
+    (project / splits.FILE_NAME).unlink()
+    leave(project, drawn, ("lung",))
+    entry = train(asked.model_copy(update={"classes": ("bone",)}), project)
+    assert not set(entry.split.validation) <= set(drawn)
+
+
 def test_a_class_that_is_not_held_out_is_told(tmp_path: Path, quick: QuickPart) -> None:
     project = study(tmp_path / "study", 8)
     asked = TrainRequest.of(parts="boxes", project=str(project))
