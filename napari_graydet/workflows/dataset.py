@@ -18,7 +18,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_graydet.errors import DatasetError, MaskError, ProjectError
+from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.errors import DatasetError, ImageError, MaskError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images, read_image
 from napari_graydet.io.masks import read_label_map, read_mask
@@ -229,8 +230,9 @@ def from_folders(
     cases = []
     for stem in stems:
         image, mask = image_files[stem], mask_files[stem]
-        digest = _digest(hashes[stem], sha256_of(mask, error=MaskError))
-        load = partial(_read_pair, stem, image, mask, names, classes is not None)
+        pair = _Pair(image, mask, hashes[stem], sha256_of(mask, error=MaskError))
+        load = partial(_read_pair, stem, pair, names, classes is not None)
+        digest = _digest(pair.image_sha256, pair.mask_sha256)
         cases.append(Case(stem, owners[stem], digest, load, (images, masks)))
     return Dataset(tuple(cases), names, _left_out(image_files, mask_files))
 
@@ -259,10 +261,37 @@ def _left_out(images: Mapping[str, Path], masks: Mapping[str, Path]) -> tuple[st
     )
 
 
-def _read_pair(
-    stem: str, image_file: Path, mask_file: Path, classes: Sequence[str], ids: bool
-) -> list[Sample]:
-    image = read_image(image_file)
+@dataclass(frozen=True)
+class _Pair:
+    """The files of an image and its mask, and what was in them when the dataset was made."""
+
+    image: Path
+    mask: Path
+    image_sha256: str
+    mask_sha256: str
+
+    def read(self) -> tuple[GrayImage, Path]:
+        """Return the image, and its mask's file; both are still what they were.
+
+        Raises
+        ------
+        ImageError, MaskError
+            If not, or the image cannot be read.
+        """
+        image = read_image(self.image)
+        if image.sha256 != self.image_sha256:
+            raise ImageError(_changed(self.image))
+        if sha256_of(self.mask, error=MaskError) != self.mask_sha256:
+            raise MaskError(_changed(self.mask))
+        return image, self.mask
+
+
+def _changed(file: Path) -> str:
+    return f"{file.name} changed since its folder was read; put it back, or start again."
+
+
+def _read_pair(stem: str, pair: _Pair, classes: Sequence[str], ids: bool) -> list[Sample]:
+    image, mask_file = pair.read()
     if not ids:
         mask = read_mask(mask_file, image.shape)
         return [Sample(image, classes[0], connected_parts(mask), FOLDERS, stem)]

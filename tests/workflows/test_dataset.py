@@ -137,6 +137,19 @@ def test_one_folder_for_both(tmp_path: Path) -> None:
         from_folders(images, images / ".." / "images")
 
 
+def test_files_that_changed_since_they_were_hashed_are_not_learned_from(tmp_path: Path) -> None:
+    images, masks = make_folders(tmp_path)
+    for folder, error in ((images, ImageError), (masks, MaskError)):
+        data = from_folders(images, masks)
+        file = folder / f"{data.cases[0].name}.png"
+        before = file.read_bytes()
+        save(file, np.zeros(SHAPE, np.uint8))
+        with pytest.raises(error, match="changed since its folder was read"):
+            data.cases[0].samples()
+        file.write_bytes(before)
+        assert data.cases[0].samples()
+
+
 def test_two_images_of_one_stem(tmp_path: Path) -> None:
     images, masks = make_folders(tmp_path)
     Image.fromarray(picture()).save(images / "a0.tif")

@@ -90,8 +90,9 @@ def test_the_same_data_give_the_same_report(data: Dataset) -> None:
 
 
 def test_classes_that_the_method_cannot_find_are_named(tmp_path: Path) -> None:
-    data = from_folders(*make_folders(tmp_path, 1), classes=["bone", "tooth"])
-    save(tmp_path / "masks" / "a0.png", truth().astype(np.uint8) * 2)
+    images, masks = make_folders(tmp_path, 1)
+    save(masks / "a0.png", truth().astype(np.uint8) * 2)
+    data = from_folders(images, masks, classes=["bone", "tooth"])
     report = evaluate(GraydetMethod(fake_predictor(AROUND)), data)
     assert report.notices == ("The method does not know tooth.",)
     assert [row.iou for row in report.rows] == [0, 0]  # a bone where there is none, no tooth
