@@ -90,6 +90,21 @@ class RoiBox:
             )
         return box
 
+    def at_least_a_pixel(self, shape: tuple[int, int]) -> RoiBox:
+        """Return the part inside an (H, W) image, widened to a pixel where it covers none.
+
+        For an image that was made smaller: there a thin ROI may lie between the pixels' centres.
+        """
+        rows, cols = self.slices(shape)
+        (x0, x1), (y0, y1) = (
+            (low, high) if covered.stop > covered.start else _pixel_at((low + high) / 2, size)
+            for low, high, covered, size in (
+                (self.x0, self.x1, cols, shape[1]),
+                (self.y0, self.y1, rows, shape[0]),
+            )
+        )
+        return RoiBox(x0, y0, x1, y1).clip(shape)
+
     def _slices_empty(self, shape: tuple[int, int]) -> bool:
         rows, cols = self.slices(shape)
         return bool(rows.stop <= rows.start or cols.stop <= cols.start)
@@ -160,6 +175,12 @@ class RoiBox:
     def iou(self, other: RoiBox) -> float:
         """Intersection over union of the areas."""
         return float(pairwise_iou_2d([self], [other])[0, 0])
+
+
+def _pixel_at(position: float, size: int) -> tuple[float, float]:
+    """Return the edges of the pixel at a position along an axis, of the nearest one outside."""
+    first = float(min(max(int(position), 0), size - 1))
+    return first, first + 1.0
 
 
 def pairwise_iou_2d(a: Iterable[RoiBox], b: Iterable[RoiBox]) -> npt.NDArray[np.float64]:

@@ -55,6 +55,11 @@ class BoxSample:
     class_id: int
     group: str
 
+    @property
+    def shows_something(self) -> bool:
+        """Whether a pixel of the mask lies in the ROI: a thin part can vanish in a crop."""
+        return bool(self.mask[self.roi.slices((len(self.mask), len(self.mask[0])))].any())
+
 
 def crop_sample(
     image: GrayImage, mask: npt.NDArray[np.bool_], roi: RoiBox, class_id: int, group: str
@@ -73,7 +78,7 @@ def crop_sample(
     inner = [(v - w) / step for v, w in zip(roi.xyxy, window.xyxy[:2] * 2, strict=True)]
     unit = image.scale.to_unit(image.pixels[at]).astype(np.float32)
     shape = (unit.shape[0], unit.shape[1])
-    return BoxSample(unit, mask[at], RoiBox(*inner).clip(shape), class_id, group)
+    return BoxSample(unit, mask[at], RoiBox(*inner).at_least_a_pixel(shape), class_id, group)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ def shrunk(sample: Sample) -> RoiSample:
     blocks = image.display8()[: rows * factor, : cols * factor]
     gray = blocks.reshape(rows, factor, cols, factor).mean(axis=(1, 3)).astype(np.uint8)
     small = GrayImage(gray, GrayScale.of_bits(8), name=image.name)
-    rois = [RoiBox(*(v / factor for v in roi.xyxy)).clip(small.shape) for roi in sample.rois]
+    rois = [
+        RoiBox(*(v / factor for v in roi.xyxy)).at_least_a_pixel(small.shape) for roi in sample.rois
+    ]
     return _SmallSample(small, sample.label, sample.kind, rois)
 
 
@@ -345,14 +347,18 @@ def _saved(
 
 
 def _crops(job: PartJob, data: Dataset) -> list[BoxSample]:
-    """Cut the parts out, grouped by class: each is drawn equally often."""
+    """Cut the parts out, grouped by class: each is drawn equally often.
+
+    Parts so thin that no pixel of them is left in a crop are left out.
+    """
     from napari_graydet.models.box_samples import crop_sample
 
-    return [
+    crops = (
         crop_sample(sample.image, sample.mask, roi, job.classes.index(sample.label), sample.label)
         for sample in job.samples(data)
         for roi in sample.rois
-    ]
+    )
+    return [crop for crop in crops if crop.shows_something]
 
 
 # --- common -------------------------------------------------------------------------------------

@@ -69,5 +69,19 @@ def test_a_roi_beside_the_image_is_refused() -> None:
     assert RoiBox(-5, 40, 500, 70).clip((50, 60)).xyxy == (0, 40, 60, 50)
 
 
+@given(
+    st.floats(0, 99), st.floats(0, 39), st.floats(0.01, 30), st.floats(0.01, 30), st.floats(1, 40)
+)
+def test_a_roi_of_an_image_that_was_made_smaller_covers_a_pixel(
+    x: float, y: float, width: float, height: float, factor: float
+) -> None:
+    shape = (max(1, int(40 / factor)), max(1, int(100 / factor)))
+    small = RoiBox(*(v / factor for v in (x, y, x + width, y + height)))
+    rows, cols = small.at_least_a_pixel(shape).slices(shape)
+    assert rows.stop > rows.start and cols.stop > cols.start
+    if not small._slices_empty(shape):
+        assert small.at_least_a_pixel(shape) == small.clip(shape)
+
+
 def test_empty_lists_have_an_empty_matrix() -> None:
     assert pairwise_iou_2d([], [RoiBox(0, 0, 1, 1)]).shape == (0, 1)

@@ -131,6 +131,19 @@ def test_a_crop_shows_the_roi_with_its_surroundings() -> None:
     assert np.isin(sample.unit, image.scale.to_unit(image.pixels).astype(np.float32)).all()
 
 
+@pytest.mark.parametrize("roi", [RoiBox(300, 10, 301, 510), RoiBox(40, 3, 800, 4)])
+def test_a_crop_of_a_thin_roi_shows_a_pixel_or_is_known_to_show_none(roi: RoiBox) -> None:
+    image = GrayImage(np.zeros((600, 900), np.uint8), GrayScale.of_bits(8))
+    mask = np.zeros(image.shape, bool)
+    mask[roi.slices(image.shape)] = True
+    sample = crop_sample(image, mask, roi, 0, "test")
+    rows, cols = sample.roi.slices(sample.mask.shape)
+    assert rows.stop > rows.start and cols.stop > cols.start
+    assert sample.shows_something == sample.mask[rows, cols].any()
+    if sample.shows_something:
+        assert draw(sample, Disturbance()) is not None
+
+
 def test_a_roi_at_the_border_of_a_small_image() -> None:
     image = GrayImage(np.arange(30, dtype=np.uint8).reshape(5, 6), GrayScale.of_bits(8))
     sample = crop_sample(image, np.ones((5, 6), bool), RoiBox(0, 0, 6, 5), 0, "test")
