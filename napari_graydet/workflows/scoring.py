@@ -9,7 +9,8 @@ Figures of an image and a label, the method's mask being M and the true one T (t
 - ROI IoU: over true parts, of the found ROI matched to it (each matched once; missed = 0); a part
   is missed if that is below 0.5;
 - interval IoU: over found parts, of the detected gray range with the best one in the same ROI;
-- explained: the share of M that the boxes alone explain.
+- explained: IoU of M with what the boxes give by themselves, clean-up included; 1 where nothing was
+  painted and no refiner was at work, undefined where nothing was found.
 
 Where the loss 1 - IoU arises, in four parts that add up to it. A is the mask of the boxes as
 detected, before clean-up and refiner, B that of the boxes detected in the true ROIs:
@@ -201,7 +202,7 @@ def score(
         hd95=distance if math.isfinite(distance) else None,
         ceiling=ceiling,
         iou_over_ceiling=iou / ceiling if ceiling else None,
-        explained=result.explained,
+        explained=result.explained if mask.any() else None,
         seconds=seconds,
         roi_ious=tuple(v for _, v in match_rois(rois, [p.roi for p in result.rois]))
         if by_rois

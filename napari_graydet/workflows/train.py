@@ -76,7 +76,7 @@ def train(
         reporter("notice", message=notice)
     plan = plan_run(request, registry, should_cancel)
     machine = machine_note(request.device)
-    kept = plan.request.moved(lambda path: os.path.relpath(path, registry.folder))
+    kept = plan.request.moved(lambda path: _beside(path, registry.folder))
     entry = registry.begin(
         (part.name for part in plan.parts),
         preset=request.preset,
@@ -155,6 +155,14 @@ def resume(
 def device_of(run_id: str, folder: Path) -> str:
     """Return where a run was asked to be trained; errors as `resume`."""
     return str(ModelRegistry(folder).entry(run_id).request.get("device", "auto"))
+
+
+def _beside(path: str, folder: Path) -> str:
+    """Return a path as seen from a folder; between two drives of Windows there is no such path."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(Path(path).absolute())
 
 
 def _versions() -> dict[str, str]:

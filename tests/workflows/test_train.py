@@ -122,6 +122,21 @@ def test_stopped_within_a_batch_and_resumed_to_the_same_weights(
         resume("0001", tmp_path / "a")
 
 
+def test_images_on_another_drive_are_found_again(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_drive(path: str, start: Path) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    with monkeypatch.context() as windows:
+        windows.setattr("os.path.relpath", other_drive)
+        registry = ModelRegistry(tmp_path / "models here")
+        with pytest.raises(CancelledError):
+            train(request_, tmp_path / "models here", on_event=stopping(registry, 4))
+    assert registry.entry("0001").request["images"] == request_.images
+    assert resume("0001", tmp_path / "models here").status == "done"
+
+
 def test_a_run_that_goes_on_elsewhere_says_so(
     tmp_path: Path, request_: TrainRequest, quick: QuickPart
 ) -> None:
