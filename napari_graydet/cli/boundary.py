@@ -64,7 +64,8 @@ class Boundary(TyperGroup):
             with quiet, warnings.catch_warnings():
                 if not debug:
                     warnings.showwarning = _warned
-                outcome = super().main(args=arguments, standalone_mode=False, **extra)
+                # None, not a list: typer expands wildcards where the shell of Windows does not
+                outcome = super().main(args=args, standalone_mode=False, **extra)
         except Exception as error:  # the boundary: nothing passes but --debug
             if debug:
                 raise
@@ -148,7 +149,10 @@ def _show(result: Result, as_json: bool, stdout: Any, indent: int | None) -> Non
         from rich.console import Console
 
         if stdout.isatty():
-            Console(file=stdout, highlight=False, markup=False).print(result.text)
+            told = Console(file=stdout, highlight=False, markup=False)
+            with told.capture() as shown:
+                told.print(result.text)
+            stdout.write(_writable(shown.get(), stdout))
             return
         page = io.StringIO()
         Console(file=page, highlight=False, markup=False, width=_PIPE_WIDTH).print(result.text)

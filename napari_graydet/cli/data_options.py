@@ -65,6 +65,10 @@ def read_data(
     from napari_graydet.workflows.patients import patients_option
 
     if project is not None and images is None and masks is None:
+        if label != LABEL or classes is not None:
+            raise typer.BadParameter(
+                "expected --label and --classes with folders; a project knows its classes."
+            )
         with opened(project) as store:
             if patients is not None:
                 store.patients.check_same(patients)

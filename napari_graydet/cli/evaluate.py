@@ -48,6 +48,8 @@ class Side(enum.StrEnum):
 
 
 _MODELS, _HOW = "Models", "How"
+SHARES = "0.15,0"
+"""Of validation and test images, unless others are asked for."""
 
 
 def evaluate(
@@ -87,7 +89,7 @@ def evaluate(
             help="Of two folders, shares of the images on these sides.",
             rich_help_panel=DATA,
         ),
-    ] = "0.15,0",
+    ] = SHARES,
     seed: Annotated[
         int, typer.Option(help="Of the split of two folders.", rich_help_panel=DATA)
     ] = 0,
@@ -166,6 +168,10 @@ def evaluate(
         classes=None if classes is None else [name.strip() for name in classes.split(",")],
     )
     if project is not None:
+        if shares != SHARES or seed != 0:
+            raise typer.BadParameter(
+                "expected --shares and --seed with folders; a project keeps its split."
+            )
         data, side = _side_of_project(data, project, split)
     else:
         data, side = _side_of_folders(data, split or Side.ALL, shares, seed)

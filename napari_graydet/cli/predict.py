@@ -48,12 +48,18 @@ def predict(
 
 
 def _result(report: PredictReport, project: str, untouched: int) -> Result:
+    if report.added:
+        complain(
+            f"{' and '.join(report.added)} was no class of the project and is one now, since the "
+            "models find it. Masks of several classes are written with label ids."
+        )
     for failure in report.failed:
         complain(f"{failure.name}: {failure.message}")
     document = {
         "project": project,
         "predicted": report.predicted,
         "untouched": untouched,
+        "added_classes": report.added,
         "failed": [{"id": f.image_id, "image": f.name, "error": f.message} for f in report.failed],
         "doubts": {str(key): value for key, value in report.doubts.items()},
         "roi_doubts": {str(key): value for key, value in report.roi_doubts.items()},

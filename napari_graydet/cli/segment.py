@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -164,9 +164,11 @@ def _gray_range(value: str) -> tuple[int, int]:
 def _cleanup(value: str) -> object:
     if value == "light":
         return value
-    from napari_graydet.core.segmentation import CleanUp
+    from pydantic import ValidationError
 
-    settings: dict[str, int | bool] = {}
+    from napari_graydet.project.schema import CleanUpRecord
+
+    settings: dict[str, Any] = {}
     for part in value.split(","):
         name, _, number = part.strip().partition("=")
         if name == "fill_holes" and not number:
@@ -178,7 +180,13 @@ def _cleanup(value: str) -> object:
                 "expected --cleanup light, or settings out of opening=N, fill_holes, "
                 f"keep_largest=N, min_area=N with whole numbers N from 0; got {part!r}."
             )
-    return CleanUp(**settings)  # type: ignore[arg-type]
+    try:
+        return CleanUpRecord(**settings).core()
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise typer.BadParameter(
+            f"--cleanup {detail['loc'][0]}={detail['input']}: {str(detail['msg']).lower()}."
+        ) from error
 
 
 def _result(report: SegmentReport, out: Path) -> Result:

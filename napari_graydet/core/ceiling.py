@@ -90,7 +90,7 @@ def _best_subarray(gain: npt.NDArray[np.float64]) -> tuple[int, int]:
 def best_range(image: GrayImage, mask: npt.NDArray[np.bool_], roi: RoiBox) -> Ceiling:
     """Return the gray range whose pixels in the ROI match the mask best, by IoU.
 
-    True pixels outside the ROI count as missed.
+    Every pixel of the mask that is not 0 is true; those outside the ROI count as missed.
 
     Raises
     ------
@@ -104,6 +104,7 @@ def best_range(image: GrayImage, mask: npt.NDArray[np.bool_], roi: RoiBox) -> Ce
             f"The mask is {mask.shape[1]} x {mask.shape[0]} but the image is "
             f"{image.width} x {image.height}; they must be the same size."
         )
+    mask = np.asarray(mask) != 0  # as an index, numbers would mean something else
     window = roi.clip(image.shape).slices(image.shape)
     values, inside = image.pixels[window], mask[window]
     first = int(values.min())

@@ -83,7 +83,8 @@ def fit_box(
     image
         The radiograph; the nets are in its stored units.
     mask
-        (H, W) bool, what the box should give back. True pixels outside the ROI count as missed.
+        (H, W), what the box should give back: every pixel that is not 0. Those outside the ROI
+        count as missed.
     roi
         Extent of the box; clipped to the image.
     k
@@ -109,6 +110,7 @@ def fit_box(
         raise GeometryError(f"A box has 1 to {MAX_NET} grays per side, got {k}.")
     if not (np.isfinite(smoothness) and smoothness >= 0):
         raise GeometryError(f"The smoothness must be a number from 0 up, got {smoothness}.")
+    mask = np.asarray(mask) != 0
     flat = best_range(image, mask, roi)
     box, overlap = GrayBox.flat(roi.clip(image.shape), flat.range), flat.iou
     if k > 1 and overlap < 1.0:

@@ -356,6 +356,8 @@ class Detection:
             named = "" if first.message.startswith(first.name) else f"{first.name}: "
             more = f", and {others} more" if others else ""
             parts.append(f"{others + 1} failed ({named}{first.message.rstrip('.')}{more})")
+        if report.added:
+            parts.append(f"{' and '.join(report.added)} added to the classes")
         if report.cancelled:
             parts.append("stopped")
         controller.say(", ".join(parts) + ".", "warning" if report.failed else "info")

@@ -54,7 +54,8 @@ def image_type(head: bytes) -> ImageType | None:
 def read_image(path: Path, *, frame: int | None = None) -> GrayImage:
     """Read one grayscale radiograph.
 
-    Stored values are kept as they are; rescale, window and MONOCHROME1 go into the scale.
+    Stored values are kept as they are; rescale and MONOCHROME1 go into the scale. A DICOM file's
+    window is not used (docs/decisions/0002).
 
     Parameters
     ----------
@@ -197,9 +198,9 @@ def _may_be_file(entry: os.DirEntry[str]) -> bool:
 def claims_image(path: Path) -> bool:
     """Tell by its first bytes whether a file is an image; databases are not touched.
 
-    See `is_database` for why.
+    See `is_database` for why. A DICOMDIR is a table of contents that begins as an image does.
     """
-    if is_database(path):
+    if is_database(path) or path.name.casefold() == "dicomdir":
         return False
     try:
         with path.open("rb") as stream:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from napari_graydet.errors import ImageError, MaskError
 from napari_graydet.io import png, tiff
@@ -16,6 +18,9 @@ from napari_graydet.io.limits import MAX_FILE_BYTES
 
 Mask = npt.NDArray[np.bool_]
 MAX_LABELS = 255
+
+_OURS = "napari-graydet"
+"""Keyword of the text in our PNG files: the SHA-256 of their pixels."""
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> Mask:
@@ -116,6 +121,31 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_ | np.integer]) -> None:
         raise MaskError(
             f"Expected label ids from 0 to {MAX_LABELS}, got {values.min()} to {values.max()}."
         )
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(values, dtype=np.uint8)).save(stream, "PNG")
+    values = np.ascontiguousarray(values, dtype=np.uint8)
+    stream, note = io.BytesIO(), PngInfo()
+    note.add_text(_OURS, _digest(values))
+    Image.fromarray(values).save(stream, "PNG", pnginfo=note)
     atomic_write_bytes(Path(path), stream.getvalue())
+
+
+def is_untouched(path: Path) -> bool:
+    """Tell whether a file is a mask that `write_mask` wrote, and nobody has changed since.
+
+    What is not may be replaced by nobody but a person: it can be hours of work.
+    """
+    try:
+        data = read_bytes(path, max_bytes=MAX_FILE_BYTES, error=MaskError, limit_error=MaskError)
+        if not data.startswith(png.SIGNATURE):
+            return False
+        values, _ = png.decode_channels(data, path.name)
+    except (MaskError, ImageError):
+        return False
+    if values.dtype != np.uint8:
+        return False
+    note = f"tEXt{_OURS}\0{_digest(values.astype(np.uint8))}".encode("latin-1")
+    return note in data
+
+
+def _digest(values: npt.NDArray[np.uint8]) -> str:
+    shape = np.array(values.shape, dtype="<i8").tobytes()
+    return hashlib.sha256(shape + np.ascontiguousarray(values).tobytes()).hexdigest()

@@ -104,7 +104,10 @@ class BoxRecord(_Extent):
 
     @model_validator(mode="after")
     def _is_a_box(self) -> BoxRecord:
-        self.gray_box()
+        try:
+            self.gray_box()
+        except OverflowError:
+            raise ValueError("no image has grays that large") from None
         return self
 
     def gray_box(self) -> GrayBox:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from napari_graydet.errors import ExportError, ImageError
-from napari_graydet.io.files import atomic_write_text
+from napari_graydet.errors import ExportError, GraydetError, ImageError
+from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.images import find_images
 from napari_graydet.io.masks import write_mask
 from napari_graydet.workflows.events import (
@@ -20,9 +20,9 @@ from napari_graydet.workflows.events import (
     ignore_progress,
     one_line,
 )
-from napari_graydet.workflows.names import distinct_names, keep_images
+from napari_graydet.workflows.names import distinct_names, keep_images, keep_masks
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.records import ImageRecord
+from napari_graydet.workflows.records import ImageRecord, read_record
 from napari_graydet.workflows.segment import segment
 
 
@@ -118,15 +118,34 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _protect(paths: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Raise `ExportError` if a mask would take the place of an image or of a hand-made mask."""
+    """Raise `ExportError` if a result would take the place of anything but an older one of it."""
     files = [_files_of(target) for target in targets]
-    keep_images([mask for mask, _ in files], paths)
-    for mask, record in files:
-        if mask.exists() and not record.exists():
-            raise ExportError(
-                f"{mask} is there already, and no result of this program: it has no record "
-                f"({record.name}) beside it; give another folder with -o."
-            )
+    masks = [mask for mask, _ in files]
+    keep_images(masks, paths)
+    keep_masks(masks)
+    for path, (_, record) in zip(paths, files, strict=True):
+        if record.exists():
+            _check_record(record, path)
+
+
+def _check_record(record: Path, image: Path) -> None:
+    """Raise `ExportError` unless a file is the record of an image, or of an older file of it."""
+    try:
+        known = read_record(record)
+    except GraydetError as error:
+        raise ExportError(
+            f"{record} is there already and no result of this program ({one_line(error)}); give "
+            "another folder with -o."
+        ) from error
+    try:
+        another = known.sha256 != sha256_of(image)
+    except ImageError:
+        return  # it cannot be read, and will be told of with the others
+    if another:
+        raise ExportError(
+            f"{record} is the result of another image of that name; give another folder with -o, "
+            "or delete it."
+        )
 
 
 def _files_of(target: Path) -> tuple[Path, Path]:

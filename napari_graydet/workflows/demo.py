@@ -28,7 +28,7 @@ def sample_folder(place: Path, on_notice: Callable[[str], None]) -> Path:
     Raises
     ------
     ProjectError
-        If the folder cannot be written.
+        If the folder cannot be written, or has a folder of other masks.
     """
     images = place / "images"
     if images.is_dir():
@@ -38,8 +38,8 @@ def sample_folder(place: Path, on_notice: Callable[[str], None]) -> Path:
     try:
         stage.mkdir(parents=True)
         write_samples(stage)
+        _make_room(place / "masks", stage / "masks")
         for name in ("masks", "images"):  # images last: they tell that all is there
-            shutil.rmtree(place / name, ignore_errors=True)  # left by a run that was stopped
             (stage / name).rename(place / name)
     except OSError as error:
         raise ProjectError(
@@ -48,3 +48,16 @@ def sample_folder(place: Path, on_notice: Callable[[str], None]) -> Path:
     finally:
         shutil.rmtree(stage, ignore_errors=True)
     return images
+
+
+def _make_room(there: Path, made: Path) -> None:
+    """Remove the samples' masks that a run has left which was stopped; no others."""
+    if not there.exists():
+        return
+    others = {path.name for path in there.iterdir()} - {path.name for path in made.iterdir()}
+    if others:
+        raise ProjectError(
+            f"{there} holds other masks than those of the samples ({min(others)}); give another "
+            "--folder, nothing was changed."
+        )
+    shutil.rmtree(there)

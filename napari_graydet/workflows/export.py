@@ -172,7 +172,7 @@ def export_project(
     CancelledError
         If the user stopped. In both cases `out` is as it was.
     """
-    out = Path(out)
+    out = Path(out).absolute()  # "." has no name that another folder could take
     chosen = _formats(formats)
     entries = [entry for entry in store.entries() if entry.state is State.ACCEPTED]
     classes = list(store.classes)
@@ -324,12 +324,16 @@ def _own_files(out: Path) -> set[Path]:
 def _staged(out: Path) -> Iterator[Path]:
     """Give a hidden folder that becomes `out` if the body succeeds, and vanishes if not."""
     token = uuid.uuid4().hex[:12]
-    stage = out.parent / f".graydet-{token}.part"
+    empty = out.is_dir() and not any(out.iterdir())  # perhaps a drive, which cannot be renamed
+    stage = (out if empty else out.parent) / f".graydet-{token}.part"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         stage.mkdir()
         yield stage
-        _swap(stage, out, out.parent / f".graydet-{token}.old")
+        if empty:
+            _fill(out, stage)
+        else:
+            _swap(stage, out, out.parent / f".graydet-{token}.old")
     except OSError as error:
         raise ExportError(
             f"Could not write the export {out}: {reason_of(error)}; choose a folder that can be "
@@ -337,6 +341,19 @@ def _staged(out: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _fill(out: Path, stage: Path) -> None:
+    """Move what is staged inside an empty folder up into it; empty it again if that fails."""
+    names = sorted(path.name for path in stage.iterdir())  # the manifest is written: any order
+    moved: list[Path] = []
+    try:
+        for name in names:
+            moved.append((stage / name).rename(out / name))
+    except OSError:
+        for path in moved:
+            path.rename(stage / path.name)
+        raise
 
 
 def _swap(stage: Path, out: Path, old: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from napari_graydet.errors import ExportError
+from napari_graydet.io.masks import is_untouched
 
 
 def distinct_names(paths: Sequence[PurePath | str]) -> list[str]:
@@ -38,6 +39,22 @@ def _free(name: str, taken: set[str]) -> str:
     while candidate.casefold() in taken:
         candidate, number = f"{name}_{number}", number + 1
     return candidate
+
+
+def keep_masks(targets: Iterable[Path]) -> None:
+    """Refuse to write a mask where one lies that a person made, or changed.
+
+    Raises
+    ------
+    ExportError
+        If a target exists and is not as this program wrote it.
+    """
+    for target in targets:
+        if target.exists() and not is_untouched(target):
+            raise ExportError(
+                f"{target} is there already and not as this program wrote it; move it away, or "
+                "give another folder with -o."
+            )
 
 
 def keep_images(targets: Iterable[Path], images: Iterable[Path]) -> None:

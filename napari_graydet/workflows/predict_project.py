@@ -35,7 +35,8 @@ class PredictReport:
     `predicted`, `skipped` (human work is there) and `cancelled` speak for themselves; `failed`
     names images that could not be read or predicted; `notices` maps image ids to their notices,
     `doubts` maps those that were predicted to how doubtful that is (workflows/doubt.py), and
-    `roi_doubts` to how doubtful each of their ROIs is, by its id.
+    `roi_doubts` to how doubtful each of their ROIs is, by its id. `added` holds classes that the
+    models find and the project did not have beside its own.
     """
 
     predicted: list[int] = field(default_factory=list)
@@ -44,6 +45,7 @@ class PredictReport:
     notices: dict[int, tuple[str, ...]] = field(default_factory=dict)
     doubts: dict[int, float] = field(default_factory=dict)
     roi_doubts: dict[int, dict[str, float]] = field(default_factory=dict)
+    added: list[str] = field(default_factory=list)
     cancelled: bool = False
 
 
@@ -152,6 +154,8 @@ def _save(
     labels = [*(roi.label for roi in found.rois), *(box.label for box in found.boxes)]
     for label in dict.fromkeys(labels):
         if label not in store.classes:
+            if store.classes:
+                report.added.append(label)
             store.add_class(label)
     if not store.save_prediction(entry.id, found, model):
         return _skipped(entry, report)

@@ -17,7 +17,7 @@ from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import write_mask
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.workflows.events import Failure, one_line
-from napari_graydet.workflows.names import distinct_names, keep_images
+from napari_graydet.workflows.names import distinct_names, keep_images, keep_masks
 from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord, read_record
 
@@ -136,12 +136,13 @@ def render_record(record_path: Path, out: Path, images: Path | None = None) -> R
     ProjectError, ImageError, MaskError
         If record or image is missing, damaged, or does not belong to the other.
     ExportError
-        If the mask would take the image's place.
+        If the mask would take the image's place, or that of a mask that a person made.
     """
     record = read_record(record_path)
     source = _image_file(record, record_path, images)
     path = out / f"{record_path.stem}.png"
     keep_images([path], [source])
+    keep_masks([path])
     image = read_image(source, frame=record.frame)
     record.check_image(image)
     annotation = record.annotation()
@@ -173,14 +174,17 @@ def render_project(store: ProjectStore, out: Path) -> Iterator[Rendered | Failur
     Raises
     ------
     ExportError
-        If a mask would take an image's place; nothing is written then.
+        If a mask would take an image's place, or that of a mask that a person made; nothing is
+        written then.
     """
     entries = [entry for entry in store.entries() if entry.state in WITH_MASK]
     classes, names = list(store.classes), distinct_names([e.path for e in entries])
     images = [store.image_path(entry.id) for entry in store.entries()]
-    keep_images([out / f"{name}.png" for name in names], images)
+    targets = [out / f"{name}.png" for name in names]
+    keep_images(targets, images)
+    keep_masks(targets)
     out.mkdir(parents=True, exist_ok=True)
-    for entry, name in zip(entries, names, strict=True):
+    for entry, path in zip(entries, targets, strict=True):
         file_name = PurePath(entry.path).name
         try:
             annotation, _ = store.annotation(entry.id)
@@ -189,6 +193,5 @@ def render_project(store: ProjectStore, out: Path) -> Iterator[Rendered | Failur
         except GraydetError as error:
             yield Failure(file_name, one_line(error), entry.id)
             continue
-        path = out / f"{name}.png"
         write_mask(path, rendering.mask)
         yield Rendered(file_name, path, rendering.shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import napari_graydet
+from napari_graydet.cli import app, boundary
 from napari_graydet.errors import CancelledError
 from tests.cli.runner import run
 
@@ -94,6 +96,33 @@ def test_an_unexpected_error_is_one_line_and_1(
     assert len(outcome.error_lines) == 1
     assert "ZeroDivisionError: two lines" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_names_in_another_encoding_are_shown_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("r\udcf6ntgen.png", "röntgen.png"):
+        raw = io.BytesIO()
+        terminal = Terminal(raw, encoding="utf-8")
+        boundary._show(boundary.Result({}, name), False, terminal, None)
+        terminal.flush()
+        shown = raw.getvalue().decode()
+        assert "ntgen.png" in shown
+
+
+def test_wildcards_are_left_to_typer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows it expands them, if it reads the command line itself."""
+    seen: list[object] = []
+    monkeypatch.setattr(boundary.TyperGroup, "main", lambda _self, args, **_: seen.append(args))
+    monkeypatch.setattr(sys, "argv", ["napari-graydet", "segment", "*.png", "--json"])
+    for args in (None, ["doctor"]):
+        with pytest.raises(SystemExit):
+            app(args)
+    assert seen == [None, ["doctor"]]
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

@@ -111,6 +111,16 @@ def test_a_project_with_and_without_a_split(project: Path) -> None:
     assert (none.code, len(none.error_lines)) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "options", [("--label", "lung"), ("--classes", "bone"), ("--shares", "0.3,0"), ("--seed", "1")]
+)
+def test_options_of_folders_are_refused_for_a_project(
+    project: Path, options: tuple[str, ...]
+) -> None:
+    outcome = run("evaluate", project, *options)
+    assert outcome.code == 2 and "folders; a project" in outcome.err
+
+
 def test_a_project_has_its_own_rule_of_patients(project: Path, tmp_path: Path) -> None:
     for verb in ("evaluate", "compare"):
         outcome = run(verb, project, "--patients", "(.)$", "-o", tmp_path / "out.json")

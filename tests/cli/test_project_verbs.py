@@ -123,6 +123,27 @@ def test_render_never_overwrites_an_image(
     assert {path: path.read_bytes() for path in images.iterdir()} == before
 
 
+def test_render_replaces_its_own_masks_and_no_others(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_detectors(monkeypatch, [proposal(1.5, 2, 30, 35)])
+    run("segment", images / "image0.png", "-o", tmp_path / "out", "--roi", "whole")
+    run("init", tmp_path / "study", "--images", images)
+    run("predict", tmp_path / "study")
+    masks = tmp_path / "masks"
+    record = tmp_path / "out" / "image0.json"
+    for source, more in ((record, ("--images", images)), (tmp_path / "study", ())):
+        assert run("render", source, "-o", masks, *more).code == 0
+        assert run("render", source, "-o", masks, *more).code == 0
+    Image.new("L", (60, 40), 255).save(masks / "image0.png")
+    before = {path: path.read_bytes() for path in masks.iterdir()}
+    for source, more in ((record, ("--images", images)), (tmp_path / "study", ())):
+        outcome = run("render", source, "-o", masks, *more)
+        assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+        assert "image0.png is there already" in outcome.err
+    assert {path: path.read_bytes() for path in masks.iterdir()} == before
+
+
 def test_models_of_what_is_no_project(images: Path) -> None:
     outcome = run("models", "list", images)
     assert outcome.code == 2 and "no project" in outcome.err

@@ -241,8 +241,44 @@ def test_a_mask_made_by_hand_is_never_overwritten(images: Path, tmp_path: Path) 
     before = by_hand.read_bytes()
     outcome = run("segment", images, "-o", by_hand.parent, "--roi", "whole", "--range", "0,9")
     assert (outcome.code, len(outcome.error_lines)) == (2, 1)
-    assert "no record" in outcome.err
+    assert "not as this program wrote it" in outcome.err
     assert by_hand.read_bytes() == before and len(list(by_hand.parent.iterdir())) == 1
+
+
+def test_foreign_records_and_results_of_other_images_stay(images: Path, tmp_path: Path) -> None:
+    """labelme keeps its JSON beside the image; two patients' images may have one name."""
+    how = ("--roi", "whole", "--range", "0,9")
+    foreign = images / "image0.json"
+    foreign.write_text('{"version": "5.0", "shapes": []}')
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    beside = run("segment", images / "image0.png", "-o", images, *how)
+    assert beside.code == 2
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "image0.json").write_text(foreign.read_text())
+    outcome = run("segment", images / "image0.png", "-o", out, *how)
+    assert outcome.code == 2 and "no result of this program" in outcome.err
+    assert {path: path.read_bytes() for path in images.iterdir()} == before
+    (out / "image0.json").unlink()
+    assert run("segment", images / "image0.png", "-o", out, *how).code == 0
+    assert run("segment", images / "image0.png", "-o", out, *how).code == 0, "once more"
+    other = tmp_path / "other" / "image0.png"
+    other.parent.mkdir()
+    Image.new("L", (60, 40), 7).save(other)
+    done = {path: path.read_bytes() for path in out.iterdir()}
+    outcome = run("segment", other, "-o", out, *how)
+    assert outcome.code == 2 and "another image of that name" in outcome.err
+    assert {path: path.read_bytes() for path in out.iterdir()} == done
+    touched = np.asarray(Image.open(out / "image0.png")).copy()
+    touched[0, 0] ^= 255
+    Image.fromarray(touched).save(out / "image0.png")
+    assert run("segment", images / "image0.png", "-o", out, *how).code == 2, "somebody's work"
+
+
+def test_a_clean_up_that_is_out_of_range_is_one_line(images: Path, tmp_path: Path) -> None:
+    outcome = run("segment", images, "-o", tmp_path / "out", "--cleanup", "opening=60")
+    assert (outcome.code, len(outcome.error_lines)) == (2, 1)
+    assert "opening=60" in outcome.err and "50" in outcome.err and "http" not in outcome.err
 
 
 def test_a_mask_without_room_for_its_record_is_not_left(images: Path, tmp_path: Path) -> None:

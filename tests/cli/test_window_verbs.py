@@ -75,9 +75,22 @@ def test_samples_that_were_half_made_are_made_again(
     few_samples: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "masks").mkdir()
-    (tmp_path / "masks" / "half.png").write_bytes(b"")
+    (tmp_path / "masks" / "hand.png").write_bytes(b"")
     assert sample_folder(tmp_path, print) == tmp_path / "images"
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["hand.png"]
+    assert (tmp_path / "masks" / "hand.png").stat().st_size
+
+
+def test_a_persons_masks_are_not_taken_for_half_made_samples(
+    few_samples: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for name in ("hand.png", "mine.png"):
+        (tmp_path / "masks" / name).write_bytes(b"hours of work")
+    with pytest.raises(ProjectError, match="other masks"):
+        sample_folder(tmp_path, print)
+    assert [path.name for path in tmp_path.iterdir()] == ["masks"]
+    assert all(path.read_bytes() == b"hours of work" for path in (tmp_path / "masks").iterdir())
 
 
 def test_samples_where_nothing_can_be_written(few_samples: list[Path], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from napari_graydet.core.ceiling import (
     ceiling_mask,
     interval_iou,
 )
+from napari_graydet.core.fit import fit_box
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.metrics import dice, iou
 from napari_graydet.core.roi import RoiBox
@@ -64,6 +65,16 @@ def test_a_threshold_mask_is_reached_exactly() -> None:
     found = best_range(image, truth.contains(pixels), RoiBox.of_image((50, 50)))
     assert found.iou == 1.0
     np.testing.assert_array_equal(found.range.contains(pixels), truth.contains(pixels))
+
+
+@pytest.mark.parametrize("true", [1, 255, True, 0.5])
+def test_masks_need_not_be_bool(true: float) -> None:
+    rng = np.random.default_rng(3)
+    image = GrayImage(rng.integers(0, 256, (30, 40)).astype(np.uint8), GrayScale.of_bits(8))
+    mask = image.pixels > 100
+    roi, as_numbers = RoiBox(2, 3, 35, 28), mask * np.array(true)
+    assert best_range(image, as_numbers, roi) == best_range(image, mask, roi)
+    assert fit_box(image, as_numbers, roi, k=2).iou == fit_box(image, mask, roi, k=2).iou
 
 
 def test_bad_masks_are_refused() -> None:

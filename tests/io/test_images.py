@@ -132,6 +132,7 @@ def test_images_are_found_by_ending_or_content_in_natural_order(tmp_path: Path) 
         put(tmp_path, name, FILES[kind])
     for other in ("notes.txt", "graydet.toml", "annotations.db", "table.csv"):
         put(tmp_path, other, b"some text")
+    put(tmp_path, "DICOMDIR", FILES["dcm"])  # a table of contents begins as an image does
     for hidden in (".hidden.png", "._a1.png", ".cache/a.png", "masks/a1.png", "sub/b.png"):
         put(tmp_path, hidden)
     assert [path.name for path in find_images(tmp_path)] == names

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from napari_graydet.errors import ExportError, MaskError
-from napari_graydet.io.masks import read_label_map, read_mask, write_mask
+from napari_graydet.io.masks import is_untouched, read_label_map, read_mask, write_mask
 from tests.io.helpers import pillow_bytes, tiff
 
 MASK = np.indices((9, 12)).sum(axis=0) % 3 == 0
@@ -28,6 +29,31 @@ def test_masks_come_back_and_are_0_or_255(
     assert stored.dtype == np.uint8
     np.testing.assert_array_equal(stored, mask * np.uint8(255))
     np.testing.assert_array_equal(read_mask(path, mask.shape), mask)
+
+
+@settings(max_examples=40)
+@given(
+    hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    st.integers(0, 80),
+    st.integers(1, 255),
+)
+def test_a_mask_that_was_changed_is_told_from_one_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, mask: np.ndarray, place: int, change: int
+) -> None:
+    path = tmp_path_factory.mktemp("masks") / "a.png"
+    write_mask(path, mask)
+    assert is_untouched(path)
+    edited, note = mask.copy(), Image.open(path).info
+    edited.flat[place % edited.size] ^= change
+    keeps = PngInfo()
+    for name, text in note.items():
+        keeps.add_text(name, text)
+    Image.fromarray(edited).save(path, pnginfo=keeps)  # by a program that keeps what it read
+    assert not is_untouched(path)
+    Image.fromarray(mask).save(path)
+    assert not is_untouched(path), "of another program"
+    path.write_bytes(path.read_bytes()[:30])
+    assert not is_untouched(path)
 
 
 @settings(max_examples=40)

@@ -221,6 +221,52 @@ def test_an_empty_folder_and_missing_parents_are_fine(store: ProjectStore, tmp_p
     assert files_of(tmp_path / "empty") == files_of(tmp_path / "a" / "b" / "c")
 
 
+def test_the_folder_that_one_stands_in(
+    store: ProjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_project(store, Path(), ["masks"])
+    export_project(store, tmp_path / "there", ["masks"])
+    assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
+
+
+def test_an_empty_folder_that_cannot_be_renamed_is_filled_or_left_empty(
+    store: ProjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive's own folder: nothing can take its name."""
+    fill(store)
+    drive, real, allowed = tmp_path / "drive", Path.rename, [9]
+    drive.mkdir()
+
+    def busy(self: Path, target: Path) -> Path:
+        if drive in (self, Path(target)) or not allowed[0]:
+            raise OSError(16, "Device or resource busy")
+        allowed[0] -= 1 if drive not in self.parents or ".part" in str(self) else 0
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", busy)
+        export_project(store, drive, ["masks", "json"])
+    export_project(store, tmp_path / "there", ["masks", "json"])
+    assert files_of(drive) == files_of(tmp_path / "there")
+
+    second = tmp_path / "second"
+    second.mkdir()
+
+    def fails_late(self: Path, target: Path) -> Path:
+        if self.name == "records":
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails_late)
+        with pytest.raises(ExportError, match="Input/output"):
+            export_project(store, second, ["masks", "json"])
+    assert not list(second.iterdir())
+
+
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("fail_at", [1, 2, 3])
 def test_a_failure_in_the_middle_leaves_the_old_state(

@@ -232,8 +232,8 @@ def test_classes_that_the_project_lacks_are_appended(tmp_path: Path) -> None:
     pixels = np.random.default_rng(8).integers(0, 256, (40, 60)).astype(np.uint8)
     Image.fromarray(pixels).save(folder / "a.png")
     store = ProjectStore.create(folder, ["femur"], [folder / "a.png"])
-    predict_project(store, fake_predictor(*PREDICTOR_ROIS))
-    assert store.classes == ["femur", "bone", "lung"]
+    report = predict_project(store, fake_predictor(*PREDICTOR_ROIS))
+    assert store.classes == ["femur", "bone", "lung"] and report.added == ["bone", "lung"]
 
 
 def test_a_disk_that_cannot_be_written_stops_the_job(

@@ -137,6 +137,12 @@ def test_boxes_without_volume_are_refused(record_file: Path) -> None:
         read_record(change(record_file, boxes=[box]))
 
 
+def test_grays_beyond_all_images_are_refused(record_file: Path) -> None:
+    huge = {"x0": 5, "y0": 5, "x1": 9, "y1": 9, "low": 10**400, "high": 10**400, "label": "a"}
+    with pytest.raises(ProjectError, match="grays that large"):
+        read_record(change(record_file, boxes=[huge | {"score": None}]))
+
+
 def test_nan_is_refused(record_file: Path) -> None:
     text = record_file.read_text().replace('"x0": 2.0', '"x0": NaN', 1)
     record_file.write_text(text)
