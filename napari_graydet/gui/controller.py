@@ -86,7 +86,8 @@ class Controller(Navigation):
         if annotation is None:
             return
         name = label or self.session.label
-        self.know_class(name)
+        if not self.know_class(name):
+            return
         with _Told(self):
             record, roi_id = edits.add_roi(annotation, roi, name)
             self.session.roi_id, self.session.box_id = roi_id, None
@@ -110,7 +111,8 @@ class Controller(Navigation):
 
     def choose_label(self, label: str) -> None:
         """Choose the class of the selected ROI, and of those drawn from now on."""
-        self.know_class(label)
+        if not self.know_class(label):
+            return
         self.session.label = label
         self.session.selection_changed.emit()
         roi = self.session.roi
@@ -258,6 +260,11 @@ class Controller(Navigation):
         else:
             self.go_to(image_id)
 
+    def go_to_conflict(self) -> None:
+        """Show the image of which somebody else has stored another version."""
+        if self.session.conflict is not None:
+            self.go_to(self.session.conflict)
+
     def take_stored(self) -> None:
         """After a conflict: give up this window's edit and show what the other one stored."""
         if self.recorder is not None:
@@ -296,21 +303,18 @@ class Controller(Navigation):
         assert self.recorder is not None
         return self.recorder.commit(annotation, action, source)
 
-    def know_class(self, label: str) -> None:
-        """Append a class to the project unless it has it."""
+    def know_class(self, label: str) -> bool:
+        """Append a class to the project unless it has it; return whether it has it now."""
         if self.recorder is not None and label not in self.session.classes:
             with _Told(self):
                 self.recorder.store.add_class(label)
             self.learn_classes()
+        return label in self.session.classes
 
     def learn_classes(self) -> None:
-        """Read the project's classes again; ids never change, so masks stay as they are."""
-        if self.recorder is None:
-            return
-        self.session.classes = tuple(self.recorder.store.classes)
-        if self.session.masks is not None:
-            self.session.masks.classes = self.session.classes
-        self.session.project_changed.emit()
+        """Read the project's classes again."""
+        if self.recorder is not None:
+            self.recorder.learn_classes()
 
 
 class _Told:

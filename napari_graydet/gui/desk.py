@@ -18,7 +18,9 @@ from napari_graydet.gui.evaluation import Evaluation
 from napari_graydet.gui.jobs import QtJobs
 from napari_graydet.gui.keys import Keys
 from napari_graydet.gui.layers import Layers, Tool
+from napari_graydet.gui.leaving import would_lose
 from napari_graydet.gui.overlay import Overlay
+from napari_graydet.gui.panels.question import agreed
 from napari_graydet.gui.session import Session
 from napari_graydet.gui.training import Training
 from napari_graydet.models.registry import shipped_refiner
@@ -126,7 +128,14 @@ class Desk:
     def watch(self, window: QWidget) -> None:
         """Close with this window."""
         if self._watcher is None:
-            self._watcher = _Watcher(window, self.close)
+            self._watcher = _Watcher(window, self._may_close, self.close)
+
+    def _may_close(self, window: QWidget) -> bool:
+        """Ask before edits are lost that the disk has not taken."""
+        lost = would_lose(self)
+        if not lost or not window.isVisible():  # who closes a hidden window is a program
+            return True
+        return agreed(window, "Close", lost, "Close anyway")
 
     def close(self) -> None:
         """Stop the work, close the project, give the keys back; may be called twice."""
@@ -152,18 +161,25 @@ class Desk:
 class _Watcher(QObject):
     """Sees a window being closed, without reaching into napari; holds no reference to it."""
 
-    def __init__(self, window: QWidget, close: Callable[[], None]) -> None:
+    def __init__(
+        self, window: QWidget, may_close: Callable[[QWidget], bool], close: Callable[[], None]
+    ) -> None:
         super().__init__(window)
+        self._may_close: Callable[[QWidget], bool] | None = may_close
         self._close: Callable[[], None] | None = close
         window.installEventFilter(self)
 
     def forget(self) -> None:
         """Let go of the desk."""
-        self._close = None
+        self._close = self._may_close = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
         """Close the desk when its window closes; a person may still say no to closing."""
         if event is not None and event.type() == QEvent.Type.Close and watched is self.parent():
+            asks = self._may_close
+            if asks is not None and isinstance(watched, QWidget) and not asks(watched):
+                event.ignore()
+                return True
             if event.spontaneous():
                 QTimer.singleShot(0, self._close_if_gone)
             else:

@@ -98,11 +98,12 @@ class Detection:
             return
         if self._asks_first():
             return
-        predictor = self._factory()
+        predictor, entry = self._factory(), session.entry
+        verdict = None if entry is None else entry.state
         self._start(
             JobState("Detecting", can_cancel=True),
             lambda _progress, cancel: predictor.for_job(cancel).predict(image),
-            lambda found: self._merge(image_id, found),
+            lambda found: self._merge(image_id, verdict, found),
         )
 
     def _asks_first(self) -> bool:
@@ -268,10 +269,14 @@ class Detection:
         self._session.job = state
         self._session.job_changed.emit()
 
-    def _merge(self, image_id: int, found: Prediction) -> None:
-        """Put a prediction into the record, if its image is still shown."""
+    def _merge(self, image_id: int, before: State | None, found: Prediction) -> None:
+        """Put a prediction into the record, if its image is still shown and no verdict came."""
         session, controller = self._session, self._controller
         if image_id != session.image_id or session.annotation is None:
+            return
+        state = session.annotation.state
+        if state in FINISHED and state is not before:
+            controller.say(f"This image is {state} by now: the new proposals were dropped.")
             return
         for label in dict.fromkeys(part.label for part in found.annotation.rois):
             controller.know_class(label)
@@ -297,6 +302,9 @@ class Detection:
             return
         session.alternatives[roi.id] = found
         session.alternatives_changed.emit()
+        if _boxes_of(session.annotation, roi) != _boxes_of(looked.record, roi):
+            controller.say("The box was set by hand meanwhile: it stays, see the alternatives.")
+            return
         best = _in_place(session.annotation, found[0])
         if session.roi_id == roi.id:
             session.box_id = best.id
@@ -346,7 +354,6 @@ class Detection:
     def _all_done(self, report: PredictReport) -> None:
         controller = self._controller
         controller.learn_classes()
-        controller.reload()
         self._learn_doubts(report.doubts)
         parts = [f"{len(report.predicted)} images proposed"]
         if report.skipped:
@@ -383,6 +390,10 @@ class _Looked:
     boxes: tuple[BoxRecord, ...]
     refined: dict[str, ResidualRecord] | None = None
     notices: tuple[str, ...] = ()
+
+
+def _boxes_of(record: Annotation, roi: RoiRecord) -> list[BoxRecord]:
+    return [box for box in record.boxes if box.roi_id == roi.id]
 
 
 def _in_place(record: Annotation, box: BoxRecord) -> BoxRecord:

@@ -6,7 +6,7 @@ another geometry; the name of the model that proposed it stays. An edit puts the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.core.segmentation import Residual, encode_runs
+from napari_graydet.core.segmentation import Residual, decode_runs, encode_runs
 from napari_graydet.gui.mask_model import MaskModel
 from napari_graydet.project.schema import (
     Annotation,
@@ -27,6 +27,9 @@ from napari_graydet.project.schema import (
 
 SAME_OBJECT = 0.5
 """A proposal that overlaps an object made by hand by this IoU shows the same object."""
+
+REFINED_AROUND = 0.15
+"""Share of an ROI's size around it in which a refiner paints, too (`refiner_patch.Frame`)."""
 
 _BY_HAND = {"source": "human", "score": None}
 
@@ -73,26 +76,57 @@ def move_roi(record: Annotation, roi_id: str, roi: RoiBox) -> Annotation:
         else b
         for b in record.boxes
     )
-    return _touched(record, rois=rois, boxes=boxes)
+    return _without_refined(record, _touched(record, rois=rois, boxes=boxes))
 
 
 def delete_rois(record: Annotation, roi_ids: Sequence[str]) -> Annotation:
-    """Delete ROIs and the 3D boxes in them."""
-    return _touched(
+    """Delete ROIs, the 3D boxes in them, and what a refiner painted there."""
+    after = _touched(
         record,
         rois=tuple(r for r in record.rois if r.id not in roi_ids),
         boxes=tuple(b for b in record.boxes if b.roi_id not in roi_ids),
     )
+    return _without_refined(record, after)
 
 
 def relabel_roi(record: Annotation, roi_id: str, label: str) -> Annotation:
-    """Give an ROI and its 3D boxes another class."""
+    """Give an ROI and its 3D boxes another class; what a refiner painted was of the old one."""
     change = {**_BY_HAND, "label": label}
-    return _touched(
+    after = _touched(
         record,
         rois=tuple(r.model_copy(update=change) if r.id == roi_id else r for r in record.rois),
         boxes=tuple(b.model_copy(update=change) if b.roi_id == roi_id else b for b in record.boxes),
     )
+    return _without_refined(record, after)
+
+
+def _without_refined(before: Annotation, after: Annotation) -> Annotation:
+    """Take back what a refiner painted where there is no ROI of the label any more.
+
+    What a person painted stays.
+    """
+    residuals = dict(after.residual)
+    for label, residual in after.residual.items():
+        gone, left = ({r for r in one.rois if r.label == label} for one in (before, after))
+        if residual.source != "model" or not gone - left:
+            continue
+        stays = ~_around(gone - left, before.shape) | _around(left, before.shape)
+        added, erased = (decode_runs(r, before.shape) for r in (residual.added, residual.erased))
+        kept = Residual(encode_runs(added & stays), encode_runs(erased & stays))
+        written = ResidualRecord.of(kept, residual.source, residual.model) if left else None
+        if written is None:
+            residuals.pop(label)
+        else:
+            residuals[label] = written
+    return after.model_copy(update={"residual": residuals})
+
+
+def _around(rois: Iterable[RoiRecord], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Return the (H, W) mask of ROIs with the surroundings that a refiner sees."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    for roi in rois:
+        mask[roi.roi_box.grow(REFINED_AROUND, shape).slices(shape)] = True
+    return mask
 
 
 def put_box(record: Annotation, box: BoxRecord) -> Annotation:

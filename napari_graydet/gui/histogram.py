@@ -43,11 +43,12 @@ _STEPS = {
 
 @dataclass(frozen=True)
 class _Drag:
-    """What is being dragged, from where, and the range at that time."""
+    """What is being dragged, from where (pixels and gray), and the range at that time."""
 
     part: str
     grip: float
     start: tuple[int, int]
+    pressed: float
 
 
 class HistogramView(QWidget):
@@ -96,6 +97,7 @@ class HistogramView(QWidget):
 
     def set_values(self, values: npt.NDArray[np.integer], scale: GrayScale) -> None:
         """Show the stored values of an ROI (any shape); no values show the empty state."""
+        self._end_gesture()  # it was about other values
         self._bins = GrayBins.of_values(values, scale) if values.size else None
         self.update()
 
@@ -206,8 +208,8 @@ class HistogramView(QWidget):
         layout = self._layout()
         assert layout is not None and self._range is not None  # _part_at found something
         self._release_keys()
-        where = layout.x_of_handle(self._range, LOW if part == BAND else part)
-        self._drag = _Drag(part, x - where, self._range)
+        where = x if part == BAND else layout.x_of_handle(self._range, part)
+        self._drag = _Drag(part, x - where, self._range, layout.edge_at(x))
         if part != BAND:
             self._focused = part
         self._show_cursor(x)
@@ -363,6 +365,6 @@ def _dragged(drag: _Drag, edge: float, bins: GrayBins) -> tuple[int, int]:
     if drag.part == HIGH:
         opened = bins.scale.highest if at > bins.high else at - 1
         return low, max(opened, low)
-    shift = at - low
+    shift = at - round(drag.pressed)  # an end of the band may lie beyond the axis
     shift = min(max(shift, min(bins.low - low, 0)), max(bins.high - high, 0))
     return low + shift, high + shift

@@ -1,4 +1,4 @@
-"""What opening another folder would end: a person is asked before."""
+"""What opening another folder, or closing the window, would end: a person is asked before."""
 
 from __future__ import annotations
 
@@ -25,3 +25,13 @@ def would_end(desk: Desk) -> str:
     if not ends:
         return ""
     return f"Opening another folder ends {', and '.join(ends)}."
+
+
+def would_lose(desk: Desk) -> str:
+    """Say what would be lost because it could not be saved, now neither; empty if nothing would."""
+    recorder, count = desk.controller.recorder, len(desk.session.unsaved)
+    if recorder is None or not count or recorder.flush():
+        return ""
+    count = len(desk.session.unsaved)
+    images = "1 image" if count == 1 else f"{count} images"
+    return f"Edits of {images} could not be saved, and would be lost."

@@ -62,10 +62,17 @@ class Navigation:
             self.recorder = self.images = None
 
     def _opened(self, folder: Path, store: ProjectStore) -> None:
-        self._close_store()
         session = self.session
-        self.recorder = Recorder(session, store)
-        history = self.recorder.history
+        try:
+            recorder = Recorder(session, store)
+            store.entries()
+        except GraydetError as error:  # what is open stays open
+            store.close()
+            self.fail(error)
+            return
+        self._close_store()
+        self.recorder = recorder
+        history = recorder.history
         self.images = ImageCache(store, self.jobs)
         session.folder = folder
         session.classes = tuple(store.classes)
@@ -75,7 +82,7 @@ class Navigation:
         session.alternatives.clear()
         session.order, session.filter = "project", None
         session.doubts.clear()
-        session.conflict = False
+        session.conflict = None
         session.saved_at = None
         session.can_undo, session.can_redo = history.can_undo, history.can_redo
         session.project_changed.emit()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from napari_graydet.errors import ConflictError, ProjectError
 from napari_graydet.gui.session import Message, Session
@@ -45,7 +46,8 @@ class Recorder:
         self._session.unsaved[image_id] = annotation
         self._pending[image_id] = (action, source, self._clock.lap())
         self.show(annotation)
-        return self.flush()
+        self.flush()
+        return image_id not in self._session.unsaved
 
     def reject_unseen(self, image_id: int) -> bool:
         """Reject an image that cannot be shown, with the record that is stored; as `commit`."""
@@ -54,12 +56,18 @@ class Recorder:
         rejected = record.model_copy(update={"state": State.REJECTED})
         self._session.unsaved[image_id] = rejected
         self._pending[image_id] = (str(State.REJECTED), "human", self._clock.lap())
-        return self.flush()
+        self.flush()
+        return image_id not in self._session.unsaved
 
     def flush(self) -> bool:
-        """Store every record that is not stored yet; return whether all are."""
+        """Store every record that is not stored yet; return whether all are.
+
+        A conflict of one image keeps no other one from being stored.
+        """
         session = self._session
-        for image_id in list(session.unsaved):
+        session.conflict = None
+        complaint = ""
+        for image_id in sorted(session.unsaved, key=lambda one: one != session.image_id):
             try:
                 action, source, seconds = self._pending[image_id]
                 self.history.do(
@@ -67,16 +75,19 @@ class Recorder:
                     source=source, active_seconds=seconds,
                 )  # fmt: skip
             except ConflictError as error:
-                session.conflict = True
-                self._complain(f"{error} Your edit is kept in this window.")
-                return False
+                if session.conflict is None:
+                    session.conflict = image_id
+                    complaint = f"{error} Your edit is kept in this window."
+                continue
             except (ProjectError, OSError) as error:
-                self._complain(f"Not saved: {error} It is kept here and saved with the next edit.")
-                return False
+                complaint = f"Not saved: {error} It is kept here and saved with the next edit."
+                break  # the disk will not take the others either
             del session.unsaved[image_id]
             session.saved_at = time.time()
             self.refresh_entry(image_id)
-        session.conflict = False
+        if complaint:
+            self._complain(complaint)
+            return False
         self._tell_saved()
         if self._failed:
             self._failed = False
@@ -100,24 +111,31 @@ class Recorder:
     def take_stored(self) -> None:
         """After a conflict: give up the unsaved edit and show what somebody else stored."""
         session = self._session
-        if session.image_id is None or session.image is None:
+        if session.image_id is None or session.image_id != session.conflict:
             return
-        session.unsaved.pop(session.image_id, None)
-        session.conflict = False
+        del session.unsaved[session.image_id]
+        session.conflict, self._failed = None, False
+        session.message = None
+        session.message_changed.emit()
         self.refresh_entry(session.image_id)
-        self.show(self.record_of(session.image_id, session.image.shape))
-        self._tell_saved()
+        if session.image is not None:
+            self.show(self.record_of(session.image_id, session.image.shape))
+        if self.flush():
+            self._tell_saved()
 
     def keep_mine(self) -> None:
         """After a conflict: store this record; the other one stays as a revision."""
         session = self._session
-        if session.image_id in session.unsaved and session.image is not None:
-            self.history.load(session.image_id, session.image.shape)
+        if session.image_id is not None and session.image_id == session.conflict:
+            shape = None if session.image is None else session.image.shape
+            self.history.load(session.image_id, shape)
             self.flush()
 
     def show(self, annotation: Annotation) -> None:
         """Let the session show a record of the current image."""
         session = self._session
+        if not {*annotation.labels} <= {*session.classes}:
+            self.learn_classes()  # somebody else has added one
         session.annotation = annotation
         session.preview = None
         if session.masks is not None:
@@ -125,6 +143,16 @@ class Recorder:
             session.mask_changed.emit(session.masks.show(annotation))
         _keep_selection(session)
         session.record_changed.emit()
+
+    def learn_classes(self) -> None:
+        """Read the project's classes again; ids never change, so masks stay as they are."""
+        session = self._session
+        with suppress(ProjectError):  # a disk that fails is told of where something is stored
+            self.store.reload_classes()
+        session.classes = tuple(self.store.classes)
+        if session.masks is not None:
+            session.masks.classes = session.classes
+        session.project_changed.emit()
 
     def refresh_entries(self) -> None:
         """Read the list of images again, and put it in order."""

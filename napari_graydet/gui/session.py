@@ -82,7 +82,8 @@ class Session:
     job: JobState | None = None
     saved_at: float | None = None
     unsaved: dict[int, Annotation] = field(default_factory=dict)
-    conflict: bool = False
+    conflict: int | None = None
+    """The image of which somebody else has stored another version meanwhile."""
     can_undo: bool = False
     can_redo: bool = False
     label: str = ""

@@ -153,7 +153,7 @@ class History:
         try:
             self._save(step.image_id, record, head, f"{kind}: {step.action}", kind, "human")
         except ConflictError:
-            self._forget(step.image_id)
+            self._forget_steps(step.image_id)  # but not `head`: an edit conflicts, too
             raise
         other.append(steps.pop())
         return step.image_id
@@ -195,6 +195,9 @@ class History:
 
     def _forget(self, image_id: int) -> None:
         self._heads.pop(image_id, None)
+        self._forget_steps(image_id)
+
+    def _forget_steps(self, image_id: int) -> None:
         self._undo[:] = [step for step in self._undo if step.image_id != image_id]
         self._redo[:] = [step for step in self._redo if step.image_id != image_id]
 

@@ -176,6 +176,12 @@ class ProjectStore:
         """Labels; a class's id is its position, and never changes."""
         return list(self._classes)
 
+    def reload_classes(self) -> list[str]:
+        """Return the classes as they are by now: somebody else may have added one."""
+        with self._database.reading() as connection:
+            self._classes = rows.select_classes(connection)
+        return self.classes
+
     def add_class(self, name: str) -> int:
         """Append a class and return its id; the id it has, if it exists."""
         name = check_class_name(name)
@@ -454,8 +460,7 @@ class ProjectStore:
         used = {roi.label for roi in annotation.rois} | {box.label for box in annotation.boxes}
         used |= {*annotation.residual, *annotation.cleanup}
         if not used <= set(self._classes):  # a colleague may have added it meanwhile
-            with self._database.reading() as connection:
-                self._classes = rows.select_classes(connection)
+            self.reload_classes()
         if unknown := sorted(used - set(self._classes)):
             raise ProjectError(
                 f"The project has no class {unknown[0]!r}, only {', '.join(self._classes)}; "

@@ -263,7 +263,7 @@ def _names(entries: list[ImageEntry], anonymous: bool) -> list[str]:
 
 def _read(store: ProjectStore, entry: ImageEntry, name: str, file_name: str) -> _Item:
     try:
-        annotation, _ = store.annotation(entry.id)
+        annotation = store.record_at(entry.id, entry.revision)  # as it was when it was listed
         return _Item(entry, name, file_name, read_entry(store, entry), annotation)
     except GraydetError as error:
         raise ExportError(

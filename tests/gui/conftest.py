@@ -11,6 +11,7 @@ import pytest
 from napari.viewer import Viewer
 from pytestqt.qtbot import QtBot
 
+from napari_graydet.gui import defer
 from napari_graydet.gui.desk import Desk, desk_of
 from napari_graydet.gui.workplace import Workplace, open_workplace
 from tests.gui.fakes import make_folder, predictor
@@ -44,6 +45,12 @@ class Window:
 def nothing_left() -> None:
     """Collect what the module before has left: napari counts canvases, and looks at young ones."""
     gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def no_mouse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's hand is on the mouse: where a press opens a list, `QTest` never lets go of it."""
+    monkeypatch.setattr(defer, "mouse_is_held", lambda: False)
 
 
 @pytest.fixture

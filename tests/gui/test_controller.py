@@ -548,6 +548,34 @@ def test_a_failed_save_keeps_the_edit_and_the_next_one_saves_both(
     assert on_disk(controller) == kept
 
 
+def test_a_box_set_by_hand_while_one_is_looked_for_stays(controller: Controller) -> None:
+    session, jobs = controller.session, controller.jobs
+    jobs.hold = True
+    controller.add_roi(BRIGHT)
+    controller.set_range(7, 9)
+    mine = session.annotation
+    jobs.release()
+    assert session.annotation == mine and session.box.low == 7
+    assert len(session.alternatives[session.roi.id]) == 3
+    assert "stays" in session.message.text
+
+
+def test_a_verdict_given_while_proposals_are_looked_for_stays(controller: Controller) -> None:
+    session, jobs = controller.session, controller.jobs
+    controller.add_roi(BRIGHT)
+    first = session.image_id
+    jobs.hold = True
+    controller.detection.image()
+    work = jobs.held.pop()
+    jobs.hold = False
+    controller.accept()
+    controller.go_to(first)
+    mine = session.annotation
+    assert mine.state is State.ACCEPTED
+    work()
+    assert session.annotation == mine and "dropped" in session.message.text
+
+
 def test_a_conflict_keeps_both_versions(controller: Controller) -> None:
     controller.add_roi(BRIGHT)
     session = controller.session

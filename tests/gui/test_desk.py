@@ -13,10 +13,12 @@ from pytestqt.qtbot import QtBot
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
+from napari_graydet.errors import ProjectError
 from napari_graydet.gui import desk as desk_module
 from napari_graydet.gui.desk import chosen_device, desk_of
 from napari_graydet.gui.jobs import CLOSE_SECONDS, QtJobs
-from napari_graydet.gui.leaving import would_end
+from napari_graydet.gui.leaving import would_end, would_lose
+from napari_graydet.gui.panels import images as images_module
 from napari_graydet.gui.workplace import IMAGES, WORKPLACE, open_workplace
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
@@ -138,6 +140,39 @@ def test_what_another_folder_would_end_is_said(window: Window) -> None:
     window.controller.detection.image()
     assert would_end(window.desk) == "", "one image is not worth a question"
     window.wait_idle()
+
+
+def test_edits_that_could_not_be_saved_are_asked_about(
+    make_window: Callable[..., Window], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = make_window(True)
+    desk, native = window.desk, window.viewer.window._qt_window
+    images = window.viewer.window.dock_widgets[IMAGES]
+    asked: list[str] = []
+
+    def no(_parent: object, _title: str, text: str, _yes: str) -> bool:
+        asked.append(text)
+        return False
+
+    monkeypatch.setattr(desk_module, "agreed", no)
+    monkeypatch.setattr(images_module, "agreed", no)
+
+    def refuses(*_: object, **__: object) -> int:
+        raise ProjectError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProjectStore, "save", refuses)
+        window.controller.add_roi(BRIGHT)
+        window.wait_idle()
+        assert window.session.unsaved and would_lose(desk).startswith("Edits of 1 image could")
+        for folder in (window.folder, window.folder.parent / "other"):
+            assert not images._may_leave(folder)
+        native.close()
+        window.qtbot.wait(50)
+        assert native.isVisible() and window.session.annotation is not None
+        assert len(asked) == 3 and all("would be lost" in text for text in asked)
+    assert would_lose(desk) == "" and not window.session.unsaved, "it is tried once more before"
+    assert images._may_leave(window.folder)
 
 
 def test_editing_goes_on_during_a_detection_and_is_not_overwritten(window: Window) -> None:

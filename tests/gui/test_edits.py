@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.segmentation import Residual, encode_runs
 from napari_graydet.errors import GeometryError
 from napari_graydet.gui import edits
 from napari_graydet.gui.mask_model import MaskModel
@@ -81,6 +82,49 @@ def test_relabel_and_delete_take_the_boxes_along() -> None:
     assert {part.label for part in (*named.rois, *named.boxes)} == {"lung"}
     gone = edits.delete_rois(record, [roi_id])
     assert not gone.rois and not gone.boxes
+
+
+def two_refined(source: str = "model") -> Annotation:
+    """Two bones, of which a refiner has added a pixel each, and erased one."""
+    one, two = proposed(0), proposed(18)
+    added = np.zeros(SHAPE, bool)
+    added[1, 4], added[1, 22] = True, True  # just above the ROIs: a refiner sees around them
+    erased = np.zeros(SHAPE, bool)
+    erased[5, 20] = True
+    residual = ResidualRecord.of(Residual(encode_runs(added), encode_runs(erased)), source, "m")
+    assert residual is not None
+    return one.model_copy(
+        update={
+            "rois": (*one.rois, *two.rois),
+            "boxes": (*one.boxes, *two.boxes),
+            "residual": {"bone": residual},
+        }
+    )
+
+
+def pixels_of(record: Annotation, label: str = "bone") -> tuple[set[int], set[int]]:
+    residual = record.residual.get(label)
+    runs = ((), ()) if residual is None else (residual.added, residual.erased)
+    return tuple({s for start, length in r for s in range(start, start + length)} for r in runs)
+
+
+def test_what_a_refiner_painted_goes_with_its_roi() -> None:
+    record = two_refined()
+    first, second = (roi.id for roi in record.rois)
+    width = SHAPE[1]
+    of_first, of_second = {width + 4}, {width + 22}
+    assert pixels_of(record) == (of_first | of_second, {5 * width + 20})
+    assert pixels_of(edits.delete_rois(record, [first])) == (of_second, {5 * width + 20})
+    assert pixels_of(edits.delete_rois(record, [second])) == (of_first, set())
+    assert "bone" not in edits.delete_rois(record, [first, second]).residual
+    named = edits.relabel_roi(record, second, "lung")
+    assert pixels_of(named) == (of_first, set()) and "lung" not in named.residual
+    moved = edits.move_roi(record, second, RoiBox(18, 14, 26, 24))
+    assert pixels_of(moved) == (of_first, set())
+    larger = edits.move_roi(record, second, RoiBox(17, 2, 26, 13))
+    assert larger.residual == record.residual
+    by_hand = two_refined("human")
+    assert edits.delete_rois(by_hand, [first, second]).residual == by_hand.residual
 
 
 def test_a_tilted_box_keeps_its_tilt_when_the_range_moves() -> None:

@@ -128,6 +128,16 @@ def test_dragging_the_band_keeps_its_width_and_stops_at_the_axis(view: Histogram
     assert heard.released[-1] == (255 - 118, 255)
 
 
+def test_a_band_whose_end_lies_beyond_the_axis_does_not_jump(view: HistogramView) -> None:
+    values = np.random.default_rng(0).integers(2000, 3000, 5000).astype(np.uint16)
+    view.set_values(values, GrayScale(0, 65535, 2000.0, 3000.0))
+    view.set_range(0, 2400)
+    heard = Listener(view)
+    drag(view, (handle(view, "low") + handle(view, "high")) / 2, 12)
+    assert heard.dragged and all(high - low == 2400 for low, high in heard.dragged)
+    assert 10 < heard.released[0][0] < 120, "as far as the mouse, not to the end of the axis"
+
+
 def test_a_press_beside_the_band_changes_nothing(view: HistogramView) -> None:
     heard = Listener(view)
     drag(view, QPoint(30, 70), 20)

@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_graydet.gui import defer
 from napari_graydet.gui.jobs import QtJobs
 
 pytestmark = pytest.mark.gui
@@ -53,6 +54,25 @@ def test_each_call_has_a_turn_of_its_own(qtbot: QtBot) -> None:
     jobs.soon(partial(call, "four"))
     qtbot.wait(50)
     assert len(seen) == 4, "nothing is called once it is closed"
+
+
+def test_what_workers_found_waits_for_the_end_of_a_gesture(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stroke or a drag must not find itself in another image."""
+    jobs, seen, held = QtJobs(), list[str](), [True]
+    monkeypatch.setattr(defer, "mouse_is_held", lambda: held[0])
+    jobs.soon(lambda: seen.append("found"))
+    jobs.soon(lambda: seen.append("then"))
+    qtbot.wait(80)
+    assert seen == []
+    held[0] = False
+    qtbot.waitUntil(lambda: seen == ["found", "then"])
+    held[0] = True
+    monkeypatch.setattr(defer, "PATIENCE", 0.05)
+    jobs.soon(lambda: seen.append("late"))
+    qtbot.waitUntil(lambda: seen[-1] == "late")
+    jobs.close()
 
 
 def test_a_result_comes_before_the_end(qtbot: QtBot) -> None:

@@ -273,6 +273,15 @@ def test_the_export_panel_writes_what_is_accepted(window: Window) -> None:
     assert (out / "yolo" / "data.yaml").exists()
 
 
+def test_the_folder_of_an_export_stays_when_a_class_is_added(window: Window) -> None:
+    panel = window.workplace.export
+    before = panel.folder.text()
+    assert before.endswith("-export")
+    panel.folder.setText("/somewhere/else")
+    window.controller.know_class("implant")
+    assert "implant" in panel.summary.text() and panel.folder.text() == "/somewhere/else"
+
+
 def test_an_export_into_a_foreign_folder_is_refused_in_one_line(window: Window) -> None:
     window.controller.accept()
     out = window.folder.parent / "foreign"

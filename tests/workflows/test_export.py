@@ -316,6 +316,24 @@ def test_a_failed_swap_puts_the_old_export_back(
     assert nothing_left(tmp_path)
 
 
+def test_what_is_edited_meanwhile_is_exported_as_it_was_accepted(
+    store: ProjectStore, tmp_path: Path
+) -> None:
+    fill(store)
+    accepted = [entry for entry in store.entries() if entry.state is State.ACCEPTED]
+    last = accepted[-1]
+    before, revision = store.annotation(last.id)
+
+    def edits(_at: Progress) -> None:
+        if store.entry(last.id).revision == revision:
+            changed = before.model_copy(update={"state": State.IN_WORK, "rois": (), "boxes": ()})
+            store.save(last.id, changed, expected_revision=revision, source="human", action="edit")
+
+    export_project(store, tmp_path / "out", ["json"], on_progress=edits)
+    name = f"{Path(last.path).stem}.json"
+    assert read_record(tmp_path / "out" / "records" / name).annotation() == before
+
+
 def test_an_image_that_is_gone_fails_the_export(store: ProjectStore, tmp_path: Path) -> None:
     fill(store)
     store.image_path(store.entries()[1].id).unlink()

@@ -33,6 +33,7 @@ class ExportPanel(Panel):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._job: Job | None = None
+        self._project: Path | None = None
         layout = QVBoxLayout(self)
         layout.setSpacing(GAP)
         self.summary = QLabel()
@@ -79,9 +80,12 @@ class ExportPanel(Panel):
         self._new_project()
 
     def _new_project(self) -> None:
+        """Offer a folder for the export; what a person chose stays when only classes change."""
         folder = self.session.folder
-        self.folder.setText(str(folder.parent / f"{folder.name}-export") if folder else "")
-        self.result.clear()
+        if folder != self._project:
+            self._project = folder
+            self.folder.setText(str(folder.parent / f"{folder.name}-export") if folder else "")
+            self.result.clear()
         self._show()
 
     def _chosen(self) -> list[str]:

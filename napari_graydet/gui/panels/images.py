@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.leaving import would_end
+from napari_graydet.gui.leaving import would_end, would_lose
 from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
@@ -203,7 +203,8 @@ class ImagesPanel(Panel):
 
     def _may_leave(self, folder: Path) -> bool:
         """Ask before another folder ends what runs for this one."""
-        text = "" if folder == self.session.folder else would_end(self.desk)
+        ends = "" if folder == self.session.folder else would_end(self.desk)
+        text = f"{would_lose(self.desk)} {ends}".strip()
         return not text or agreed(self, "Open folder", text, "Open anyway")
 
     def _filter_chosen(self, index: int) -> None:

@@ -33,6 +33,7 @@ class MessageBar(Panel):
         self._again = button("Try again", "Try to save once more")
         self._mine = button("Keep mine", "Save this version; the other stays as a revision")
         self._theirs = button("Take theirs", "Drop this window's edit and show what was saved")
+        self._there = button("Show it", "Show the image of which there are two versions")
         close = QToolButton()
         close.setText("✕")
         close.setToolTip("Hide this message")
@@ -40,18 +41,20 @@ class MessageBar(Panel):
         inner = QHBoxLayout(self._frame)
         inner.setContentsMargins(8, 4, 4, 4)
         inner.addWidget(self._text, 1)
-        for widget in (self._again, self._mine, self._theirs, close):
+        for widget in (self._again, self._there, self._mine, self._theirs, close):
             inner.addWidget(widget)
         outer = QHBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._frame)
         controller = self.controller
         on_click(self._again, controller.retry_save)
+        on_click(self._there, controller.go_to_conflict)
         on_click(self._mine, controller.keep_mine)
         on_click(self._theirs, controller.take_stored)
         on_click(close, partial(controller.say, None))
         self._come_or_go = Deferred(self._set_visible, PAUSE)
-        self.links.add(self.session.message_changed, self._show)
+        for signal in (self.session.message_changed, self.session.image_changed):
+            self.links.add(signal, self._show)
         self.hide()
         self._show()
 
@@ -78,6 +81,9 @@ class MessageBar(Panel):
         )
         self._text.setText(message.text)
         unsaved = bool(session.unsaved) and message.level == "error"
-        self._again.setVisible(unsaved and not session.conflict)
-        self._mine.setVisible(unsaved and session.conflict)
-        self._theirs.setVisible(unsaved and session.conflict)
+        conflict = unsaved and session.conflict is not None
+        here = session.conflict == session.image_id
+        self._again.setVisible(unsaved and not conflict)
+        self._mine.setVisible(conflict and here)
+        self._theirs.setVisible(conflict and here)
+        self._there.setVisible(conflict and not here)
