@@ -97,7 +97,6 @@ class HistogramView(QWidget):
 
     def set_values(self, values: npt.NDArray[np.integer], scale: GrayScale) -> None:
         """Show the stored values of an ROI (any shape); no values show the empty state."""
-        self._end_gesture()  # it was about other values
         self._bins = GrayBins.of_values(values, scale) if values.size else None
         self.update()
 
@@ -109,14 +108,14 @@ class HistogramView(QWidget):
     def clear(self) -> None:
         """Show the empty state."""
         self._bins, self._range = None, None
-        self._end_gesture()
+        self.end_gesture()
         self.update()
 
     def set_range(self, low: int | None, high: int | None = None) -> None:
         """Show the closed range ``low..high`` in stored units; None shows no range."""
         if low is None or high is None:
             self._range = None
-            self._end_gesture()
+            self.end_gesture()
         else:
             self._range = (int(low), int(high))
         self.update()
@@ -333,8 +332,8 @@ class HistogramView(QWidget):
             self._keys_from = None
             self._emit_release()
 
-    def _end_gesture(self) -> None:
-        """Forget a drag whose range is gone."""
+    def end_gesture(self) -> None:
+        """Forget a drag whose range, or image, is gone."""
         self._drag, self._keys_from = None, None
 
 

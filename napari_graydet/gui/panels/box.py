@@ -235,6 +235,8 @@ class BoxPanel(Panel):
         box, roi, image, extent = session.shown_box, session.roi, session.image, self._extent()
         key = (session.image_id, extent)
         if key != self._values_of:
+            if self._values_of is None or self._values_of[0] != session.image_id:
+                self.histogram.end_gesture()  # or a drag would go on in another image
             self._values_of = key
             if image is not None and extent is not None:
                 self.histogram.set_values(image.pixels[extent.slices(image.shape)], image.scale)
