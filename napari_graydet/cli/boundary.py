@@ -149,10 +149,9 @@ def _show(result: Result, as_json: bool, stdout: Any, indent: int | None) -> Non
         from rich.console import Console
 
         if stdout.isatty():
-            told = Console(file=stdout, highlight=False, markup=False)
-            with told.capture() as shown:
-                told.print(result.text)
-            stdout.write(_writable(shown.get(), stdout))
+            if hasattr(stdout, "reconfigure"):
+                stdout.reconfigure(errors="backslashreplace")  # names of another encoding
+            Console(file=stdout, highlight=False, markup=False).print(result.text)
             return
         page = io.StringIO()
         Console(file=page, highlight=False, markup=False, width=_PIPE_WIDTH).print(result.text)

@@ -83,6 +83,8 @@ class Turns:
 
     def __call__(self, call: Callable[[], None]) -> None:
         """Ask for a call."""
+        if not self._calls:
+            self._held_since = None  # of an earlier gesture
         self._calls.append(call)
         self._timer.start()
 

@@ -9,7 +9,7 @@ from napari.settings import get_plugin_settings
 from napari.viewer import Viewer
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.defer import Deferred
@@ -133,9 +133,13 @@ class Desk:
     def _may_close(self, window: QWidget) -> bool:
         """Ask before edits are lost that the disk has not taken."""
         lost = would_lose(self)
-        if not lost or not window.isVisible():  # who closes a hidden window is a program
+        if not lost or not _shows_something(window):
             return True
-        return agreed(window, "Close", lost, "Close anyway")
+        if agreed(window, "Close", lost, "Close anyway"):
+            return True
+        if hasattr(window, "_quit_app"):
+            window._quit_app = False  # napari notes Ctrl+Q before it closes, and does not forget it
+        return False
 
     def close(self) -> None:
         """Stop the work, close the project, give the keys back; may be called twice."""
@@ -156,6 +160,13 @@ class Desk:
         self.layers.close()
         self.closed.emit()
         self.controller.close()
+
+
+def _shows_something(window: QWidget) -> bool:
+    """Tell whether a person can be asked: a program that closes a viewer empties it first."""
+    central = window.centralWidget() if isinstance(window, QMainWindow) else None
+    inside = [] if central is None else central.children()
+    return window.isVisible() and any(isinstance(w, QWidget) and w.isVisible() for w in inside)
 
 
 class _Watcher(QObject):

@@ -302,6 +302,10 @@ class Detection:
             return
         session.alternatives[roi.id] = found
         session.alternatives_changed.emit()
+        state = session.annotation.state
+        if state in FINISHED and state is not looked.record.state:
+            controller.say(f"This image is {state} by now: the new box was dropped.")
+            return
         if _boxes_of(session.annotation, roi) != _boxes_of(looked.record, roi):
             controller.say("The box was set by hand meanwhile: it stays, see the alternatives.")
             return

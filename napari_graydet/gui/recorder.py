@@ -85,10 +85,10 @@ class Recorder:
             del session.unsaved[image_id]
             session.saved_at = time.time()
             self.refresh_entry(image_id)
+        self._tell_saved()
         if complaint:
             self._complain(complaint)
             return False
-        self._tell_saved()
         if self._failed:
             self._failed = False
             session.message = Message("Saved again; nothing was lost.")
@@ -120,8 +120,7 @@ class Recorder:
         self.refresh_entry(session.image_id)
         if session.image is not None:
             self.show(self.record_of(session.image_id, session.image.shape))
-        if self.flush():
-            self._tell_saved()
+        self.flush()
 
     def keep_mine(self) -> None:
         """After a conflict: store this record; the other one stays as a revision."""
@@ -160,7 +159,8 @@ class Recorder:
         self._session.entries_changed.emit()
 
     def _step(self, step: Callable[[], int | None], name: str) -> int | None:
-        if self._session.unsaved and not self.flush():
+        session = self._session
+        if session.unsaved and not self.flush() and [*session.unsaved] != [session.conflict]:
             return None
         try:
             image_id = step()

@@ -93,7 +93,9 @@ def _read_values(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.integer]:
     return values
 
 
-def write_mask(path: Path, mask: npt.NDArray[np.bool_ | np.integer]) -> None:
+def write_mask(
+    path: Path, mask: npt.NDArray[np.bool_ | np.integer], *, signed: bool = False
+) -> None:
     """Write a mask as 8-bit gray PNG, completely or not at all.
 
     Parameters
@@ -102,6 +104,9 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_ | np.integer]) -> None:
         File to write; missing folders are made.
     mask
         (H, W) bool, written as 0/255; or integers 0 to 255 (label ids), written as they are.
+    signed
+        Whether the file says what it holds, so that the same command may replace it as long as
+        nobody has changed it (`is_untouched`): for what can be computed again.
 
     Raises
     ------
@@ -123,13 +128,14 @@ def write_mask(path: Path, mask: npt.NDArray[np.bool_ | np.integer]) -> None:
         )
     values = np.ascontiguousarray(values, dtype=np.uint8)
     stream, note = io.BytesIO(), PngInfo()
-    note.add_text(_OURS, _digest(values))
+    if signed:
+        note.add_text(_OURS, _digest(values))
     Image.fromarray(values).save(stream, "PNG", pnginfo=note)
     atomic_write_bytes(Path(path), stream.getvalue())
 
 
 def is_untouched(path: Path) -> bool:
-    """Tell whether a file is a mask that `write_mask` wrote, and nobody has changed since.
+    """Tell whether a file is a mask that `write_mask` signed, and nobody has changed since.
 
     What is not may be replaced by nobody but a person: it can be hours of work.
     """

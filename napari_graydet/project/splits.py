@@ -95,11 +95,13 @@ def by_patient(
     Raises
     ------
     DatasetError
-        If the shares leave nothing to train on, or there are fewer patients than sides.
+        If the shares leave nothing to train on, there are fewer patients than sides, or too few
+        whom the weights to start from do not know.
     """
     _check_shares(validation, test)
     groups = _groups(items)
-    known = {patient for patient, names in groups.items() if not set(learned).isdisjoint(names)}
+    seen = frozenset(learned)
+    known = {patient for patient, names in groups.items() if not seen.isdisjoint(names)}
     wanted: dict[Side, float] = {"test": test, "validation": validation}
     sides: list[Side] = [side for side, share in wanted.items() if share > 0]
     if known and len(groups) - len(known) < len(sides):

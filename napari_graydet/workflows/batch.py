@@ -67,8 +67,8 @@ def segment_files(
     inputs
         Images and folders; a folder stands for the images in it.
     out
-        Folder for the results; made if missing. Results of earlier runs are replaced, each in one
-        step.
+        Folder for the results; made if missing. Results of earlier runs on the same images are
+        replaced, each in one step.
     predictor
         The detectors; loaded only if ROIs or ranges are to be detected.
     on_notice, on_progress
@@ -81,8 +81,8 @@ def segment_files(
     ImageError
         If there is no input, or a folder holds no image.
     ExportError
-        If `out` cannot be made, or a result would take the place of an input, or of a mask that
-        no record stands beside.
+        If `out` cannot be made, or a result would take the place of an input, of a mask that a
+        person made or changed, or of the result of another image.
     WeightsError, ModelError
         If a detector is needed and cannot be loaded.
     """
@@ -123,13 +123,18 @@ def _protect(paths: Sequence[Path], targets: Sequence[Path]) -> None:
     masks = [mask for mask, _ in files]
     keep_images(masks, paths)
     keep_masks(masks)
-    for path, (_, record) in zip(paths, files, strict=True):
+    for path, (mask, record) in zip(paths, files, strict=True):
         if record.exists():
             _check_record(record, path)
+        elif mask.exists():
+            raise ExportError(
+                f"{mask} is there already, and no result of this command: it has no record "
+                f"({record.name}) beside it; give another folder with -o."
+            )
 
 
 def _check_record(record: Path, image: Path) -> None:
-    """Raise `ExportError` unless a file is the record of an image, or of an older file of it."""
+    """Raise `ExportError` unless a file is the record of this very image."""
     try:
         known = read_record(record)
     except GraydetError as error:
@@ -143,8 +148,8 @@ def _check_record(record: Path, image: Path) -> None:
         return  # it cannot be read, and will be told of with the others
     if another:
         raise ExportError(
-            f"{record} is the result of another image of that name; give another folder with -o, "
-            "or delete it."
+            f"{record} is the result of another image of that name, or of this one before it "
+            "changed; give another folder with -o, or delete it."
         )
 
 
@@ -176,7 +181,7 @@ def _one(path: Path, target: Path, predictor: Predictor, options: dict[str, Any]
     record = result.record()
     mask_file, record_file = _files_of(target)
     there = mask_file.exists()
-    write_mask(mask_file, result.mask_image())
+    write_mask(mask_file, result.mask_image(), signed=True)
     try:
         atomic_write_text(record_file, record.text())
     except ExportError:  # a mask without its record would be half a result

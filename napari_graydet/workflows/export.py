@@ -9,6 +9,7 @@ where file names tell of patients, images are numbered instead (`anonymous`).
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from napari_graydet.project.store import ProjectStore
 
 FORMATS = ("masks", "yolo", "json")
+_HIDDEN = ".graydet-"
+"""How the names of folders begin that stand there while an export is made, or was killed."""
+
 MANIFEST = "graydet-export.json"
 """Marks a folder as an export of ours, and lists its files."""
 
@@ -302,7 +306,8 @@ def _check_target(out: Path) -> None:
         return
     if not out.is_dir() or out.is_symlink():
         raise ExportError(f"{out} is a file or a link; choose a new folder for the export.")
-    present = {path for path in out.rglob("*") if not path.is_dir()}
+    entries = [path for path in out.iterdir() if not path.name.startswith(_HIDDEN)]
+    present = {p for entry in entries for p in (entry, *entry.rglob("*")) if not p.is_dir()}
     foreign = sorted(present - _own_files(out))
     if foreign:
         raise ExportError(
@@ -324,16 +329,17 @@ def _own_files(out: Path) -> set[Path]:
 def _staged(out: Path) -> Iterator[Path]:
     """Give a hidden folder that becomes `out` if the body succeeds, and vanishes if not."""
     token = uuid.uuid4().hex[:12]
-    empty = out.is_dir() and not any(out.iterdir())  # perhaps a drive, which cannot be renamed
-    stage = (out if empty else out.parent) / f".graydet-{token}.part"
+    inside = _keeps_its_place(out)
+    place = out if inside else out.parent
+    stage, old = place / f"{_HIDDEN}{token}.part", place / f"{_HIDDEN}{token}.old"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         stage.mkdir()
         yield stage
-        if empty:
-            _fill(out, stage)
+        if inside:
+            _refill(out, stage, old)
         else:
-            _swap(stage, out, out.parent / f".graydet-{token}.old")
+            _swap(stage, out, old)
     except OSError as error:
         raise ExportError(
             f"Could not write the export {out}: {reason_of(error)}; choose a folder that can be "
@@ -343,17 +349,31 @@ def _staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _fill(out: Path, stage: Path) -> None:
-    """Move what is staged inside an empty folder up into it; empty it again if that fails."""
-    names = sorted(path.name for path in stage.iterdir())  # the manifest is written: any order
-    moved: list[Path] = []
+def _keeps_its_place(out: Path) -> bool:
+    """Tell whether a folder is to be filled, not replaced: a drive, or where one stands."""
+    if not out.is_dir():
+        return False
+    return not any(out.iterdir()) or os.path.ismount(out) or out.samefile(Path.cwd())
+
+
+def _refill(out: Path, stage: Path, old: Path) -> None:
+    """Put what is staged inside a folder in the place of what is there; back if that fails."""
+    moved: list[tuple[Path, Path]] = []
+    present = [path for path in out.iterdir() if not path.name.startswith(_HIDDEN)]
     try:
-        for name in names:
-            moved.append((stage / name).rename(out / name))
+        old.mkdir()
+        for source, target in [
+            *((path, old / path.name) for path in present),
+            *((path, out / path.name) for path in [*stage.iterdir()]),
+        ]:
+            source.rename(target)
+            moved.append((source, target))
     except OSError:
-        for path in moved:
-            path.rename(stage / path.name)
+        for source, target in reversed(moved):
+            target.rename(source)
+        old.rmdir()
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _swap(stage: Path, out: Path, old: Path) -> None:

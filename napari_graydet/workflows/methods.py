@@ -34,8 +34,7 @@ class Result:
     rois, boxes
         The regions and 3D boxes that the masks come from; empty where a method has none.
     explained
-        By label, the share of the mask that the boxes alone explain; None for methods without
-        boxes.
+        By label, the IoU of the mask with that of the boxes alone; None for methods without boxes.
     """
 
     masks: Mapping[str, Mask]

@@ -150,7 +150,7 @@ def render_record(record_path: Path, out: Path, images: Path | None = None) -> R
     ids = len(classes) > 1 if record.state is not None else None
     rendering = render(image, annotation, classes, ids=ids)
     out.mkdir(parents=True, exist_ok=True)
-    write_mask(path, rendering.mask)
+    write_mask(path, rendering.mask, signed=True)
     return Rendered(record.image, path, rendering.shares)
 
 
@@ -193,5 +193,5 @@ def render_project(store: ProjectStore, out: Path) -> Iterator[Rendered | Failur
         except GraydetError as error:
             yield Failure(file_name, one_line(error), entry.id)
             continue
-        write_mask(path, rendering.mask)
+        write_mask(path, rendering.mask, signed=True)
         yield Rendered(file_name, path, rendering.shares)

@@ -575,6 +575,16 @@ def test_a_verdict_given_while_proposals_are_looked_for_stays(controller: Contro
     work()
     assert session.annotation == mine and "dropped" in session.message.text
 
+    jobs.hold = True
+    controller.add_roi(RoiBox(0, 0, 9, 9))
+    work = jobs.held.pop()
+    jobs.hold = False
+    controller.accept()
+    controller.go_to(first)
+    mine = session.annotation
+    work()
+    assert session.annotation == mine and "box was dropped" in session.message.text
+
 
 def test_a_conflict_keeps_both_versions(controller: Controller) -> None:
     controller.add_roi(BRIGHT)

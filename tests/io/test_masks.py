@@ -42,6 +42,8 @@ def test_a_mask_that_was_changed_is_told_from_one_of_ours(
 ) -> None:
     path = tmp_path_factory.mktemp("masks") / "a.png"
     write_mask(path, mask)
+    assert not is_untouched(path), "what a person has painted is saved unsigned"
+    write_mask(path, mask, signed=True)
     assert is_untouched(path)
     edited, note = mask.copy(), Image.open(path).info
     edited.flat[place % edited.size] ^= change

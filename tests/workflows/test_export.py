@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -227,8 +228,13 @@ def test_the_folder_that_one_stands_in(
     fill(store)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    export_project(store, Path(), ["masks"])
+    (tmp_path / "here" / ".graydet-0123.part").mkdir()  # left by an export that was killed
+    (tmp_path / "here" / ".graydet-0123.part" / "x").touch()
     export_project(store, tmp_path / "there", ["masks"])
+    for formats in (["json"], ["masks"]):
+        export_project(store, Path(), formats)
+        assert (tmp_path / "here").samefile(Path.cwd()), "it is the same folder as before"
+    shutil.rmtree(tmp_path / "here" / ".graydet-0123.part")
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
 
 

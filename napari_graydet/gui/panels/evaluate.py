@@ -29,7 +29,7 @@ COLUMNS = (
     Column("ceiling", "IoU of the best gray range of each part, in its true ROI"),
     Column("HD95 px", "95 % of the outline lie within this distance, pixels", "{:.1f}",
            largest_first=True),
-    Column("explained", "Share of the found mask that the gray ranges explain"),
+    Column("explained", "Overlap (IoU) of the found mask with what its gray ranges give alone"),
     Column("ROI IoU", "Overlap of the found regions with the accepted ones"),
     Column("interval IoU", "Overlap of the found gray ranges with the best ones of each part"),
     Column("Problem", "Why there are no figures", leads=True),
