@@ -14,7 +14,6 @@ TURN = 15
 """Milliseconds between two pieces of work that each cost a frame: mouse, keys and the frame itself
 come in between, so that the window never stands still for long."""
 
-
 PATIENCE = 8.0
 """Seconds for which a held mouse button stops what workers found: Qt may miss a release."""
 

@@ -274,9 +274,7 @@ class Detection:
         session, controller = self._session, self._controller
         if image_id != session.image_id or session.annotation is None:
             return
-        state = session.annotation.state
-        if state in FINISHED and state is not before:
-            controller.say(f"This image is {state} by now: the new proposals were dropped.")
+        if self._is_judged(before):
             return
         for label in dict.fromkeys(part.label for part in found.annotation.rois):
             controller.know_class(label)
@@ -292,6 +290,14 @@ class Detection:
         elif not found.annotation.rois:
             controller.say("Nothing was detected: draw an ROI, or accept the image as empty.")
 
+    def _is_judged(self, before: State | None) -> bool:
+        """Tell whether a person gave a verdict since a detection began: it stays, and is told."""
+        record = self._session.annotation
+        if record is None or record.state not in FINISHED or record.state is before:
+            return False
+        self._controller.say(f"This image is {record.state} by now: what was found was dropped.")
+        return True
+
     def _put_boxes(self, roi: RoiRecord, looked: _Looked) -> None:
         session, controller = self._session, self._controller
         if session.annotation is None or roi not in session.annotation.rois:
@@ -302,9 +308,7 @@ class Detection:
             return
         session.alternatives[roi.id] = found
         session.alternatives_changed.emit()
-        state = session.annotation.state
-        if state in FINISHED and state is not looked.record.state:
-            controller.say(f"This image is {state} by now: the new box was dropped.")
+        if self._is_judged(looked.record.state):
             return
         if _boxes_of(session.annotation, roi) != _boxes_of(looked.record, roi):
             controller.say("The box was set by hand meanwhile: it stays, see the alternatives.")

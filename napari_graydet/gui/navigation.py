@@ -65,7 +65,7 @@ class Navigation:
         session = self.session
         try:
             recorder = Recorder(session, store)
-            store.entries()
+            entries = store.entries()
         except GraydetError as error:  # what is open stays open
             store.close()
             self.fail(error)
@@ -86,7 +86,8 @@ class Navigation:
         session.saved_at = None
         session.can_undo, session.can_redo = history.can_undo, history.can_redo
         session.project_changed.emit()
-        self.recorder.refresh_entries()
+        session.entries = entries
+        session.entries_changed.emit()
         session.saved_changed.emit()
         if not session.entries:
             self.say(f"{folder.name} holds no images that can be read.", "warning")

@@ -46,8 +46,7 @@ class Recorder:
         self._session.unsaved[image_id] = annotation
         self._pending[image_id] = (action, source, self._clock.lap())
         self.show(annotation)
-        self.flush()
-        return image_id not in self._session.unsaved
+        return self._store(image_id)
 
     def reject_unseen(self, image_id: int) -> bool:
         """Reject an image that cannot be shown, with the record that is stored; as `commit`."""
@@ -56,6 +55,10 @@ class Recorder:
         rejected = record.model_copy(update={"state": State.REJECTED})
         self._session.unsaved[image_id] = rejected
         self._pending[image_id] = (str(State.REJECTED), "human", self._clock.lap())
+        return self._store(image_id)
+
+    def _store(self, image_id: int) -> bool:
+        """Store what can be; return whether an image is on the disk."""
         self.flush()
         return image_id not in self._session.unsaved
 

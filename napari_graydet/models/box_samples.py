@@ -58,7 +58,8 @@ class BoxSample:
     @property
     def shows_something(self) -> bool:
         """Whether a pixel of the mask lies in the ROI: a thin part can vanish in a crop."""
-        return bool(self.mask[self.roi.slices((len(self.mask), len(self.mask[0])))].any())
+        height, width = self.mask.shape
+        return bool(self.mask[self.roi.slices((height, width))].any())
 
 
 def crop_sample(

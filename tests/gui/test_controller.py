@@ -583,7 +583,7 @@ def test_a_verdict_given_while_proposals_are_looked_for_stays(controller: Contro
     controller.go_to(first)
     mine = session.annotation
     work()
-    assert session.annotation == mine and "box was dropped" in session.message.text
+    assert session.annotation == mine and "found was dropped" in session.message.text
 
 
 def test_a_conflict_keeps_both_versions(controller: Controller) -> None:

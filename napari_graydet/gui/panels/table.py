@@ -97,14 +97,12 @@ class TableModel(QAbstractTableModel):
         """Return heading or tool tip of a column, or in which order a first click sorts it."""
         if orientation != Qt.Orientation.Horizontal:
             return None
+        column = self.columns[section]
         if role == int(Qt.ItemDataRole.DisplayRole):
-            return self.columns[section].heading
+            return column.heading
         if role == int(Qt.ItemDataRole.ToolTipRole):
-            return self.columns[section].tip
-        if (
-            role == int(Qt.ItemDataRole.InitialSortOrderRole)
-            and self.columns[section].largest_first
-        ):
+            return column.tip
+        if role == int(Qt.ItemDataRole.InitialSortOrderRole) and column.largest_first:
             return _DESCENDING
         return None
 
