@@ -43,6 +43,20 @@ def test_histogram_cuboid_numbers_and_list_show_one_box(window: Window) -> None:
     assert "fake-box" in box._facts.text()
 
 
+def test_the_cloud_keeps_its_size_whatever_is_said_of_the_box(
+    make_window: Callable[..., Window],
+) -> None:
+    window = make_window(show=True)
+    window.viewer.window._qt_window.resize(1400, 900)
+    box, sizes = window.workplace.box, set()
+    window.wait(lambda: box.isVisible() and box._facts.width() < 400)
+    for lines in range(1, 4):
+        box._facts.setText("\n".join(["Proposed by fake-box."] * lines))
+        QTest.qWait(50)
+        sizes.add((box.cloud.height(), box.histogram.height()))
+    assert len(sizes) == 1, sizes
+
+
 def test_both_scores_are_listed_and_a_wrong_object_goes_with_a_key(window: Window) -> None:
     window.controller.detection.image()
     window.wait_idle()

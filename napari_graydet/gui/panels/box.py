@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import (
     QAction,
     QButtonGroup,
@@ -29,7 +29,7 @@ from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.alternatives import AlternativesBox
-from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
+from napari_graydet.gui.panels.base import DIM, GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.gui.panels.shape import ShapeButton
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
@@ -98,6 +98,14 @@ class BoxPanel(Panel):
             deferred.drop()
         self.cloud.close()
 
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
+        """Keep room for three lines of facts, in the font that the window has given them by now.
+
+        If the cloud changed its size with the text, it would have to be drawn anew.
+        """
+        super().showEvent(event)
+        self._facts.setMinimumHeight(3 * self._facts.fontMetrics().lineSpacing() + GAP)
+
     def _range_row(self) -> QHBoxLayout:
         self.low, self.high = QSpinBox(), QSpinBox()
         for spin, name in ((self.low, "Bottom"), (self.high, "Top")):
@@ -130,10 +138,9 @@ class BoxPanel(Panel):
 
     def _facts_row(self) -> QHBoxLayout:
         self._facts = dim()
+        self._facts.setStyleSheet(f"{DIM} padding: 0px;")  # its height is that of its lines
         self._facts.setWordWrap(True)
         self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Always three lines: if the cloud changed its size with the text, it had to be drawn anew.
-        self._facts.setMinimumHeight(3 * self._facts.fontMetrics().lineSpacing())
         self.fit = self._fit_button()
         row = QHBoxLayout()
         row.addWidget(self._facts, 1)
