@@ -6,7 +6,7 @@ look the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 DOTS = "…"
@@ -38,7 +38,9 @@ class Shared:
         return f"{DOTS * bool(self.start)}{middle}{DOTS * bool(self.end)}"
 
     def fitted(self, name: str, width: Callable[[str], int], room: int) -> str:
-        """Return the name if there is room for it, else what is its own.
+        """Return as much of a name as there is room for: what is shared goes word by word.
+
+        The first words go first. What is the name's own stays, however little room there is.
 
         Parameters
         ----------
@@ -52,9 +54,17 @@ class Shared:
         if width(name) <= room:
             return name
         own = self.own(name)
-        if width(own) > room:  # at least without the dots
-            own = own.strip(DOTS)
-        return own
+        if own == name:
+            return name
+        return next((text for text in self._shorter(name) if width(text) <= room), own.strip(DOTS))
+
+    def _shorter(self, name: str) -> Iterator[str]:
+        """Go through shorter and shorter forms of a name; the last has its own part alone."""
+        first, last = _cuts(name[: self.start]), _cuts(name[len(name) - self.end :][::-1])
+        for cut in first[1:]:
+            yield f"{DOTS}{name[cut:]}"
+        for cut in last[1:]:
+            yield f"{DOTS * bool(self.start)}{name[first[-1] : len(name) - cut]}{DOTS}"
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,11 @@ def _beginning(names: set[str]) -> str:
     first, last = min(names), max(names)
     pairs = enumerate(zip(first, last, strict=False))
     return first[: next((n for n, (a, b) in pairs if a != b), min(len(first), len(last)))]
+
+
+def _cuts(shared: str) -> list[int]:
+    """Return after how many characters of a shared part it may be cut: none, then word by word."""
+    return [0, *(n + 1 for n, mark in enumerate(shared) if mark in BREAKS)]
 
 
 def _whole_words(shared: str) -> int:

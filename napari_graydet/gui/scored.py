@@ -60,6 +60,15 @@ class Scored:
         """Classes, in the order of the label ids of the masks."""
         return tuple(dict.fromkeys(row["label"] for row in self.document["rows"]))
 
+    @cached_property
+    def as_drawn(self) -> int:
+        """How many images have a mask that was accepted just as the model draws it.
+
+        They tell how it was judged, not how good it is.
+        """
+        drawn = (row for row in self.rows if row["dice"] == 1.0 and row["ceiling"] is not None)
+        return len({row["image"] for row in drawn})
+
     def mean(self, name: str) -> float | None:
         """Return the mean of a figure over all images and classes."""
         value: float | None = self.document["all"][name]["mean"]

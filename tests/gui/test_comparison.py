@@ -46,6 +46,12 @@ def test_means_are_of_what_both_were_scored_on(monkeypatch: pytest.MonkeyPatch) 
     assert "better on 0, worse on 1, same on 1. 1 could not be scored with both." in found.verdict
 
 
+def test_masks_accepted_just_as_drawn_are_counted() -> None:
+    rows = [row("a", 1.0), row("a", 1.0, "lung"), row("b", 0.999), row("c", 1.0), row("d", None)]
+    nothing = row("e", 1.0) | {"ceiling": None}
+    assert scored([*rows, nothing]).as_drawn == 2
+
+
 def test_masks_that_the_old_model_made_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     new, old = [row("a", 0.9), row("b", 0.9)], [row("a", 1.0), row("b", 0.6)]
     assert "One of them was accepted just as" in compared(monkeypatch, new, old).verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,16 @@ def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None
     window.workplace.tabs.setCurrentIndex(0)
     assert window.desk.overlay._layer is None and window.desk.layers.mask.visible
     assert len(window.viewer.layers) == 3 and window.desk.layers.complete
+
+
+def test_images_accepted_just_as_proposed_are_told_of(window: Window) -> None:
+    panel = evaluated(window)
+    assert "just as this model draws" not in panel.hint.text()
+    scored = panel.evaluation.scored
+    rows = [row | {"dice": 1.0} if row["image"] < "image_2" else row for row in scored.rows]
+    panel.evaluation.scored = replace(scored, document=scored.document | {"rows": rows})
+    panel.evaluation.changed.emit()
+    assert "2 images were accepted just as this model draws them" in panel.hint.text()
 
 
 def test_errors_follow_the_image_and_the_record(window: Window) -> None:

@@ -13,7 +13,9 @@ def test_what_all_names_share_goes() -> None:
     shared = Shared.of(TIBIAS)
     assert [shared.own(name) for name in TIBIAS] == ["…01064104…", "…01093604…", "…02093604…"]
     assert shared.fitted(TIBIAS[0], len, 24) == TIBIAS[0]
-    assert shared.fitted(TIBIAS[0], len, 23) == "…01064104…"
+    assert shared.fitted(TIBIAS[0], len, 23) == "…train_01064104_1x1"
+    assert shared.fitted(TIBIAS[0], len, 18) == "…01064104_1x1"
+    assert shared.fitted(TIBIAS[0], len, 12) == "…01064104…"
     assert shared.fitted(TIBIAS[0], len, 9) == "01064104"
 
 
@@ -25,11 +27,15 @@ def test_numbers_stay_whole_and_strangers_share_nothing() -> None:
         assert [shared.own(name) for name in names] == names
 
 
-@given(NAMES)
-def test_names_stay_apart(names: set[str]) -> None:
+@given(NAMES, st.integers(1, 12))
+def test_names_stay_apart_and_fit_if_they_can(names: set[str], room: int) -> None:
     shared = Shared.of(names)
     assert len({shared.own(name) for name in names}) == len(names)
-    assert len({shared.fitted(name, len, 1) for name in names}) == len(names)
+    fitted = {name: shared.fitted(name, len, room) for name in names}
+    assert len(set(fitted.values())) == len(names)
+    for name, text in fitted.items():
+        assert len(text) <= max(room, len(shared.own(name)))
+        assert shared.own(name).strip("…") in text
 
 
 def test_kinds_are_compared_among_themselves() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QShowEvent
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAction,
     QButtonGroup,
@@ -29,7 +29,7 @@ from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.histogram import HistogramView
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.alternatives import AlternativesBox
-from napari_graydet.gui.panels.base import DIM, GAP, TOOL, Panel, button, describe, dim, on_click
+from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click
 from napari_graydet.gui.panels.shape import ShapeButton
 from napari_graydet.project.schema import BoxRecord, CleanUpRecord
 
@@ -98,13 +98,18 @@ class BoxPanel(Panel):
             deferred.drop()
         self.cloud.close()
 
-    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802
-        """Keep room for three lines of facts, in the font that the window has given them by now.
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802
+        """Keep room for three lines of facts in the font that the window gives them.
 
         If the cloud changed its size with the text, it would have to be drawn anew.
         """
-        super().showEvent(event)
-        self._facts.setMinimumHeight(3 * self._facts.fontMetrics().lineSpacing() + GAP)
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._make_room()
+
+    def _make_room(self) -> None:
+        lines = 3 * (self._facts.fontMetrics().lineSpacing() + 1)  # Qt may round each line up
+        self._facts.setMinimumHeight(lines + 2 * GAP)  # napari's margin and padding
 
     def _range_row(self) -> QHBoxLayout:
         self.low, self.high = QSpinBox(), QSpinBox()
@@ -138,7 +143,6 @@ class BoxPanel(Panel):
 
     def _facts_row(self) -> QHBoxLayout:
         self._facts = dim()
-        self._facts.setStyleSheet(f"{DIM} padding: 0px;")  # its height is that of its lines
         self._facts.setWordWrap(True)
         self._facts.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.fit = self._fit_button()

@@ -145,7 +145,8 @@ class ComparePanel(Panel):
             ((c.image, c.label), [c.image, c.label, c.old, c.new, c.ceiling, c.gain, c.changed])
             for c in comparison.changes
         ]
-        self.table.show_rows(rows, WIDTHS, CHANGED, Qt.SortOrder.DescendingOrder)
+        names = (entry.path for entry in self.session.entries)
+        self.table.show_rows(rows, WIDTHS, CHANGED, Qt.SortOrder.DescendingOrder, names)
         self.table.setColumnHidden(CLASS, len(comparison.new.labels) < 2)
         if comparison.changes:
             first = comparison.changes[0]

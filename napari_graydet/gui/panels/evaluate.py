@@ -162,21 +162,25 @@ class EvaluatePanel(Panel):
         return f"How well does {models.name} do? Its proposals are compared with the {which}."
 
     def _hint(self) -> str:
-        evaluation = self.evaluation
-        if evaluation.running or evaluation.scored is None:
+        evaluation, scored = self.evaluation, self.evaluation.scored
+        if evaluation.running or scored is None:
             return ""
         known = evaluation.side == ALL and self.desk.training.models.choices
         warning = "Some of these images were trained on and score too well. " if known else ""
-        edited = evaluation.edited
-        if edited:
-            images = "1 image was" if edited == 1 else f"{edited} images were"
-            warning += f"{images} changed since: evaluate again for new figures. "
+        if drawn := scored.as_drawn:
+            them = "it" if drawn == 1 else "them"
+            warning += (
+                f"{_were(drawn)} accepted just as this model draws {them}, which favours it. "
+            )
+        if edited := evaluation.edited:
+            warning += f"{_were(edited)} changed since: evaluate again for new figures. "
         return f"{warning}Click an image to see its errors; correct it in the tab Annotate."
 
     def _fill(self) -> None:
         scored = self._shown
         rows = [] if scored is None else [(_key(row), _cells(row)) for row in scored.rows]
-        self.table.show_rows(rows, WIDTHS, DSC)
+        names = (entry.path for entry in self.session.entries)
+        self.table.show_rows(rows, WIDTHS, DSC, among=names)
         several = scored is not None and len(scored.labels) > 1
         self.table.setColumnHidden(CLASS, not several)
         problems = scored is not None and any(row["error"] for row in scored.rows)
@@ -198,6 +202,10 @@ class EvaluatePanel(Panel):
                 self.table.pick((entry.path, label or ""))
             if label is not None and self.isVisible() and self.desk.errors.active:
                 self.desk.errors.show(self._shown, entry.path)
+
+
+def _were(count: int) -> str:
+    return "1 image was" if count == 1 else f"{count} images were"
 
 
 def _key(row: Row) -> tuple[str, str]:

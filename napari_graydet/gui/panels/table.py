@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
@@ -207,10 +207,14 @@ class Table(QTableView):
 
     def show_rows(
         self, rows: Sequence[tuple[Any, Sequence[Cell]]], widths: Sequence[int], by: int,
-        order: Qt.SortOrder = Qt.SortOrder.AscendingOrder,
+        order: Qt.SortOrder = Qt.SortOrder.AscendingOrder, among: Iterable[str] = (),
     ) -> None:  # fmt: skip
-        """Show other rows, sorted by a column; `widths` in pixels."""
-        self.names.shared = ShortNames.of(str(cells[0]) for _, cells in rows)
+        """Show other rows, sorted by a column.
+
+        `widths` are in pixels; `among` are all names that those of the first column may be of, so
+        that even a single one is cut where it says least.
+        """
+        self.names.shared = ShortNames.of([*(str(cells[0]) for _, cells in rows), *among])
         self.rows.fill(rows)
         self.sortByColumn(by, order)
         for column, width in enumerate(widths):
