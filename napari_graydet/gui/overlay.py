@@ -14,7 +14,7 @@ from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 NAME = "errors"
 NOTHING: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
 COLORS: dict[int | None, str] = {HIT: "#7ddc8a", MISSED: "#3aa0ff", EXTRA: "#ff4d5e"}
-"""Right, missed (FN), too much (FP): apart also for people who take red for green."""
+"""Right, missed (FN), extra (FP): apart also for people who take red for green."""
 
 OPACITY = 0.55
 

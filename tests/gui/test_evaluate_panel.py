@@ -65,6 +65,8 @@ def test_the_table_is_worst_first_sorts_and_opens_images(window: Window) -> None
     names = [rows.key(row)[0] for row in range(6)]
     assert names in (sorted(names), sorted(names, reverse=True))
     click_heading(panel.table, FP)
+    colors = panel.legend.colors
+    assert colors.heightForWidth(colors.width()) <= colors.height(), "nothing is cut off"
     heads = panel.table.horizontalHeader()
     assert heads.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder, "worst first here, too"
     click_heading(panel.table, DSC)

@@ -9,7 +9,8 @@ from napari_graydet.gui.overlay import COLORS
 from napari_graydet.gui.panels.base import GAP
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 
-NAMES = {HIT: "right", MISSED: "missed (FN)", EXTRA: "too much (FP)"}
+NAMES = {HIT: "right", MISSED: "missed (FN)", EXTRA: "extra (FP)"}
+NO_BREAK = "\u00a0"
 
 
 class Legend(QWidget):
@@ -19,10 +20,16 @@ class Legend(QWidget):
         super().__init__()
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP + 2)
-        for value, name in NAMES.items():
-            row.addWidget(QLabel(f'<span style="color:{COLORS[value]}">■</span> {name}'))
-        row.addStretch(1)
+        row.setSpacing(GAP)
+        kept = {value: name.replace(" ", NO_BREAK) for value, name in NAMES.items()}
+        self.colors = QLabel(
+            f"{NO_BREAK} ".join(
+                f'<span style="color:{COLORS[value]}">■</span>{NO_BREAK}{name}'
+                for value, name in kept.items()
+            )
+        )
+        self.colors.setWordWrap(True)  # in a narrow column nothing is cut off
+        row.addWidget(self.colors, 1)
         if errors is not None:
             self.visible = QCheckBox("show")
             self.visible.setToolTip("Show these colours over the image")
