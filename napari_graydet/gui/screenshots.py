@@ -72,9 +72,10 @@ class _Photographer:
             if not self.session.annotation or not self.session.annotation.boxes:
                 self.desk.controller.detection.image()
                 self._wait(lambda: self.session.job is None)
-            self._save(name)
+            if name not in REFINED or not self._is_refined():  # as the run before has left it
+                self._save(name)
             if name in REFINED:
-                if not self._is_refined():  # as the run before has left it
+                if not self._is_refined():
                     self.desk.controller.detection.refine()
                     self._wait(lambda: self.session.job is None)
                 self._save(f"{name}_refined")

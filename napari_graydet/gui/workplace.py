@@ -13,7 +13,6 @@ from napari_graydet.gui.panels.evaluate import EvaluatePanel
 from napari_graydet.gui.panels.export import ExportPanel
 from napari_graydet.gui.panels.images import ImagesPanel
 from napari_graydet.gui.panels.message import MessageBar
-from napari_graydet.gui.panels.models import ModelLine
 from napari_graydet.gui.panels.objects import ObjectsPanel
 from napari_graydet.gui.panels.tools import ToolsBar
 from napari_graydet.gui.panels.train import TrainPanel
@@ -52,8 +51,8 @@ class Workplace(Panel):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, 2 * GAP, GAP, GAP)
         layout.setSpacing(GAP)
-        layout.addWidget(self.message)
         layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.message)  # below: what is pressed stays where it is
         self.setMinimumWidth(WIDTH)
         self.rehearsal = Rehearsal(desk.layers, self.box.cloud)
         self.links.add(desk.training.changed, self._show_training)
@@ -84,7 +83,6 @@ class Workplace(Panel):
         layout.setContentsMargins(0, GAP, 0, 0)
         layout.setSpacing(GAP)
         layout.addWidget(self.tools)
-        layout.addWidget(ModelLine(self.desk))
         layout.addWidget(self.box, 4)
         layout.addWidget(self.objects, 1)
         return page

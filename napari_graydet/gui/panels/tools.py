@@ -31,6 +31,7 @@ from napari_graydet.gui.panels.base import (
     on_click,
     set_value,
 )
+from napari_graydet.gui.panels.models import ModelLine
 
 TOOLS = (
     (Tool.SELECT, "Select", "Select, move and resize ROIs", keys.SELECT),
@@ -41,7 +42,7 @@ TOOLS = (
 
 
 class ToolsBar(Panel):
-    """Detect, Detect all with progress, tools, brush size, undo and redo."""
+    """Detect, Detect all with progress, tools, undo and redo, the model or the brush."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
@@ -50,7 +51,7 @@ class ToolsBar(Panel):
         layout.setSpacing(GAP)
         layout.addWidget(self._job_rows())
         layout.addLayout(self._tool_row())
-        layout.addWidget(self._brush_row())
+        layout.addWidget(self._brush_or_model())
         session = self.session
         for signal in (session.job_changed, session.image_changed, session.entries_changed):
             self.links.add(signal, self._show_job)
@@ -132,9 +133,16 @@ class ToolsBar(Panel):
         describe(made, tip, key)
         return made
 
+    def _brush_or_model(self) -> QWidget:
+        """Return one row for two: the brush while somebody paints, else which model detects."""
+        self._lines = QStackedWidget()
+        self._lines.addWidget(ModelLine(self.desk))
+        self._lines.addWidget(self._brush_row())
+        self._lines.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        return self._lines
+
     def _brush_row(self) -> QWidget:
-        """Return a row that is always there: one that came and went would move all beneath it."""
-        self._brush = QWidget()
+        made = QWidget()
         self._brush_size = QSlider(Qt.Orientation.Horizontal)
         self._brush_size.setRange(1, 80)
         self._brush_size.setValue(12)
@@ -143,13 +151,13 @@ class ToolsBar(Panel):
         self._brush_text = dim()
         clear = button("Clear painting", "Forget what was painted for this class in this image")
         on_click(clear, self.controller.clear_paint)
-        row = QHBoxLayout(self._brush)
+        row = QHBoxLayout(made)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(dim("Brush"))
         row.addWidget(self._brush_size, 1)
         row.addWidget(self._brush_text)
         row.addWidget(clear)
-        return self._brush
+        return made
 
     def _set_brush(self, size: int) -> None:
         self._brush_text.setText(f"{size} px")
@@ -162,7 +170,7 @@ class ToolsBar(Panel):
             made.setChecked(known is tool)
         self._group.setExclusive(True)
         painting = tool in (Tool.PAINT, Tool.ERASE)
-        self._brush.setEnabled(painting)
+        self._lines.setCurrentIndex(int(painting))
         if painting:
             self._set_brush(self._brush_size.value())
 
