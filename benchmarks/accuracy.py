@@ -48,9 +48,8 @@ from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GraydetError
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.registry import (
+from napari_graydet.models.boxes.detector import BoxDetector
+from napari_graydet.models.loading import (
     SHIPPED,
     Kind,
     load_box_detector,
@@ -58,7 +57,8 @@ from napari_graydet.models.registry import (
     load_roi_detector,
     shipped,
 )
-from napari_graydet.models.roi_detector import RoiDetector
+from napari_graydet.models.refiner.refiner import Refiner
+from napari_graydet.models.roi.detector import RoiDetector
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
 

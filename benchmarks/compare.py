@@ -48,12 +48,12 @@ from benchmarks.compare_curves import chests, learning_curves, limbs, students
 from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
-from napari_graydet.workflows.compare_picture import write_picture
-from napari_graydet.workflows.compare_results import read_results
-from napari_graydet.workflows.compare_summary import summarise
-from napari_graydet.workflows.compare_tables import markdown
-from napari_graydet.workflows.contestants import CONTESTANTS
+from napari_graydet.workflows.compare.compare import Series, jobs_of, run_jobs
+from napari_graydet.workflows.compare.contestants import CONTESTANTS
+from napari_graydet.workflows.compare.picture import write_picture
+from napari_graydet.workflows.compare.results import read_results
+from napari_graydet.workflows.compare.summary import summarise
+from napari_graydet.workflows.compare.tables import markdown
 from napari_graydet.workflows.dataset import Dataset, from_folders
 
 HERE = Path(__file__).parent

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from napari_graydet.workflows.compare_results import JobResult, Score
-from napari_graydet.workflows.report import markdown_table
-from napari_graydet.workflows.statistics import Interval, compare_paired
+from napari_graydet.workflows.compare.results import JobResult, Score
+from napari_graydet.workflows.compare.statistics import Interval, compare_paired
+from napari_graydet.workflows.evaluation.report import markdown_table
 
 OURS, RIVAL = "graydet+refiner", "unet 1850it 128px"
 NETWORKS = {

@@ -17,16 +17,16 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from napari_graydet.models.box_detector import BoxModel
-from napari_graydet.models.box_training import BoxTraining, train_boxes
-from napari_graydet.models.darknet import read_darknet
-from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_training import make_refiner
-from napari_graydet.models.roi_training import train_roi
+from napari_graydet.models.boxes.detector import BoxModel
+from napari_graydet.models.boxes.training import BoxTraining, train_boxes
+from napari_graydet.models.refiner.learner import RefinerTraining
+from napari_graydet.models.refiner.training import make_refiner
+from napari_graydet.models.roi.darknet import read_darknet
+from napari_graydet.models.roi.training import train_roi
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.refiner_part import held_out_boxes
+from napari_graydet.workflows.training.refiner_part import held_out_boxes
 from napari_graydet.workflows.weights import CHOICE_PHANTOMS, CLASSES, PHANTOMS, box_samples
 
 HERE = Path(__file__).parent

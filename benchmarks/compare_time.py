@@ -30,16 +30,16 @@ from benchmarks.alone import alone
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.models.baseline_training import Baseline, fit_square
-from napari_graydet.models.baselines import BASELINES, build_baseline
+from napari_graydet.models.baselines.networks import BASELINES, build_baseline
+from napari_graydet.models.baselines.training import Baseline, fit_square
 from napari_graydet.models.device import choose_device
-from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.registry import shipped
+from napari_graydet.models.loading import shipped
+from napari_graydet.models.refiner.refiner import Refiner
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.evaluation.measuring import Cost, measured
+from napari_graydet.workflows.evaluation.report import markdown_table
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.refine import missed_rois
-from napari_graydet.workflows.report import markdown_table
 
 RESULTS = "compare_time.json"
 IMAGES, SIZES = 10, (128, 256)

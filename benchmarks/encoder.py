@@ -31,13 +31,13 @@ from benchmarks.compare import SETS, SHARED
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.models.darknet import read_darknet
-from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_model import SCENE, RefinerModel, average_logits, looks_of
-from napari_graydet.models.refiner_patch import Frame, on_pixels, patch_of
-from napari_graydet.models.refiner_training import train_refiner
+from napari_graydet.models.refiner.learner import RefinerTraining
+from napari_graydet.models.refiner.model import SCENE, RefinerModel, average_logits, looks_of
+from napari_graydet.models.refiner.patch import Frame, on_pixels, patch_of
+from napari_graydet.models.refiner.training import train_refiner
+from napari_graydet.models.roi.darknet import read_darknet
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.compare import Series
+from napari_graydet.workflows.compare.compare import Series
 from napari_graydet.workflows.dataset import Case
 from napari_graydet.workflows.training_data import Sample
 

@@ -16,7 +16,7 @@ from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GraydetError
-from napari_graydet.models.box_samples import BoxSample, jitter_roi
+from napari_graydet.models.boxes.samples import BoxSample, jitter_roi
 
 JITTER = 0.06
 """Standard deviation by which the edges of true ROIs move, as a share of the ROI's size: true ROIs

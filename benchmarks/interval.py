@@ -36,12 +36,12 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_samples import BoxSample, crop_sample
-from napari_graydet.models.interval import KINDS, IntervalDetector, fit_interval
-from napari_graydet.models.registry import load_box_detector, shipped
+from napari_graydet.models.boxes.interval import KINDS, IntervalDetector, fit_interval
+from napari_graydet.models.boxes.samples import BoxSample, crop_sample
+from napari_graydet.models.loading import load_box_detector, shipped
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.statistics import compare_paired
+from napari_graydet.workflows.compare.statistics import compare_paired
 from napari_graydet.workflows.weights import CLASSES, box_samples
 
 HERE = Path(__file__).parent

@@ -22,12 +22,12 @@ from benchmarks.compare import SETS, first
 from benchmarks.held_out_rois import FindsBoxes, HeldOutRoi, ceilings, held_out_rois, mask_ious
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_samples import BoxSample
-from napari_graydet.models.interval import KINDS, IntervalDetector, fit_interval
-from napari_graydet.models.registry import load_box_detector
-from napari_graydet.workflows.compare import Series
+from napari_graydet.models.boxes.interval import KINDS, IntervalDetector, fit_interval
+from napari_graydet.models.boxes.samples import BoxSample
+from napari_graydet.models.loading import load_box_detector
+from napari_graydet.workflows.compare.compare import Series
+from napari_graydet.workflows.compare.statistics import compare_paired
 from napari_graydet.workflows.dataset import Case, Dataset
-from napari_graydet.workflows.statistics import compare_paired
 from napari_graydet.workflows.weights import box_samples
 
 HERE = Path(__file__).parent

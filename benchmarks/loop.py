@@ -41,7 +41,7 @@ from napari_graydet.gui.work import Job, Work
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.masks import read_mask
 from napari_graydet.project.schema import State
-from napari_graydet.workflows.detector_process import (
+from napari_graydet.workflows.detector.process import (
     DetectorProcess,
     DetectorSettings,
     ProcessPredictor,

@@ -40,13 +40,13 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_detector import BoxModel
-from napari_graydet.models.box_samples import jitter_roi
-from napari_graydet.models.refiner import RefinerModel
-from napari_graydet.models.refiner_choice import HeldOut, choose_refiner, compare_refiners
-from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_training import SHARES, train_refiner
-from napari_graydet.models.registry import load_box_detector, load_roi_detector, shipped
+from napari_graydet.models.boxes.detector import BoxModel
+from napari_graydet.models.boxes.samples import jitter_roi
+from napari_graydet.models.loading import load_box_detector, load_roi_detector, shipped
+from napari_graydet.models.refiner.choice import HeldOut, choose_refiner, compare_refiners
+from napari_graydet.models.refiner.learner import RefinerTraining
+from napari_graydet.models.refiner.refiner import RefinerModel
+from napari_graydet.models.refiner.training import SHARES, train_refiner
 from napari_graydet.workflows import training_data as td
 
 HERE = Path(__file__).parent

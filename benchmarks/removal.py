@@ -44,8 +44,8 @@ from benchmarks.held_out_rois import held_out_rois
 from benchmarks.removal_table import tables
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.models.box_detector import BoxDetector, BoxModel
-from napari_graydet.models.box_samples import BoxSample, crop_sample
+from napari_graydet.models.boxes.detector import BoxDetector, BoxModel
+from napari_graydet.models.boxes.samples import BoxSample, crop_sample
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.weights import CLASSES, box_samples

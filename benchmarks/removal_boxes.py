@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from benchmarks.held_out_rois import HeldOutRoi, ceilings, mask_ious
 from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
-from napari_graydet.models.box_detector import BoxDetector, BoxModel
-from napari_graydet.models.box_samples import BoxSample, Disturbance
-from napari_graydet.models.box_training import BoxTraining, train_boxes
+from napari_graydet.models.boxes.detector import BoxDetector, BoxModel
+from napari_graydet.models.boxes.samples import BoxSample, Disturbance
+from napari_graydet.models.boxes.training import BoxTraining, train_boxes
 from napari_graydet.models.pointnet import STATISTICS, PointNet, PointNetConfig, gray_statistics
 from napari_graydet.models.pretraining import box_model_from
 from napari_graydet.workflows.weights import CLASSES

@@ -21,13 +21,13 @@ from napari_graydet.core.metrics import iou
 from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GraydetError
-from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.box_samples import BoxSample, crop_sample, jitter_roi
-from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
-from napari_graydet.models.roi_learner import RoiLearner, Stage
-from napari_graydet.models.roi_training import examples_of, start_from
-from napari_graydet.models.training import Budget, fit
-from napari_graydet.models.yolo import DEFAULT_ARCHITECTURE, build_yolo
+from napari_graydet.models.boxes.detector import BoxDetector
+from napari_graydet.models.boxes.samples import BoxSample, crop_sample, jitter_roi
+from napari_graydet.models.learning.loop import Budget, fit
+from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
+from napari_graydet.models.roi.learner import RoiLearner, Stage
+from napari_graydet.models.roi.training import examples_of, start_from
+from napari_graydet.models.roi.yolo import DEFAULT_ARCHITECTURE, build_yolo
 from napari_graydet.workflows import training_data as td
 from napari_graydet.workflows.weights import CLASSES
 

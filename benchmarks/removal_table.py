@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_graydet.models.roi_metrics import FOUND
-from napari_graydet.workflows.statistics import compare_paired
+from napari_graydet.models.roi.metrics import FOUND
+from napari_graydet.workflows.compare.statistics import compare_paired
 
 WHOLE = "all parts"
 CLEANED = "clean-up (added)"

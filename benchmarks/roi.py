@@ -42,12 +42,12 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.registry import shipped
-from napari_graydet.models.roi_detector import VOTING_SCORE, YoloRoiDetector
-from napari_graydet.models.roi_metrics import FOUND
+from napari_graydet.models.loading import shipped
+from napari_graydet.models.roi.detector import VOTING_SCORE, YoloRoiDetector
+from napari_graydet.models.roi.metrics import FOUND
 from napari_graydet.workflows import phantoms
 from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.statistics import confidence
+from napari_graydet.workflows.compare.statistics import confidence
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "roi"

@@ -19,7 +19,7 @@ from napari_graydet.core.segmentation import Mask, box_mask
 from napari_graydet.core.uncertainty import signs_of
 from napari_graydet.errors import GraydetError
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.registry import (
+from napari_graydet.models.loading import (
     load_box_detector,
     load_refiner,
     load_roi_detector,

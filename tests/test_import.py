@@ -42,7 +42,7 @@ def test_library_code_is_free_of_qt_and_loads_torch_late() -> None:
             "workflows.segment",
             "workflows.export",
             "workflows.render",
-            "models.registry",
+            "models.loading",
         )
     ]
     assert not loaded_by(f"import {', '.join(modules)}") & set(HEAVY)

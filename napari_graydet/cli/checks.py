@@ -150,7 +150,7 @@ def weights_check(kind: Literal["roi", "boxes"]) -> Check:
     hint = "pip install --force-reinstall --no-deps napari-graydet"
     try:
         from napari_graydet.io.weights import load_weights
-        from napari_graydet.models.registry import shipped
+        from napari_graydet.models.loading import shipped
 
         path = shipped(kind)
         _, card = load_weights(path)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from napari_graydet.workflows.compare import OnJob
-    from napari_graydet.workflows.compare_summary import Table
+    from napari_graydet.workflows.compare.compare import OnJob
+    from napari_graydet.workflows.compare.summary import Table
     from napari_graydet.workflows.events import OnProgress
 
 _HOW = "How"
@@ -123,12 +123,12 @@ def compare(
     scores.csv (every image) and cases.png. What is computed stays in DIR/results: run it again to
     go on, or with more methods. `--minutes` gives every method the same time.
     """
-    from napari_graydet.workflows import compare as workflow
-    from napari_graydet.workflows.compare_picture import write_picture
-    from napari_graydet.workflows.compare_summary import summarise
-    from napari_graydet.workflows.compare_tables import document, write_tables
-    from napari_graydet.workflows.contest_task import starts_of
-    from napari_graydet.workflows.contestants import chosen, require_used
+    from napari_graydet.workflows.compare import compare as workflow
+    from napari_graydet.workflows.compare.contestants import chosen, require_used
+    from napari_graydet.workflows.compare.picture import write_picture
+    from napari_graydet.workflows.compare.summary import summarise
+    from napari_graydet.workflows.compare.tables import document, write_tables
+    from napari_graydet.workflows.compare.task import starts_of
 
     data = read_data(project, images, masks, label=label, patients=patients)
     for notice in data.notices:
@@ -190,7 +190,7 @@ def _text(tables: Sequence[Table]) -> Group:
     from rich.console import Group
     from rich.table import Table as Printed
 
-    from napari_graydet.workflows.compare_tables import NOTHING, shown_interval
+    from napari_graydet.workflows.compare.tables import NOTHING, shown_interval
 
     printed = []
     for table in tables:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from napari_graydet.workflows.dataset import Dataset
+    from napari_graydet.workflows.evaluation.report import Report
     from napari_graydet.workflows.events import OnProgress, Progress
-    from napari_graydet.workflows.report import Report
 
 
 class Side(enum.StrEnum):
@@ -149,11 +149,11 @@ def evaluate(
     go on. Nothing to find and nothing found is right and in no mean; one empty mask of two is an
     IoU of 0 (docs/evaluation.md).
     """
-    from napari_graydet.workflows.evaluate import evaluate as run
-    from napari_graydet.workflows.evaluate import ignore_masks
+    from napari_graydet.workflows.evaluation.evaluate import evaluate as run
+    from napari_graydet.workflows.evaluation.evaluate import ignore_masks
+    from napari_graydet.workflows.evaluation.project_method import method_of
+    from napari_graydet.workflows.evaluation.report import check_ending, write_report
     from napari_graydet.workflows.mask_folder import MaskFolder
-    from napari_graydet.workflows.project_method import method_of
-    from napari_graydet.workflows.report import check_ending, write_report
 
     if model is not None and project is None:
         raise typer.BadParameter("expected PROJECT with --model, whose number is the project's.")
@@ -220,7 +220,7 @@ def _tell_images() -> Iterator[OnProgress]:
 
 def _side_of_project(data: Dataset, project: Path, split: Side | None) -> tuple[Dataset, str]:
     from napari_graydet.project import splits
-    from napari_graydet.workflows.project_method import side_of_project
+    from napari_graydet.workflows.evaluation.project_method import side_of_project
 
     if split is None:
         split = Side.ALL if splits.saved(project) is None else Side.VALIDATION
@@ -243,7 +243,7 @@ def _text(report: Report) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    from napari_graydet.workflows.report import SUMMARY_HEADINGS, shown
+    from napari_graydet.workflows.evaluation.report import SUMMARY_HEADINGS, shown
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     labels: list[str | None] = [*report.labels]

@@ -13,7 +13,7 @@ from napari_graydet.cli.options import Debug, Json
 from napari_graydet.errors import ProjectError
 
 if TYPE_CHECKING:
-    from napari_graydet.project.models import ModelRegistry
+    from napari_graydet.project.model_registry import ModelRegistry
 
 
 class Action(enum.StrEnum):
@@ -64,7 +64,7 @@ def models(
     Nothing is deleted but by **delete**. Without a choice the weights that come with the program
     are used.
     """
-    from napari_graydet.project.models import ModelRegistry
+    from napari_graydet.project.model_registry import ModelRegistry
     from napari_graydet.project.settings import FILE_NAME
 
     registry = ModelRegistry(project)

@@ -54,9 +54,9 @@ def pretrain(
     several GPUs: torchrun --nproc-per-node GPUS -m napari_graydet pretrain ...
     """
     from napari_graydet.io.weights import weights_file
-    from napari_graydet.workflows.pretrain import pretrain_pointnet
-    from napari_graydet.workflows.train_group import together, with_others
-    from napari_graydet.workflows.train_process import stop_signals
+    from napari_graydet.workflows.training.group import together, with_others
+    from napari_graydet.workflows.training.pretrain import pretrain_pointnet
+    from napari_graydet.workflows.training.process import stop_signals
 
     work = partial(
         pretrain_pointnet,

@@ -18,7 +18,7 @@ from napari_graydet.errors import ModelError
 
 if TYPE_CHECKING:
     from napari_graydet.project.model_entry import ModelEntry
-    from napari_graydet.workflows.training_events import Event, OnEvent
+    from napari_graydet.workflows.training.events import Event, OnEvent
 
 
 class Preset(enum.StrEnum):
@@ -133,10 +133,10 @@ def train(
     a line of JSON. To stop: Ctrl-C; it goes on with --resume. On several GPUs: torchrun
     --nproc-per-node GPUS -m napari_graydet train ...
     """
-    from napari_graydet.workflows import train as workflow
-    from napari_graydet.workflows import train_process
-    from napari_graydet.workflows.train_group import together
-    from napari_graydet.workflows.train_request import TrainRequest
+    from napari_graydet.workflows.training import process as train_process
+    from napari_graydet.workflows.training import train as workflow
+    from napari_graydet.workflows.training.group import together
+    from napari_graydet.workflows.training.request import TrainRequest
 
     if project is not None and label != LABEL and resume is None:
         raise ModelError(

@@ -23,8 +23,8 @@ from napari_graydet.gui.overlay import Overlay
 from napari_graydet.gui.panels.question import agreed
 from napari_graydet.gui.session import Session
 from napari_graydet.gui.training import Training
-from napari_graydet.models.registry import shipped_refiner
-from napari_graydet.workflows.detector_process import (
+from napari_graydet.models.loading import shipped_refiner
+from napari_graydet.workflows.detector.process import (
     DetectorProcess,
     DetectorSettings,
     ProcessPredictor,

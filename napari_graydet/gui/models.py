@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_graydet.project.model_entry import ModelEntry
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.project.schema import ImageEntry, State
-from napari_graydet.workflows.train_job import (
+from napari_graydet.workflows.training.job import (
     FAST_BOX_STEPS,
     FAST_REFINER_STEPS,
     FAST_ROI_STEPS,
     grown,
 )
-from napari_graydet.workflows.train_parts import PARTS
+from napari_graydet.workflows.training.parts import PARTS
 
 SHIPPED_NAME = "the shipped model"
 

@@ -26,10 +26,10 @@ from napari_graydet.gui.models import Models, name_of
 from napari_graydet.gui.session import Level, Message
 from napari_graydet.gui.training_run import Run
 from napari_graydet.gui.work import Job
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
-from napari_graydet.workflows.train_process import TrainProcess
-from napari_graydet.workflows.training_events import Event, OnEvent
+from napari_graydet.workflows.training.events import Event, OnEvent
+from napari_graydet.workflows.training.process import TrainProcess
 
 if TYPE_CHECKING:
     from napari_graydet.gui.controller import Controller

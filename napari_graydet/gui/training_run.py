@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from napari_graydet.workflows.train_parts import PARTS
-from napari_graydet.workflows.training_events import Event
+from napari_graydet.workflows.training.events import Event
+from napari_graydet.workflows.training.parts import PARTS
 
 TITLES = {
     "roi": "ROI detector: where the objects are",

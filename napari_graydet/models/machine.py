@@ -25,7 +25,7 @@ def machine_note(preference: str) -> dict[str, str | int | bool]:
     import torch
 
     from napari_graydet.models.device import choose_device, has_bfloat16
-    from napari_graydet.models.group import current
+    from napari_graydet.models.learning.group import current
 
     device = choose_device(preference)
     note: dict[str, str | int | bool] = {

@@ -21,12 +21,17 @@ from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
-from napari_graydet.models.box_detector import BoxModel
+from napari_graydet.models.boxes.detector import BoxModel
+from napari_graydet.models.boxes.paper_pointnet import (
+    POINT_LAYERS,
+    PaperConfig,
+    PaperPointNet,
+    scored,
+)
 from napari_graydet.models.device import choose_device
+from napari_graydet.models.learning.loop import Budget, Learner, Scores, Watch, fit
 from napari_graydet.models.modelnet import Clouds
-from napari_graydet.models.paper_pointnet import POINT_LAYERS, PaperConfig, PaperPointNet, scored
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
-from napari_graydet.models.training import Budget, Learner, Scores, Watch, fit
 
 ARCHITECTURE = "pointnet-classifier-1"
 EPOCHS = 30.0

@@ -29,7 +29,7 @@ from napari_graydet.workflows.events import one_line
 from napari_graydet.workflows.patients import Patients, patients_of
 from napari_graydet.workflows.predict import UNLABELLED
 from napari_graydet.workflows.project_images import read_unchanged
-from napari_graydet.workflows.roi_parts import AnnotatedSample, parts_of_rois
+from napari_graydet.workflows.training.roi_parts import AnnotatedSample, parts_of_rois
 from napari_graydet.workflows.training_data import Sample, connected_parts
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ UNLABELLED = "object"
 
 
 class RoiDetects(Protocol):
-    """What a predictor needs of an ROI detector (models/roi_detector.py)."""
+    """What a predictor needs of an ROI detector (models/roi/detector.py)."""
 
     @property
     def name(self) -> str:
@@ -43,7 +43,7 @@ class RoiDetects(Protocol):
 
 
 class BoxDetects(Protocol):
-    """What a predictor needs of a 3D box detector (models/box_detector.py)."""
+    """What a predictor needs of a 3D box detector (models/boxes/detector.py)."""
 
     @property
     def name(self) -> str:
@@ -123,9 +123,9 @@ class Predictor:
         """
         with self._lock:
             if self._roi_detector is None:
-                from napari_graydet.models import registry
+                from napari_graydet.models import loading
 
-                self._roi_detector = registry.load_roi_detector(
+                self._roi_detector = loading.load_roi_detector(
                     self._roi_source, self._device, self._notice
                 )
             return self._roi_detector
@@ -135,9 +135,9 @@ class Predictor:
         """The 3D box detector, loaded on first use; errors as for `roi_detector`."""
         with self._lock:
             if self._box_detector is None:
-                from napari_graydet.models import registry
+                from napari_graydet.models import loading
 
-                self._box_detector = registry.load_box_detector(self._box_source, self._device)
+                self._box_detector = loading.load_box_detector(self._box_source, self._device)
             return self._box_detector
 
     @property
@@ -145,9 +145,9 @@ class Predictor:
         """The refiner, loaded on first use; None if none is wanted. Errors as for the others."""
         with self._lock:
             if self._refiner is None and self._refiner_source is not None:
-                from napari_graydet.models import registry
+                from napari_graydet.models import loading
 
-                self._refiner = registry.load_refiner(
+                self._refiner = loading.load_refiner(
                     self._refiner_source, self._device, self._notice
                 )
             return self._refiner

@@ -24,7 +24,7 @@ DOUBTFUL_SCORE = 0.1
 
 
 class Refines(Protocol):
-    """What a workflow needs of a refiner (models/refiner.py)."""
+    """What a workflow needs of a refiner (models/refiner/refiner.py)."""
 
     @property
     def name(self) -> str:

@@ -24,7 +24,7 @@ from napari_graydet.workflows import training_data
 from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
-    from napari_graydet.models.box_samples import BoxSample
+    from napari_graydet.models.boxes.samples import BoxSample
 
 CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 260, "forearm": 360, "chest": 160}
@@ -44,7 +44,7 @@ def box_samples(samples: Iterable[Sample], classes: Sequence[str] = CLASSES) -> 
 
     The mask of a part's ROI is that of the whole label: what a box there should catch.
     """
-    from napari_graydet.models.box_samples import crop_sample
+    from napari_graydet.models.boxes.samples import crop_sample
 
     return [
         crop_sample(sample.image, sample.mask, roi, classes.index(sample.label), sample.kind)
@@ -112,7 +112,7 @@ def _sources(data: Path) -> list[str]:
 
 
 def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> None:
-    from napari_graydet.models.roi_training import train_roi
+    from napari_graydet.models.roi.training import train_roi
 
     card = train_roi(
         _training(data, cache),
@@ -129,7 +129,7 @@ def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> 
 
 
 def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
-    from napari_graydet.models.box_training import BoxTraining, box_metrics, train_boxes
+    from napari_graydet.models.boxes.training import BoxTraining, box_metrics, train_boxes
 
     samples, held_out = (box_samples(of(data, cache)) for of in (_training, _held_out))
     model = train_boxes(
@@ -147,12 +147,12 @@ def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
 
 def _make_refiner(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> None:
     """Train all refiners on top of the detectors beside them, and choose among them."""
-    from napari_graydet.models.box_detector import BoxModel
-    from napari_graydet.models.darknet import read_darknet
-    from napari_graydet.models.refiner_learner import RefinerTraining
-    from napari_graydet.models.refiner_training import make_refiner
+    from napari_graydet.models.boxes.detector import BoxModel
+    from napari_graydet.models.refiner.learner import RefinerTraining
+    from napari_graydet.models.refiner.training import make_refiner
+    from napari_graydet.models.roi.darknet import read_darknet
     from napari_graydet.workflows.predict import Predictor
-    from napari_graydet.workflows.refiner_part import held_out_boxes
+    from napari_graydet.workflows.training.refiner_part import held_out_boxes
 
     training = RefinerTraining(steps=REFINER_STEPS, backbone=read_darknet(darknet))
     roi, boxes = (path.with_name(f"{kind}.safetensors") for kind in ("roi", "boxes"))

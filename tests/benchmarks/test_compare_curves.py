@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.compare_curves import OURS, chests, learning_curves, limbs
-from napari_graydet.workflows.compare_results import Job, JobResult, Score
-from napari_graydet.workflows.measuring import Cost
+from napari_graydet.workflows.compare.results import Job, JobResult, Score
+from napari_graydet.workflows.evaluation.measuring import Cost
 
 HOME, TRAINED, CHOSEN_ON = ["m0", "m1"], ["m2"], ["m3", "m4"]
 

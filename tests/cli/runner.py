@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_graydet.cli import app
+from napari_graydet.models import loading
 from tests.workflows.fakes import BrightHalf, FakeRois
 
 
@@ -39,9 +40,8 @@ def use_detectors(
     monkeypatch: pytest.MonkeyPatch, rois: object, boxes: object | None = None
 ) -> None:
     """Let the registry give these detectors instead of the shipped ones."""
-    from napari_graydet.models import registry
 
     found = rois if hasattr(rois, "detect") else FakeRois(list(rois))  # type: ignore[call-overload]
     boxes = boxes or BrightHalf()
-    monkeypatch.setattr(registry, "load_roi_detector", lambda *_, **__: found)
-    monkeypatch.setattr(registry, "load_box_detector", lambda *_, **__: boxes)
+    monkeypatch.setattr(loading, "load_roi_detector", lambda *_, **__: found)
+    monkeypatch.setattr(loading, "load_box_detector", lambda *_, **__: boxes)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_graydet.workflows import contestants
-from napari_graydet.workflows.contestants import Contestant
+from napari_graydet.workflows.compare import contestants
+from napari_graydet.workflows.compare.contestants import Contestant
 from tests.cli.runner import run
 from tests.workflows.test_compare import Trainer, make_folders
 

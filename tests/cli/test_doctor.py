@@ -10,6 +10,7 @@ import pytest
 
 from napari_graydet.cli import checks
 from napari_graydet.cli.checks import Status
+from napari_graydet.models import loading
 from tests.cli.runner import run
 
 
@@ -59,9 +60,8 @@ def test_no_display_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_and_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_graydet.models import registry
 
-    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(loading, "_WEIGHTS", tmp_path)
     assert checks.weights_check("roi").status is Status.FAILED
     (tmp_path / "roi.safetensors").write_bytes(b"damaged")
     assert checks.weights_check("roi").status is Status.FAILED

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_graydet.models import registry
+from napari_graydet.models import loading
 from napari_graydet.project import splits
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import from_project
@@ -191,7 +191,7 @@ def test_bad_options(folders: tuple[str, ...], options: tuple[str, ...], tmp_pat
 def without_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """Folders whose masks are of no named class; only the ROI detector is a fake."""
     found = FakeRois([proposal(11, 9, 41, 31)], labels=("bone",))
-    monkeypatch.setattr(registry, "load_roi_detector", lambda *_, **__: found)
+    monkeypatch.setattr(loading, "load_roi_detector", lambda *_, **__: found)
     images, masks = make_folders(tmp_path, 3)
     return ("--images", str(images), "--masks", str(masks))
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_graydet.errors import WeightsError
-from napari_graydet.models.registry import shipped
+from napari_graydet.models.loading import shipped
 from tests.cli.runner import run
 from tests.workflows.test_segment import by_numpy
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from napari_graydet.core.segmentation import decode_runs
-from napari_graydet.models.refiner_model import RefinerModel, build
+from napari_graydet.models.refiner.model import RefinerModel, build
 from tests.cli.runner import run, use_detectors
 from tests.models.refiners import CLASSES, SMALL, disc
 from tests.workflows.fakes import proposal

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from napari_graydet.errors import WeightsError
+from napari_graydet.models import loading
 from tests.cli.runner import run, use_detectors
 from tests.workflows.fakes import FakeRois, proposal
 from tests.workflows.test_segment import by_numpy
@@ -323,12 +324,11 @@ def test_out_that_is_a_file(images: Path, tmp_path: Path) -> None:
 def test_bad_weights_are_one_error_not_one_per_image(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_graydet.models import registry
 
     def refuse(*_: object) -> object:
         raise WeightsError("roi.safetensors is damaged (SHA-256); install it again.")
 
-    monkeypatch.setattr(registry, "load_roi_detector", refuse)
+    monkeypatch.setattr(loading, "load_roi_detector", refuse)
     outcome = run("segment", images, "-o", tmp_path / "out")
     assert outcome.code == 2
     assert outcome.error_lines == [

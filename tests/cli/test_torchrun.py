@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from napari_graydet.io.weights import load_weights
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from tests.workflows.trainings import make_folders
 
 SLOWEST = 150

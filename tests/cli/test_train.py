@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_graydet.project.models import ModelRegistry
-from napari_graydet.workflows.train_process import TrainProcess
+from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.training.process import TrainProcess
 from tests.cli.runner import Outcome, run
 from tests.workflows.projects import study, table_of
 from tests.workflows.trainings import QuickPart, make_folders, quick

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_graydet.gui import desk as desk_module
-from napari_graydet.workflows.detector_process import (
+from napari_graydet.workflows.detector.process import (
     DetectorProcess,
     DetectorSettings,
     ProcessPredictor,

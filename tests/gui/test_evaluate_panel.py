@@ -16,7 +16,7 @@ from napari_graydet.gui.panels.evaluate import DSC, FP, EvaluatePanel
 from napari_graydet.gui.panels.table import Column, TableModel
 from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 from napari_graydet.project.model_entry import SplitNote
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.project.schema import State
 from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_heading, click_row, make_study, open_study

@@ -23,7 +23,7 @@ from napari_graydet.gui.panels.train import TrainPanel
 from napari_graydet.gui.patients import preview
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.io.lock import exclusive
-from napari_graydet.project.models import LOCK_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.project.model_registry import LOCK_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.workflows import command_process
 from tests.gui.accepted import click, click_row, make_study, open_study

@@ -15,7 +15,7 @@ from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.curve import CurveView
 from napari_graydet.gui.training import Training
 from napari_graydet.gui.training_run import Curve, Run
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from tests.gui.fakes import InlineJobs, make_controller, make_folder
 
 LOSS = {"loss": 0.1}

@@ -24,7 +24,7 @@ from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.io.weights import WeightsCard, save_weights
 from napari_graydet.project.model_entry import ModelEntry, SplitNote
-from napari_graydet.project.models import STOP_FILE, ModelRegistry
+from napari_graydet.project.model_registry import STOP_FILE, ModelRegistry
 from napari_graydet.project.splits import frozen
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.dataset import from_project
@@ -152,7 +152,7 @@ class Boxes:
 
 def evaluate() -> None:
     from napari_graydet.__main__ import main as command_line
-    from napari_graydet.workflows import project_method
+    from napari_graydet.workflows.evaluation import project_method
 
     def predictor_of(folder: Path, roi: object, *_: object, **__: object) -> Predictor:
         if (folder / "slow.txt").exists():

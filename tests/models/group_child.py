@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_graydet.errors import CancelledError, GraydetError
-from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.group import Group, current, joined
-from napari_graydet.models.training import Budget, Learner, Scores, Step, Watch, fit
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.group import Group, current, joined
+from napari_graydet.models.learning.loop import Budget, Learner, Scores, Step, Watch, fit
 from tests.models.learners import Tiny, weights_of
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_graydet.models.training import Learner, Scores
+from napari_graydet.models.learning.loop import Learner, Scores
 
 
 class Tiny(Learner):

@@ -12,9 +12,9 @@ from napari_graydet.core.ceiling import best_range
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models.refiner_choice import HeldOut
-from napari_graydet.models.refiner_learner import RefinerTraining
-from napari_graydet.models.refiner_patch import Frame
+from napari_graydet.models.refiner.choice import HeldOut
+from napari_graydet.models.refiner.learner import RefinerTraining
+from napari_graydet.models.refiner.patch import Frame
 
 CLASSES = ("bone", "lung")
 SIDE = 64

@@ -13,11 +13,11 @@ from scipy import ndimage
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.metrics import dice
 from napari_graydet.errors import CancelledError, ModelError
-from napari_graydet.models import baseline_training as bt
-from napari_graydet.models.baseline_training import Baseline, BaselineTraining, Picture
-from napari_graydet.models.box_samples import Disturbance
-from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.training import Step, Watch
+from napari_graydet.models.baselines import training as bt
+from napari_graydet.models.baselines.training import Baseline, BaselineTraining, Picture
+from napari_graydet.models.boxes.samples import Disturbance
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.loop import Step, Watch
 
 TINY = BaselineTraining(iterations=2, size=32, batch=2)
 AS_IT_IS = Disturbance(gamma=0, straightness=np.inf, window=0, noise=0)

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from napari_graydet.errors import ModelError
-from napari_graydet.models.baselines import BASELINES, DIVISOR, build_baseline, parameters_of
+from napari_graydet.models.baselines.networks import (
+    BASELINES,
+    DIVISOR,
+    build_baseline,
+    parameters_of,
+)
 
 MONAI = tuple(name for name in BASELINES if name != "fcn")
 

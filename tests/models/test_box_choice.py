@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from benchmarks.held_out_rois import held_out_rois, mask_ious
-from napari_graydet.models import box_choice
-from napari_graydet.models.box_choice import with_best_rival
-from napari_graydet.models.box_detector import BoxDetector, BoxModel
-from napari_graydet.models.box_scores import (
+from napari_graydet.models.boxes import choice as box_choice
+from napari_graydet.models.boxes.choice import with_best_rival
+from napari_graydet.models.boxes.detector import BoxDetector, BoxModel
+from napari_graydet.models.boxes.interval import KINDS, IntervalDetector, fit_intervals
+from napari_graydet.models.boxes.scores import (
     ScoredRoi,
     box_scores,
     ious_of,
     ious_of_network,
     scored_rois,
 )
-from napari_graydet.models.box_training import BoxTraining, for_classes, train_boxes
-from napari_graydet.models.interval import KINDS, IntervalDetector, fit_intervals
-from napari_graydet.models.registry import load_box_detector
+from napari_graydet.models.boxes.training import BoxTraining, for_classes, train_boxes
+from napari_graydet.models.loading import load_box_detector
 from tests.models.test_interval import CLASSES, disc
 
 SAMPLES = [disc(seed, seed % 2) for seed in range(20, 28)]

@@ -24,10 +24,10 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
-from napari_graydet.models import box_detector
-from napari_graydet.models.box_detector import BoxDetector, BoxModel, RoiInput, level_ranges
+from napari_graydet.models.boxes import detector as box_detector
+from napari_graydet.models.boxes.detector import BoxDetector, BoxModel, RoiInput, level_ranges
+from napari_graydet.models.loading import shipped
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
-from napari_graydet.models.registry import shipped
 from napari_graydet.workflows.training_data import HELD_OUT_START, Sample, phantom_sample
 
 

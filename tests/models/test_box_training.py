@@ -16,8 +16,8 @@ from napari_graydet.core.coder import decode, encode
 from napari_graydet.core.grayscale import LEVELS, GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError
-from napari_graydet.models.box_detector import level_ranges, propose
-from napari_graydet.models.box_samples import (
+from napari_graydet.models.boxes.detector import level_ranges, propose
+from napari_graydet.models.boxes.samples import (
     BoxSample,
     Disturbance,
     DrawnRoi,
@@ -28,7 +28,7 @@ from napari_graydet.models.box_samples import (
     jitter_roi,
     tone_curve,
 )
-from napari_graydet.models.box_targets import (
+from napari_graydet.models.boxes.targets import (
     GOOD,
     best_edges,
     range_ious,
@@ -37,7 +37,7 @@ from napari_graydet.models.box_targets import (
     target_scores,
     training_ranges,
 )
-from napari_graydet.models.box_training import (
+from napari_graydet.models.boxes.training import (
     BoxTraining,
     box_metrics,
     fit_regressor,

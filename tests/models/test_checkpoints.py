@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_graydet.models import checkpoints as module
-from napari_graydet.models.checkpoints import Checkpoints, Snapshot
+from napari_graydet.models.learning import checkpoints as module
+from napari_graydet.models.learning.checkpoints import Checkpoints, Snapshot
 
 
 def snapshot(step: int) -> Snapshot:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from napari_graydet.errors import WeightsError
-from napari_graydet.models import darknet
-from napari_graydet.models.darknet import read_darknet
-from napari_graydet.models.yolo import build_yolo
+from napari_graydet.models.roi import darknet
+from napari_graydet.models.roi.darknet import read_darknet
+from napari_graydet.models.roi.yolo import build_yolo
 
 WEIGHTS = Path(__file__).parents[3] / "shared" / "weights"
 NUMBERS = 8_858_734  # of YOLOv3-tiny with COCO's 80 classes, without the header

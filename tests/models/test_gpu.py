@@ -17,21 +17,22 @@ import torch
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError
-from napari_graydet.models import baseline_training, roi_training
-from napari_graydet.models.baselines import BASELINES
-from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.box_training import BoxTraining, train_boxes
-from napari_graydet.models.checkpoints import Checkpoints
+from napari_graydet.models.baselines import training as baseline_training
+from napari_graydet.models.baselines.networks import BASELINES
+from napari_graydet.models.boxes.detector import BoxDetector
+from napari_graydet.models.boxes.paper_pointnet import PaperBoxDetector
+from napari_graydet.models.boxes.paper_training import train_paper_boxes
+from napari_graydet.models.boxes.training import BoxTraining, train_boxes
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.loop import Budget, Step, Watch
 from napari_graydet.models.modelnet import Clouds
-from napari_graydet.models.paper_pointnet import PaperBoxDetector
-from napari_graydet.models.paper_training import train_paper_boxes
 from napari_graydet.models.pretraining import pretrain
-from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.refiner_model import Kind
-from napari_graydet.models.refiner_training import train_refiner
-from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
-from napari_graydet.models.roi_learner import Stage
-from napari_graydet.models.training import Budget, Step, Watch
+from napari_graydet.models.refiner.model import Kind
+from napari_graydet.models.refiner.refiner import Refiner
+from napari_graydet.models.refiner.training import train_refiner
+from napari_graydet.models.roi import training as roi_training
+from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
+from napari_graydet.models.roi.learner import Stage
 from tests.models import test_baseline_training, test_paper_training
 from tests.models.pretended_gpu import MisplacedError, gpu_of_this_machine, is_on_gpu
 from tests.models.refiners import CLASSES, SMALL, disc

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_graydet.errors import CancelledError, ModelError
-from napari_graydet.models.group import ALONE, Group, current, joined
+from napari_graydet.models.learning.group import ALONE, Group, current, joined
 from tests.models import group_child as child
 
 

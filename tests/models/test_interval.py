@@ -16,9 +16,8 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, read_card, save_weights
-from napari_graydet.models import registry
-from napari_graydet.models.box_samples import BoxSample
-from napari_graydet.models.interval import (
+from napari_graydet.models import loading
+from napari_graydet.models.boxes.interval import (
     ANY_CLASS,
     KINDS,
     IntervalDetector,
@@ -26,6 +25,7 @@ from napari_graydet.models.interval import (
     Kind,
     fit_interval,
 )
+from napari_graydet.models.boxes.samples import BoxSample
 
 CLASSES = ("bone", "lung")
 
@@ -89,7 +89,7 @@ def test_weights_come_back_as_they_were(
 ) -> None:
     path = tmp_path / f"{kind}.safetensors"
     models[kind].save(path, data=["discs"], seed=0)
-    loaded = registry.load_box_detector(path)
+    loaded = loading.load_box_detector(path)
     assert isinstance(loaded, IntervalDetector)
     assert loaded.labels == CLASSES and loaded.name == f"{kind} {read_card(path).sha256[:8]}"
     sample = disc(5, 1)
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_weights(samples: list[BoxSample], tmp_path
 @pytest.mark.parametrize("name", ["otsu", "multi-otsu"])
 def test_otsu_by_name_takes_the_bright_side(name: str) -> None:
     sample = disc(7, 0)
-    detector = registry.load_box_detector(name)
+    detector = loading.load_box_detector(name)
     assert detector.name == name and detector.labels == (ANY_CLASS,)
     found = detector.detect(image_of(sample), sample.roi)
     assert found[0].box.gray.high == 255
@@ -122,7 +122,7 @@ def test_otsu_by_name_takes_the_bright_side(name: str) -> None:
 
 def test_otsu_by_name_loads_no_network_library() -> None:
     code = (
-        "import sys\nfrom napari_graydet.models.registry import load_box_detector\n"
+        "import sys\nfrom napari_graydet.models.loading import load_box_detector\n"
         "load_box_detector('otsu')\n"
         "assert not {'torch', 'ultralytics', 'qtpy'} & {k for k, v in sys.modules.items() if v}\n"
     )
@@ -177,4 +177,4 @@ def test_other_architectures_are_refused(models: dict[Kind, IntervalModel], tmp_
     card["architecture"] = "interval-otsu-99"
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match="Expected weights of an interval method"):
-        registry.load_box_detector(path)
+        loading.load_box_detector(path)

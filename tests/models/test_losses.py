@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_graydet.models.losses import dice_by_class, dice_by_image
+from napari_graydet.models.learning.losses import dice_by_class, dice_by_image
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(2, 3, 5, 5))

@@ -19,17 +19,15 @@ from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import segment_mask
 from napari_graydet.errors import ModelError, WeightsError
-from napari_graydet.models import paper_training
-from napari_graydet.models.box_samples import BoxSample
-from napari_graydet.models.modelnet import Clouds
-from napari_graydet.models.paper_pointnet import (
+from napari_graydet.models.boxes import paper_training
+from napari_graydet.models.boxes.paper_pointnet import (
     PaperBoxDetector,
     PaperConfig,
     PaperModel,
     PaperPointNet,
     anchor_clouds,
 )
-from napari_graydet.models.paper_training import (
+from napari_graydet.models.boxes.paper_training import (
     EPOCHS,
     PaperLearner,
     fit_paper_regressor,
@@ -37,11 +35,13 @@ from napari_graydet.models.paper_training import (
     labelled,
     train_paper_boxes,
 )
+from napari_graydet.models.boxes.samples import BoxSample
+from napari_graydet.models.learning.loop import Budget, fit
+from napari_graydet.models.loading import load_box_detector
+from napari_graydet.models.modelnet import Clouds
 from napari_graydet.models.pretraining import point_layers, pretrain
-from napari_graydet.models.registry import load_box_detector
-from napari_graydet.models.roi_training import PRESETS
-from napari_graydet.models.training import Budget, fit
-from napari_graydet.workflows.train_job import PAPER_ROI_EPOCHS
+from napari_graydet.models.roi.training import PRESETS
+from napari_graydet.workflows.training.job import PAPER_ROI_EPOCHS
 from tests.models.learners import StoppedError, stops_after
 
 TINY = PaperConfig(1, points=16, global_width=32, tnet_width=16)

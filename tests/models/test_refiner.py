@@ -18,12 +18,12 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
-from napari_graydet.models.point_head import PointHead, PointHeadConfig, gray_context
-from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.refiner_choice import best_of, choose_refiner, compare_refiners
-from napari_graydet.models.refiner_model import Kind, RefinerModel, build
-from napari_graydet.models.refiner_patch import CHANNELS, GRAY, VALID, Frame, X, part_in
-from napari_graydet.models.roi_unet import RoiUNet, RoiUNetConfig
+from napari_graydet.models.refiner.choice import best_of, choose_refiner, compare_refiners
+from napari_graydet.models.refiner.model import Kind, RefinerModel, build
+from napari_graydet.models.refiner.patch import CHANNELS, GRAY, VALID, Frame, X, part_in
+from napari_graydet.models.refiner.point_head import PointHead, PointHeadConfig, gray_context
+from napari_graydet.models.refiner.refiner import Refiner
+from napari_graydet.models.refiner.roi_unet import RoiUNet, RoiUNetConfig
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
 ROI = RoiBox(12, 10, 50, 52)

@@ -12,7 +12,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
-from napari_graydet.models import refiner_patch as rp
+from napari_graydet.models.refiner import patch as rp
 from tests.models.refiners import disc
 
 FRAME = rp.Frame(64, 0.25)

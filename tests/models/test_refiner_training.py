@@ -16,22 +16,22 @@ from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import CancelledError, ModelError
 from napari_graydet.io.weights import read_card
-from napari_graydet.models.box_detector import BoxModel
-from napari_graydet.models.checkpoints import Checkpoints
+from napari_graydet.models.boxes.detector import BoxModel
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.loop import Step, Watch
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
-from napari_graydet.models.refiner import Refiner
-from napari_graydet.models.refiner_choice import best_of, compare_refiners
-from napari_graydet.models.refiner_learner import continued
-from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_patch import DEPTH, GRAY, INSIDE, VALID, Frame
-from napari_graydet.models.refiner_samples import (
+from napari_graydet.models.refiner.choice import best_of, compare_refiners
+from napari_graydet.models.refiner.learner import continued
+from napari_graydet.models.refiner.model import Kind, RefinerModel
+from napari_graydet.models.refiner.patch import DEPTH, GRAY, INSIDE, VALID, Frame
+from napari_graydet.models.refiner.refiner import Refiner
+from napari_graydet.models.refiner.samples import (
     Augmentation,
     Deck,
     draw,
     refiner_samples,
 )
-from napari_graydet.models.refiner_training import make_refiner, train_refiner
-from napari_graydet.models.training import Step, Watch
+from napari_graydet.models.refiner.training import make_refiner, train_refiner
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
 KINDS: tuple[Kind, ...] = ("unet", "points", "scene")

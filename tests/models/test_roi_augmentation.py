@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models import roi_augmentation as augmentation
-from napari_graydet.models.roi_augmentation import Example
+from napari_graydet.models.roi import augmentation
+from napari_graydet.models.roi.augmentation import Example
 
 
 def _bright_box(box: tuple[int, int, int, int], shape: tuple[int, int]) -> Example:

@@ -18,11 +18,11 @@ from napari_graydet.core.nms import RoiCandidates
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.models import registry
-from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
-from napari_graydet.models.roi_metrics import matched_ious
-from napari_graydet.models.roi_training import tensors_of
-from napari_graydet.models.yolo import build_yolo
+from napari_graydet.models import loading
+from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
+from napari_graydet.models.roi.metrics import matched_ious
+from napari_graydet.models.roi.training import tensors_of
+from napari_graydet.models.roi.yolo import build_yolo
 from napari_graydet.workflows.training_data import HELD_OUT_START, phantom_samples
 
 CLASSES = ["bone", "lung"]
@@ -47,7 +47,7 @@ def card() -> WeightsCard:
 @pytest.fixture(scope="module")
 def shipped() -> YoloRoiDetector:
     try:
-        path = registry.shipped("roi")
+        path = loading.shipped("roi")
     except WeightsError as error:
         pytest.skip(str(error))
     return YoloRoiDetector.from_weights(path, device="cpu")
@@ -234,7 +234,7 @@ def test_ultralytics_leaves_the_environment_alone_and_is_kept_offline(tmp_path: 
 import os
 os.environ["QT_QPA_FONTDIR"] = "mine"
 before = dict(os.environ)
-from napari_graydet.models.yolo import build_yolo
+from napari_graydet.models.roi.yolo import build_yolo
 build_yolo("yolov3-tiny", 2)
 import sys, ultralytics.utils as u
 assert "cv2" in sys.modules
@@ -281,7 +281,7 @@ def test_every_look_is_for_objects_of_its_extents(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_object_that_fills_the_image_is_found_whole(shipped: YoloRoiDetector) -> None:
-    one_look = YoloRoiDetector.from_weights(registry.shipped("roi"), device="cpu")
+    one_look = YoloRoiDetector.from_weights(loading.shipped("roi"), device="cpu")
     one_look.settings = shipped.settings.model_copy(update={"coarse_size": None})
     ious: dict[bool, list[float]] = {False: [], True: []}
     for sample in phantom_samples("chest", 3, start=HELD_OUT_START):

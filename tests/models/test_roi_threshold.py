@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models.roi_threshold import HIGHEST, LOWEST, choose_min_score
+from napari_graydet.models.roi.threshold import HIGHEST, LOWEST, choose_min_score
 
 TRUE = [RoiBox(0, 0, 20, 40), RoiBox(30, 0, 50, 40)]
 FALSE = [RoiBox(0, 60, 20, 90), RoiBox(60, 60, 90, 90)]

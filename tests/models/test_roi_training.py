@@ -14,14 +14,16 @@ from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, save_weights
-from napari_graydet.models import roi_learner, roi_training
-from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.group import Group
-from napari_graydet.models.roi_augmentation import Example
-from napari_graydet.models.roi_detector import RoiSettings, YoloRoiDetector
-from napari_graydet.models.roi_learner import RoiLearner, Stage, _odds, run_layers
-from napari_graydet.models.roi_metrics import matched_ious, roi_scores
-from napari_graydet.models.roi_training import (
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.group import Group
+from napari_graydet.models.learning.loop import Budget, Watch, fit
+from napari_graydet.models.roi import learner as roi_learner
+from napari_graydet.models.roi import training as roi_training
+from napari_graydet.models.roi.augmentation import Example
+from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
+from napari_graydet.models.roi.learner import RoiLearner, Stage, _odds, run_layers
+from napari_graydet.models.roi.metrics import matched_ious, roi_scores
+from napari_graydet.models.roi.training import (
     RoiProgress,
     WeightsCard,
     examples_of,
@@ -29,8 +31,7 @@ from napari_graydet.models.roi_training import (
     tensors_of,
     train_roi,
 )
-from napari_graydet.models.training import Budget, Watch, fit
-from napari_graydet.models.yolo import build_yolo
+from napari_graydet.models.roi.yolo import build_yolo
 from tests.models.learners import StoppedError, stops_after
 
 DARKNET = Path(__file__).parents[3] / "shared" / "weights" / "yolov3-tiny.weights"

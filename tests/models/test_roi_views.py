@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_graydet.models.roi_views import PADDING, candidates_of, letterbox, views_of
+from napari_graydet.models.roi.views import PADDING, candidates_of, letterbox, views_of
 
 
 def test_letterbox_keeps_shape_and_scale() -> None:

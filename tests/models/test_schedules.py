@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_graydet.models.schedules import cosine_cycle, linear_cycle, one_cycle
+from napari_graydet.models.learning.schedules import cosine_cycle, linear_cycle, one_cycle
 
 
 @pytest.mark.parametrize(("cycle", "last"), [(cosine_cycle, 0.0), (linear_cycle, 1e-3)])

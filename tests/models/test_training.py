@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
-from napari_graydet.models import training
-from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.training import Budget, Step, Watch, fit
+from napari_graydet.models.learning import loop as training
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.loop import Budget, Step, Watch, fit
 from tests.models.learners import Tiny, weights_of
 
 BUDGET = Budget(steps=12, validations=4)

@@ -12,21 +12,21 @@ import pytest
 import torch
 
 from napari_graydet.errors import WeightsError
-from napari_graydet.models import refiner_learner
-from napari_graydet.models.refiner_learner import (
+from napari_graydet.models.learning.loop import Budget, fit
+from napari_graydet.models.refiner import learner as refiner_learner
+from napari_graydet.models.refiner.learner import (
     OF_BACKBONE,
     RefinerLearner,
     RefinerTraining,
     new_network,
 )
-from napari_graydet.models.refiner_model import Kind, RefinerModel
-from napari_graydet.models.refiner_patch import CHANNELS, DEPTH, GRAY, INSIDE, VALID, Frame, X
-from napari_graydet.models.refiner_samples import Drawn, draw, refiner_samples
-from napari_graydet.models.refiner_training import train_refiner
-from napari_graydet.models.roi_training import tensors_of
-from napari_graydet.models.training import Budget, fit
-from napari_graydet.models.yolo import build_yolo
-from napari_graydet.models.yolo_unet import PLACES, YoloUNet, YoloUNetConfig
+from napari_graydet.models.refiner.model import Kind, RefinerModel
+from napari_graydet.models.refiner.patch import CHANNELS, DEPTH, GRAY, INSIDE, VALID, Frame, X
+from napari_graydet.models.refiner.samples import Drawn, draw, refiner_samples
+from napari_graydet.models.refiner.training import train_refiner
+from napari_graydet.models.refiner.yolo_unet import PLACES, YoloUNet, YoloUNetConfig
+from napari_graydet.models.roi.training import tensors_of
+from napari_graydet.models.roi.yolo import build_yolo
 from tests.models.refiners import CLASSES, SMALL, disc
 
 DECODER = (4, 4, 6, 6, 8)

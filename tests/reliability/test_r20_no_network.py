@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_graydet.models.registry import shipped
+from napari_graydet.models.loading import shipped
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,8 +18,8 @@ from napari_graydet.core.nms import nms_3d
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError, GraydetError, ModelError
-from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.registry import shipped
+from napari_graydet.models.boxes.detector import BoxDetector
+from napari_graydet.models.loading import shipped
 
 EXAMPLES = 1000
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models.box_samples import BoxSample, Disturbance
-from napari_graydet.models.box_training import BoxTraining, train_boxes
-from napari_graydet.models.checkpoints import Checkpoints
-from napari_graydet.models.training import Budget, Watch
+from napari_graydet.models.boxes.samples import BoxSample, Disturbance
+from napari_graydet.models.boxes.training import BoxTraining, train_boxes
+from napari_graydet.models.learning.checkpoints import Checkpoints
+from napari_graydet.models.learning.loop import Budget, Watch
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])

@@ -12,7 +12,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import WeightsError
 from napari_graydet.workflows import predict
-from napari_graydet.workflows.detector_server import own_streams, serve
+from napari_graydet.workflows.detector.server import own_streams, serve
 from napari_graydet.workflows.predict import Predictor
 from tests.workflows.fakes import BrightHalf, FakeRois, Shifts, proposal
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_graydet.errors import GraydetError
-from napari_graydet.workflows import train_parts
-from napari_graydet.workflows.train import resume, train
-from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.workflows.training import parts as train_parts
+from napari_graydet.workflows.training.request import TrainRequest
+from napari_graydet.workflows.training.train import resume, train
 from tests.workflows.trainings import QuickPart, quick_part
 
 _CONTEXT = multiprocessing.get_context("forkserver")

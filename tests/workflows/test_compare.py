@@ -21,14 +21,14 @@ from napari_graydet.errors import (
     ModelError,
     WeightsError,
 )
-from napari_graydet.workflows import compare
-from napari_graydet.workflows.compare import Series, jobs_of, run_jobs
-from napari_graydet.workflows.compare_masks import pictured
-from napari_graydet.workflows.compare_results import Job, JobResult
-from napari_graydet.workflows.contest_task import Task, Trained
-from napari_graydet.workflows.contestants import CONTESTANTS, Contestant, require_used
+from napari_graydet.workflows.compare import compare
+from napari_graydet.workflows.compare.compare import Series, jobs_of, run_jobs
+from napari_graydet.workflows.compare.contestants import CONTESTANTS, Contestant, require_used
+from napari_graydet.workflows.compare.masks import pictured
+from napari_graydet.workflows.compare.results import Job, JobResult
+from napari_graydet.workflows.compare.task import Task, Trained
 from napari_graydet.workflows.dataset import Dataset, from_folders
-from napari_graydet.workflows.methods import Result
+from napari_graydet.workflows.evaluation.methods import Result
 
 COUNT = 14
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_graydet.workflows import compare_picture
-from napari_graydet.workflows.compare import run_jobs
-from napari_graydet.workflows.compare_masks import read_masks
-from napari_graydet.workflows.compare_picture import Cell, grid, tinted, write_picture
-from napari_graydet.workflows.compare_results import Job
-from napari_graydet.workflows.contestants import Contestant
+from napari_graydet.workflows.compare import picture as compare_picture
+from napari_graydet.workflows.compare.compare import run_jobs
+from napari_graydet.workflows.compare.contestants import Contestant
+from napari_graydet.workflows.compare.masks import read_masks
+from napari_graydet.workflows.compare.picture import Cell, grid, tinted, write_picture
+from napari_graydet.workflows.compare.results import Job
 from napari_graydet.workflows.dataset import Dataset
 from tests.workflows.test_compare import Trainer, data, series_of
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from napari_graydet.workflows.compare_results import Job, JobResult, Score
-from napari_graydet.workflows.compare_summary import Table, summarise
-from napari_graydet.workflows.compare_tables import (
+from napari_graydet.workflows.compare.results import Job, JobResult, Score
+from napari_graydet.workflows.compare.summary import Table, summarise
+from napari_graydet.workflows.compare.tables import (
     CSV,
     JSON,
     MARKDOWN,
@@ -22,7 +22,7 @@ from napari_graydet.workflows.compare_tables import (
     scores_csv,
     write_tables,
 )
-from napari_graydet.workflows.measuring import Cost
+from napari_graydet.workflows.evaluation.measuring import Cost
 
 IMAGES = 20
 

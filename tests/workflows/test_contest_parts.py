@@ -11,18 +11,18 @@ import pytest
 
 from napari_graydet.errors import CancelledError, DatasetError, ModelError
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.workflows import contest_parts
-from napari_graydet.workflows.contest_parts import (
+from napari_graydet.workflows.compare import parts as contest_parts
+from napari_graydet.workflows.compare.contestants import train_whole_image
+from napari_graydet.workflows.compare.parts import (
     check_choices,
     split_for_choices,
     train_graydet,
     train_interval,
 )
-from napari_graydet.workflows.contest_task import Task, alone
-from napari_graydet.workflows.contestants import train_whole_image
+from napari_graydet.workflows.compare.task import Task, alone
 from napari_graydet.workflows.dataset import Case, Dataset
-from napari_graydet.workflows.train_job import PartJob, PartResult
-from napari_graydet.workflows.train_parts import PARTS, Part
+from napari_graydet.workflows.training.job import PartJob, PartResult
+from napari_graydet.workflows.training.parts import PARTS, Part
 from napari_graydet.workflows.training_data import Sample
 from tests.workflows.test_compare import data
 

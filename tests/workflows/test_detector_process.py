@@ -26,9 +26,9 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
-from napari_graydet.workflows import detector_messages as messages
 from napari_graydet.workflows.command_process import NICE
-from napari_graydet.workflows.detector_process import (
+from napari_graydet.workflows.detector import messages
+from napari_graydet.workflows.detector.process import (
     DetectorProcess,
     DetectorSettings,
     ProcessPredictor,

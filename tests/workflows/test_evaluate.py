@@ -14,9 +14,9 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.errors import CancelledError, DatasetError, ExportError, ModelError
 from napari_graydet.workflows.dataset import Dataset, from_folders, from_project
-from napari_graydet.workflows.evaluate import evaluate
+from napari_graydet.workflows.evaluation.evaluate import evaluate
+from napari_graydet.workflows.evaluation.methods import GraydetMethod, Result
 from napari_graydet.workflows.events import Progress
-from napari_graydet.workflows.methods import GraydetMethod, Result
 from napari_graydet.workflows.predict import Predictor
 from tests.workflows.fakes import BrightHalf, FakeRois, fake_predictor, proposal
 from tests.workflows.folders import SHAPE, make_folders, picture, save, truth

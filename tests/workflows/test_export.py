@@ -129,7 +129,7 @@ def test_ultralytics_reads_the_data_set(
     export_project(store, tmp_path / "out", ["yolo"])
     moved = tmp_path / "elsewhere"
     (tmp_path / "out" / "yolo").rename(moved)  # no path in it may be absolute
-    from napari_graydet.models.yolo import ultralytics
+    from napari_graydet.models.roi.yolo import ultralytics
 
     checked = ultralytics("ultralytics.data.utils").check_det_dataset(
         str(moved / "data.yaml"), autodownload=False

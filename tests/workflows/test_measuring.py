@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_graydet.workflows.measuring import Cost, measured
+from napari_graydet.workflows.evaluation.measuring import Cost, measured
 
 
 def _forgets_peaks() -> bool:
@@ -36,7 +36,7 @@ def test_seconds_of_a_block_that_fails() -> None:
 
 PEAKS = """
 import numpy as np
-from napari_graydet.workflows.measuring import measured
+from napari_graydet.workflows.evaluation.measuring import measured
 
 for mib in (1, 200, 1):
     with measured() as cost:

@@ -13,7 +13,12 @@ from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.metrics import iou
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, Residual
-from napari_graydet.workflows.methods import CANDIDATE_SCORE, FindsRois, GraydetMethod, Method
+from napari_graydet.workflows.evaluation.methods import (
+    CANDIDATE_SCORE,
+    FindsRois,
+    GraydetMethod,
+    Method,
+)
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.segment import segment
 from tests.workflows.fakes import BrightHalf, FakeRois, fake_predictor, proposal

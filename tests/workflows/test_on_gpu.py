@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from napari_graydet.io.images import read_image
-from napari_graydet.project.models import ModelRegistry
-from napari_graydet.workflows.train import predictor_of, train
-from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.training.request import TrainRequest
+from napari_graydet.workflows.training.train import predictor_of, train
 from tests.models.pretended_gpu import gpu_of_this_machine
 from tests.workflows.trainings import make_folders
 

@@ -79,11 +79,11 @@ def test_model_names_lose_their_folders() -> None:
     assert plain_name("yolov3-tiny 1a2b3c4d") == "yolov3-tiny 1a2b3c4d"
 
 
-def fake_registry(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
+def fake_loading(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
     import napari_graydet.models
 
-    monkeypatch.setitem(sys.modules, "napari_graydet.models.registry", module)
-    monkeypatch.setattr(napari_graydet.models, "registry", module, raising=False)
+    monkeypatch.setitem(sys.modules, "napari_graydet.models.loading", module)
+    monkeypatch.setattr(napari_graydet.models, "loading", module, raising=False)
 
 
 def test_detectors_are_loaded_once_and_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_detectors_are_loaded_once_and_when_needed(monkeypatch: pytest.MonkeyPat
     rois, boxes = FakeRois([proposal(0, 0, 9, 9)]), BrightHalf()
     registry.load_roi_detector = lambda source, device, _: load("roi", rois, source, device)  # type: ignore[attr-defined]
     registry.load_box_detector = lambda source, device: load("box", boxes, source, device)  # type: ignore[attr-defined]
-    fake_registry(monkeypatch, registry)
+    fake_loading(monkeypatch, registry)
     predictor = Predictor("r.safetensors", None, "cpu")
     assert loads == []
     image = image_of(np.random.default_rng(5))
@@ -206,7 +206,7 @@ def test_weights_that_cannot_be_loaded_fail_once(
 
     registry = ModuleType("registry")
     registry.load_roi_detector = refuse  # type: ignore[attr-defined]
-    fake_registry(monkeypatch, registry)
+    fake_loading(monkeypatch, registry)
     with pytest.raises(WeightsError, match="damaged"):
         predict_project(store, Predictor())
     assert all(entry.state is State.NEW for entry in store.entries())

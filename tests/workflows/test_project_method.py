@@ -11,11 +11,11 @@ import pytest
 
 from napari_graydet.errors import DatasetError, ProjectError, WeightsError
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.models import registry
+from napari_graydet.models import loading
 from napari_graydet.project import splits
-from napari_graydet.project.models import ModelRegistry
+from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.workflows.dataset import Dataset, from_folders
-from napari_graydet.workflows.project_method import method_of, side_of_project
+from napari_graydet.workflows.evaluation.project_method import method_of, side_of_project
 from tests.workflows.folders import make_folders
 
 
@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
         return load
 
     for kind, name in (("roi", "roi_detector"), ("boxes", "box_detector"), ("refiner", "refiner")):
-        monkeypatch.setattr(registry, f"load_{name}", asks(kind))
+        monkeypatch.setattr(loading, f"load_{name}", asks(kind))
     return seen
 
 

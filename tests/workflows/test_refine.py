@@ -16,7 +16,7 @@ from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, Residual, explained_share
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.project.schema import ResidualRecord
-from napari_graydet.workflows.methods import GraydetMethod
+from napari_graydet.workflows.evaluation.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.predict_project import predict_project
 from napari_graydet.workflows.project_images import read_entry

@@ -12,16 +12,20 @@ import torch
 
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
-from napari_graydet.models import refiner_learner, refiner_training, registry
-from napari_graydet.models.refiner_choice import in_words
+from napari_graydet.models import loading
+from napari_graydet.models.refiner import learner as refiner_learner
+from napari_graydet.models.refiner import training as refiner_training
+from napari_graydet.models.refiner.choice import in_words
 from napari_graydet.project.model_entry import RANDOM, SHIPPED
-from napari_graydet.project.models import ModelRegistry
-from napari_graydet.workflows import refiner_part, train_parts, train_starts
-from napari_graydet.workflows.refiner_part import CANNOT_TELL, NOT_BETTER
-from napari_graydet.workflows.train import predictor_of, resume, train
-from napari_graydet.workflows.train_job import PartJob, PartResult
-from napari_graydet.workflows.train_parts import parts_of
-from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.training import parts as train_parts
+from napari_graydet.workflows.training import refiner_part
+from napari_graydet.workflows.training import starts as train_starts
+from napari_graydet.workflows.training.job import PartJob, PartResult
+from napari_graydet.workflows.training.parts import parts_of
+from napari_graydet.workflows.training.refiner_part import CANNOT_TELL, NOT_BETTER
+from napari_graydet.workflows.training.request import TrainRequest
+from napari_graydet.workflows.training.train import predictor_of, resume, train
 from tests.models.refiners import SMALL
 from tests.workflows.fakes import fake_predictor, proposal
 from tests.workflows.trainings import QuickPart, make_folders, quick
@@ -33,16 +37,16 @@ __all__ = ["quick"]
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks, detectors without weights, and no shipped refiner."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("napari_graydet.workflows.training_events.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("napari_graydet.workflows.training.events.LEAST_SECONDS", 0.0)
     monkeypatch.setattr(refiner_learner, "RefinerTraining", lambda **more: replace(SMALL, **more))
     monkeypatch.setattr(
         refiner_part, "Predictor", lambda *_: fake_predictor(proposal(9, 7, 38, 31))
     )
 
-    def shipped(kind: registry.Kind) -> Path:
+    def shipped(kind: loading.Kind) -> Path:
         if kind == "refiner":
             raise WeightsError("no refiner")
-        return registry.shipped(kind)
+        return loading.shipped(kind)
 
     monkeypatch.setattr(train_starts, "shipped", shipped)
 
@@ -145,7 +149,7 @@ def test_it_works_with_the_boxes_of_its_run_and_the_roi_detector_in_use(
     train(request, tmp_path, use=True)
     train(request_, tmp_path)
     first, second = jobs()
-    assert first.uses["roi"] == second.uses["roi"] == registry.shipped("roi")
+    assert first.uses["roi"] == second.uses["roi"] == loading.shipped("roi")
     assert first.uses["boxes"].parts[-3:] == ("0001", "work", "boxes.safetensors")
     assert second.uses["boxes"] == ModelRegistry(tmp_path).weights_path("0001", "boxes")
     assert first.start is None

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from napari_graydet.errors import ExportError
-from napari_graydet.workflows.report import (
+from napari_graydet.workflows.evaluation.report import (
     HEADINGS,
     Report,
     check_ending,
     markdown_table,
     write_report,
 )
-from napari_graydet.workflows.scoring import Row
+from napari_graydet.workflows.evaluation.scoring import Row
 
 ROWS = (
     Row("a", "bone", parts=2, rois=2, iou=0.5, ceiling=1.0, iou_over_ceiling=0.5, hd95=4.0,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.workflows.roi_parts import parts_of_rois
+from napari_graydet.workflows.training.roi_parts import parts_of_rois
 
 rois = st.builds(
     lambda x, y, w, h: RoiBox(x, y, x + w, y + h),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from napari_graydet.errors import GraydetError
-from napari_graydet.workflows.statistics import compare_paired, confidence, holm
+from napari_graydet.workflows.compare.statistics import compare_paired, confidence, holm
 
 
 def names(count: int, each: int = 1) -> list[str]:

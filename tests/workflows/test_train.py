@@ -22,19 +22,19 @@ from napari_graydet.errors import (
     WeightsError,
 )
 from napari_graydet.io.weights import WeightsCard, load_weights, save_weights
-from napari_graydet.models.box_detector import BoxDetector
-from napari_graydet.models.interval import KINDS, IntervalDetector
-from napari_graydet.models.registry import load_box_detector
+from napari_graydet.models.boxes.detector import BoxDetector
+from napari_graydet.models.boxes.interval import KINDS, IntervalDetector
+from napari_graydet.models.loading import load_box_detector
 from napari_graydet.project import splits
-from napari_graydet.project.models import LOG_FILE, STOP_FILE, ModelRegistry
+from napari_graydet.project.model_registry import LOG_FILE, STOP_FILE, ModelRegistry
 from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.train import predictor_of, resume, train
-from napari_graydet.workflows.train_job import PartJob
-from napari_graydet.workflows.train_request import TrainRequest
-from napari_graydet.workflows.training_events import read_log
+from napari_graydet.workflows.training.events import read_log
+from napari_graydet.workflows.training.job import PartJob
+from napari_graydet.workflows.training.request import TrainRequest
+from napari_graydet.workflows.training.train import predictor_of, resume, train
 from tests.models.learners import Tiny
 from tests.workflows.projects import save, study, table_of
 from tests.workflows.trainings import QuickPart, make_folders, quick
@@ -62,7 +62,7 @@ def stopping(registry: ModelRegistry, step: int) -> Any:
 
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_graydet.workflows.training_events.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("napari_graydet.workflows.training.events.LEAST_SECONDS", 0.0)
 
 
 def test_a_run_tells_its_events_and_leaves_an_entry(
@@ -546,7 +546,7 @@ def test_a_simple_rival_that_does_better_takes_the_networks_place(
         parts="boxes", images=str(images), masks=str(masks), label="bone", epochs=0.5
     )
     events: list[Event] = []
-    monkeypatch.setattr("napari_graydet.models.box_choice.SPREAD", -1.0)  # any rival is ahead
+    monkeypatch.setattr("napari_graydet.models.boxes.choice.SPREAD", -1.0)  # any rival is ahead
     entry = train(request, tmp_path, on_event=events.append)
     (notice,) = (event["message"] for event in events if event["event"] == "notice")
     assert "finds gray ranges better" in notice and entry.notes == {"boxes": notice}
@@ -557,7 +557,7 @@ def test_a_simple_rival_that_does_better_takes_the_networks_place(
     assert {f"share of the ceiling, {name}" for name in (*KINDS, "pointnet")} < set(scores)
 
     ModelRegistry(tmp_path).activate("0001")
-    monkeypatch.setattr("napari_graydet.models.box_choice.SPREAD", 1.0)  # none is
+    monkeypatch.setattr("napari_graydet.models.boxes.choice.SPREAD", 1.0)  # none is
     again = train(request, tmp_path)
     assert again.parents == {"boxes": "0001"} and not again.notes
     assert again.parent_scores["boxes"]["share of the ceiling"] == scores["share of the ceiling"]

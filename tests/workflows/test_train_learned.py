@@ -9,9 +9,9 @@ import pytest
 
 from napari_graydet.errors import DatasetError, ProjectError
 from napari_graydet.project import splits
-from napari_graydet.project.models import ModelRegistry
-from napari_graydet.workflows.train import train
-from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.training.request import TrainRequest
+from napari_graydet.workflows.training.train import train
 from tests.workflows.projects import study
 from tests.workflows.trainings import QuickPart, make_folders, quick
 

@@ -14,8 +14,8 @@ import pytest
 
 from napari_graydet.errors import ProjectError
 from napari_graydet.io.lock import GLANCE, exclusive
-from napari_graydet.project.models import RUN_FILE, ModelRegistry
-from napari_graydet.workflows.train_request import TrainRequest
+from napari_graydet.project.model_registry import RUN_FILE, ModelRegistry
+from napari_graydet.workflows.training.request import TrainRequest
 from tests.workflows import lock_child
 from tests.workflows.trainings import make_folders
 

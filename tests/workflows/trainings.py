@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.models.checkpoints import arrays_of
-from napari_graydet.models.training import Budget, fit
-from napari_graydet.workflows import train_parts
-from napari_graydet.workflows.train_job import PartJob, PartResult
-from napari_graydet.workflows.train_parts import Part
+from napari_graydet.models.learning.checkpoints import arrays_of
+from napari_graydet.models.learning.loop import Budget, fit
+from napari_graydet.workflows.training import parts as train_parts
+from napari_graydet.workflows.training.job import PartJob, PartResult
+from napari_graydet.workflows.training.parts import Part
 from tests.models.learners import Tiny
 from tests.workflows.projects import SHAPE
 

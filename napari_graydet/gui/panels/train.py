@@ -27,7 +27,7 @@ from napari_graydet.gui.panels.patients import PatientsDialog
 from napari_graydet.gui.patients import owners, set_rule
 from napari_graydet.gui.training_run import Run, part_title
 from napari_graydet.project.kept_patients import KeptPatients
-from napari_graydet.workflows.train_parts import PARTS
+from napari_graydet.workflows.training.parts import PARTS
 
 PRESETS = (
     ("fast", "Fast: minutes on a CPU", "Trained to its best in little time"),

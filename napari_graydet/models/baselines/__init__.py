@@ -1,0 +1,1 @@
+"""Whole-image networks that the method is compared with."""

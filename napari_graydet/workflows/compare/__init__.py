@@ -1,0 +1,1 @@
+"""Ours, the baselines and the simple rivals trained and scored on the same images."""

@@ -1,0 +1,1 @@
+"""Methods behind one protocol, their scores, and the report."""
