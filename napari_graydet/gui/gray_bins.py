@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +17,6 @@ SPIKE = 3.0
 """A bar is cut at this many times the 95th percentile: padding must not flatten the rest."""
 
 Float = npt.NDArray[np.float64]
-
-_SHAPES: dict[str, Callable[[Float], Float]] = {
-    "linear": lambda counts: counts,
-    "sqrt": lambda counts: np.sqrt(counts),
-    "log": lambda counts: np.log1p(counts),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,14 +89,14 @@ class GrayBins:
         at = (value - self.first) // self.step
         return int(self.counts[min(max(at, 0), len(self.counts) - 1)])
 
-    def heights(self, mode: str) -> Float:
-        """Return the bars' heights 0..1, scaled as "linear", "sqrt" or "log"."""
+    def heights(self) -> Float:
+        """Return the bars' heights 0..1, the square roots of the counts: few pixels show, too."""
         used = self.counts[self.counts > 0]
         if used.size == 0:
             return np.zeros(len(self.counts))
         tallest = min(float(used.max()), SPIKE * float(np.percentile(used, 95)))
-        shape = _SHAPES[mode]
-        return np.minimum(shape(self.counts.astype(np.float64)) / shape(np.array(tallest)), 1.0)
+        roots = np.sqrt(self.counts.astype(np.float64))
+        return np.minimum(roots / math.sqrt(tallest), 1.0)
 
     def to_axis(self, value: float) -> float:
         """Map a stored value to 0..1 along the axis, black end first, clipped.

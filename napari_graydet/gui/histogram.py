@@ -71,11 +71,10 @@ class HistogramView(QWidget):
     range_dragged = Signal(int, int)
     range_released = Signal(int, int)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._bins: GrayBins | None = None
         self._range: tuple[int, int] | None = None
-        self._mode = "sqrt"
         self._bars = Bars()
         self._accent: QColor | None = None
         self._drag: _Drag | None = None
@@ -100,11 +99,6 @@ class HistogramView(QWidget):
         self._bins = GrayBins.of_values(values, scale) if values.size else None
         self.update()
 
-    def set_counts(self, counts: npt.NDArray[np.integer], start: int, scale: GrayScale) -> None:
-        """Show (m,) counts; ``counts[i]`` is the number of pixels of value ``start + i``."""
-        self._bins = GrayBins.of_counts(counts, start, scale) if counts.size else None
-        self.update()
-
     def clear(self) -> None:
         """Show the empty state."""
         self._bins, self._range = None, None
@@ -123,13 +117,6 @@ class HistogramView(QWidget):
     def range(self) -> tuple[int, int] | None:
         """Return the range that is shown."""
         return self._range
-
-    def set_count_axis(self, mode: str) -> None:
-        """Scale the bars as "sqrt" (default), "log" or "linear"."""
-        if mode not in ("sqrt", "log", "linear"):
-            raise ValueError(f'Expected "sqrt", "log" or "linear", got "{mode}".')
-        self._mode = mode
-        self.update()
 
     def set_accent(self, colour: QColor | None) -> None:
         """Draw the range in another colour (the label's); None is the theme's accent."""
@@ -165,7 +152,7 @@ class HistogramView(QWidget):
             return
         hover = None if self._drag else self._hover
         focus = self._focused if self.hasFocus() else None
-        self._bars.draw(self, layout, self._mode, colours)
+        self._bars.draw(self, layout, colours)
         picture = HistogramPicture(self._range, hover, focus)
         paint(painter, layout, picture, colours, self._bars)
 

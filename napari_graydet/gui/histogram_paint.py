@@ -78,15 +78,13 @@ class Bars:
         self._key: object = None
         self.outside, self.inside = QPixmap(), QPixmap()
 
-    def draw(
-        self, widget: QWidget, layout: HistogramLayout, mode: str, colours: ViewColours
-    ) -> None:
+    def draw(self, widget: QWidget, layout: HistogramLayout, colours: ViewColours) -> None:
         """Draw both pictures, unless they are the same as before."""
-        key = (layout, mode, colours, widget.size(), widget.devicePixelRatioF(), widget.font())
+        key = (layout, colours, widget.size(), widget.devicePixelRatioF(), widget.font())
         if key == self._key:
             return
         self._key = key
-        outline = _outline(layout, mode)
+        outline = _outline(layout)
         self.outside = _picture(widget, outline, with_alpha(colours.dim, 0.75))
         self.inside = _picture(widget, outline, colours.accent)
         painter = QPainter(self.outside)
@@ -155,9 +153,9 @@ def _paint_bars(
     painter.restore()
 
 
-def _outline(layout: HistogramLayout, mode: str) -> QPainterPath:
+def _outline(layout: HistogramLayout) -> QPainterPath:
     bins, plot = layout.bins, layout.plot
-    heights = bins.heights(mode)
+    heights = bins.heights()
     edges = bins.shares(bins.first + bins.step * np.arange(len(heights) + 1))
     xs = np.repeat(plot.left() + edges * plot.width(), 2)[1:-1].tolist()
     ys = np.repeat(plot.bottom() - heights * (plot.height() - 2), 2).tolist()

@@ -15,8 +15,8 @@ from qtpy.QtCore import QThreadPool, Signal  # type: ignore[attr-defined]
 from napari_graydet.errors import CancelledError
 from napari_graydet.gui.defer import Turns
 from napari_graydet.gui.work import Work
-from napari_graydet.workflows.events import OnProgress, Progress
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 CLOSE_SECONDS = 5.0
@@ -40,7 +40,7 @@ class _Signals(WorkerBaseSignals):  # type: ignore[misc]
 class _Worker(WorkerBase):  # type: ignore[misc]
     """Runs one piece of work; an exception in it becomes `errored`, never a crash."""
 
-    def __init__(self, work: Work[Any], waits: bool) -> None:
+    def __init__(self, work: Work[Any, Any], waits: bool) -> None:
         super().__init__(SignalsClass=_Signals)
         self._work = work
         self._waits = waits
@@ -72,7 +72,7 @@ class _Worker(WorkerBase):  # type: ignore[misc]
         """Ask the work to stop; what it returns is still delivered."""
         self._cancelled.set()
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: object) -> None:
         self.progressed.emit(progress)
 
 
@@ -107,11 +107,11 @@ class QtJobs:
 
     def run(
         self,
-        work: Work[T],
+        work: Work[P, T],
         *,
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
-        progress: OnProgress | None = None,
+        progress: Callable[[P], None] | None = None,
         finished: Callable[[], None] | None = None,
         waits: bool = False,
     ) -> _Worker:

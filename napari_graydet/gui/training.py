@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from psygnal import Signal
 
@@ -27,7 +27,7 @@ from napari_graydet.gui.session import Level, Message
 from napari_graydet.gui.training_run import Run
 from napari_graydet.gui.work import Job
 from napari_graydet.project.model_registry import ModelRegistry
-from napari_graydet.workflows.events import OnProgress, Progress, ShouldCancel, one_line
+from napari_graydet.workflows.events import Progress, ShouldCancel, one_line
 from napari_graydet.workflows.training.events import Event, OnEvent
 from napari_graydet.workflows.training.process import TrainProcess
 
@@ -117,10 +117,10 @@ class Training:
         arguments: list[str | Path] = [parts, folder, *options]
         opened = self._opened
         self._controller.jobs.run(
-            lambda progress, cancel: self._follow(arguments, opened, progress, cancel),
+            lambda tell, cancel: self._follow(arguments, opened, tell, cancel),
             done=self._here(self._ended),
             failed=self._here(lambda error: self._back(one_line(error), "error")),
-            progress=cast(OnProgress, self._here(self._told)),
+            progress=self._here(self._told),
             waits=True,
         )
 
@@ -128,11 +128,10 @@ class Training:
         self,
         arguments: Sequence[str | Path],
         opened: int,
-        progress: OnProgress,
+        tell: OnEvent,
         cancelled: ShouldCancel,
     ) -> Event:
         """Run the process to its end and return its last event (in a worker)."""
-        tell = cast(OnEvent, progress)  # the bridge to the main thread carries anything
         process = TrainProcess(arguments, command=self.command)
         if opened == self._opened:
             self._process = process
@@ -367,7 +366,7 @@ class Training:
             self.models_changed.emit()
             self.changed.emit()
 
-    def _unreadable(self, error: Any) -> None:
+    def _unreadable(self, error: Exception) -> None:
         if isinstance(error, GraydetError):
             self.note = Message(one_line(error), "error")
         self._controller.fail(error)

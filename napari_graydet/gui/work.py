@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from napari_graydet.workflows.events import OnProgress, ShouldCancel
+from napari_graydet.workflows.events import ShouldCancel
 
+P = TypeVar("P")
 T = TypeVar("T")
-Work = Callable[[OnProgress, ShouldCancel], T]
-"""Runs in a worker; must touch neither the session nor a widget."""
+Work = Callable[[Callable[[P], None], ShouldCancel], T]
+"""Runs in a worker, tells of its progress as `P`, returns a `T`; must touch neither the session
+nor a widget."""
 
 
 class Job(Protocol):
@@ -24,11 +26,11 @@ class Jobs(Protocol):
 
     def run(
         self,
-        work: Work[T],
+        work: Work[P, T],
         *,
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
-        progress: OnProgress | None = None,
+        progress: Callable[[P], None] | None = None,
         finished: Callable[[], None] | None = None,
         waits: bool = False,
     ) -> Job:

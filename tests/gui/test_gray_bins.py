@@ -67,10 +67,10 @@ def test_values_beyond_the_window_are_counted_at_its_ends() -> None:
     assert bins.count_at(5000) == 1
 
 
-@given(values16, st.sampled_from(["linear", "sqrt", "log"]))
-def test_heights_are_shares_and_keep_the_order(values: np.ndarray, mode: str) -> None:
+@given(values16)
+def test_heights_are_shares_and_keep_the_order(values: np.ndarray) -> None:
     bins = GrayBins.of_values(values, DEEP)
-    heights = bins.heights(mode)
+    heights = bins.heights()
     assert heights.min() >= 0 and heights.max() == 1
     order = np.argsort(bins.counts, kind="stable")
     assert (np.diff(heights[order]) >= 0).all()
@@ -81,7 +81,7 @@ def test_a_padded_border_does_not_flatten_the_rest() -> None:
     rng = np.random.default_rng(0)
     tissue = rng.integers(60, 200, 20_000)
     padded = np.concatenate([tissue, np.zeros(500_000, dtype=np.int64)])
-    heights = GrayBins.of_values(padded, GrayScale.of_bits(8)).heights("linear")
+    heights = GrayBins.of_values(padded, GrayScale.of_bits(8)).heights()
     assert heights[0] == 1
     assert heights[100] > 0.2
 

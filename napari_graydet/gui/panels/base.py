@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QAbstractButton, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_graydet.gui.desk import Desk
@@ -61,6 +61,15 @@ class Panel(QWidget):
             elif self._docked:
                 self.shutdown()
         return bool(super().event(event))
+
+
+class ErrorsPanel(Panel):
+    """A panel that shows errors over the image."""
+
+    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802
+        """Give the image back: whoever leaves the tab wants to see the mask."""
+        super().hideEvent(event)
+        self.desk.errors.hide()
 
 
 def on_click(made: QAbstractButton, action: Callable[[], None]) -> None:

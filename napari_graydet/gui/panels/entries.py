@@ -18,6 +18,8 @@ from napari_graydet.gui.images import THUMBNAIL, Thumbnail, read_entry_image, th
 from napari_graydet.gui.links import Links
 from napari_graydet.gui.names import ShortNames
 from napari_graydet.project.schema import ImageEntry, State
+from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows.events import ShouldCancel
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)
 STATE_ROLE, NAMES_ROLE, DOUBT_ROLE = ID_ROLE + 1, ID_ROLE + 2, ID_ROLE + 3
@@ -142,7 +144,7 @@ class EntriesModel(QAbstractListModel):
         ids = [self._wanted.pop() for _ in range(min(CHUNK, len(self._wanted)))]
         self._reading = True
 
-        def work(_progress: object, cancelled: Any) -> dict[int, Thumbnail]:
+        def work(_progress: object, cancelled: ShouldCancel) -> dict[int, Thumbnail]:
             made: dict[int, Thumbnail] = {}
             for image_id in ids:
                 if cancelled():
@@ -172,7 +174,7 @@ class EntriesModel(QAbstractListModel):
                 self.dataChanged.emit(self.index(row), self.index(row))
 
 
-def _read_thumbnail(store: Any, image_id: int) -> Thumbnail:
+def _read_thumbnail(store: ProjectStore, image_id: int) -> Thumbnail:
     try:
         return thumbnail_of(read_entry_image(store, image_id))
     except GraydetError:

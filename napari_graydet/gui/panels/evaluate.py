@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.evaluation import ALL, VALIDATION
-from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.base import GAP, ErrorsPanel, button, dim, on_click
 from napari_graydet.gui.panels.legend import Legend
 from napari_graydet.gui.panels.table import Cell, Column, Table
 from napari_graydet.gui.scored import Row, Scored, as_dice
@@ -56,7 +55,7 @@ SIDES = (
 )  # fmt: skip
 
 
-class EvaluatePanel(Panel):
+class EvaluatePanel(ErrorsPanel):
     """Scores, worst first; a click opens the image with its errors in colour."""
 
     def __init__(self, desk: Desk) -> None:
@@ -101,11 +100,6 @@ class EvaluatePanel(Panel):
         self.links.add(self.evaluation.changed, self._show)
         self.links.add(desk.training.models_changed, self._show)
         self._show()
-
-    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802
-        """Give the image back: whoever leaves the tab wants to see the mask."""
-        super().hideEvent(event)
-        self.desk.errors.hide()
 
     def _side_chosen(self, _index: int) -> None:
         self.summary.setText(self._summary())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QPointF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QToolButton, QWidget
+from qtpy.QtWidgets import QToolButton
 
 from napari_graydet.gui.panels.base import TOOL, describe
 from napari_graydet.gui.theme import ViewColours
@@ -29,8 +29,8 @@ class ShapeButton(QToolButton):
         What it is called, and what it does.
     """
 
-    def __init__(self, k: int, name: str, tip: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, k: int, name: str, tip: str) -> None:
+        super().__init__()
         self._k = k
         self.setCheckable(True)
         self.setStyleSheet(TOOL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -19,7 +18,7 @@ from qtpy.QtWidgets import (
 from napari_graydet.gui.curve import CurveView
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.models import about, invitation
-from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
+from napari_graydet.gui.panels.base import GAP, ErrorsPanel, button, dim, on_click
 from napari_graydet.gui.panels.compare import ComparePanel
 from napari_graydet.gui.panels.message import COLOURS
 from napari_graydet.gui.panels.models import ModelsPanel
@@ -35,7 +34,7 @@ PRESETS = (
 )
 
 
-class TrainPanel(Panel):
+class TrainPanel(ErrorsPanel):
     """One column: invitation, settings, progress with curves, comparison, models."""
 
     def __init__(self, desk: Desk) -> None:
@@ -151,11 +150,6 @@ class TrainPanel(Panel):
         column.addLayout(self._curves)
         column.addWidget(self.told)
         return made
-
-    def hideEvent(self, event: QHideEvent | None) -> None:  # noqa: N802
-        """Give the image back: whoever leaves the tab wants to see the mask."""
-        super().hideEvent(event)
-        self.desk.errors.hide()
 
     def chosen(self) -> list[str]:
         """Return the parts that are ticked, of those that the preset has."""
