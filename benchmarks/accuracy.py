@@ -43,24 +43,21 @@ from napari_graydet.core.ceiling import ceiling_mask, interval_iou
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.matching import match_rois
 from napari_graydet.core.metrics import dice, iou
-from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.proposals import BoxProposal, RoiDetector, RoiProposal
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GraydetError
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.io.weights import read_card
+from napari_graydet.io.weights import SHIPPED, WeightsKind, read_card
 from napari_graydet.models.boxes.detector import BoxDetector
 from napari_graydet.models.loading import (
-    SHIPPED,
-    Kind,
     load_box_detector,
     load_refiner,
     load_roi_detector,
     shipped,
 )
 from napari_graydet.models.refiner.refiner import Refiner
-from napari_graydet.models.roi.detector import RoiDetector
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 HERE = Path(__file__).parent
 TARGETS = {"shenzhen": 0.85, "montgomery": 0.90} | dict.fromkeys(phantoms.KINDS, 0.95)
@@ -71,7 +68,7 @@ Row = dict[str, Any]
 
 def main() -> None:
     options = _options()
-    kinds: tuple[Kind, ...] = ("roi", "boxes", "refiner")
+    kinds: tuple[WeightsKind, ...] = ("roi", "boxes", "refiner")
     keys = {kind: read_card(shipped(kind)).sha256 for kind in kinds}
     work: Path = options.work / "-".join(key[:8] for key in keys.values())
     work.mkdir(parents=True, exist_ok=True)

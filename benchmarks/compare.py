@@ -47,9 +47,9 @@ from benchmarks.alone import alone
 from benchmarks.compare_curves import chests, learning_curves, limbs, students
 from benchmarks.compare_starts import FOLDER, start
 from napari_graydet.project import splits
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 from napari_graydet.workflows.compare.compare import Series, jobs_of, run_jobs
-from napari_graydet.workflows.compare.contestants import CONTESTANTS
+from napari_graydet.workflows.compare.methods import METHODS
 from napari_graydet.workflows.compare.picture import write_picture
 from napari_graydet.workflows.compare.results import read_results
 from napari_graydet.workflows.compare.summary import summarise
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--train", choices=SETS, default="montgomery")
     parser.add_argument("--n", type=int, nargs="+", default=[25], help="training images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *CONTESTANTS])
+    parser.add_argument("--methods", nargs="+", default=["all"], choices=["all", *METHODS])
     parser.add_argument("--iterations", type=int, nargs="+", default=[ITERATIONS])
     parser.add_argument("--size", type=int, help="side of the baselines' pictures, pixels")
     parser.add_argument("--starts", type=Path, default=FOLDER, help="what ours starts from")
@@ -114,7 +114,7 @@ def _train(options: argparse.Namespace) -> None:
     if options.limit is not None:
         tests = {name: first(data, options.limit) for name, data in tests.items()}
     series = Series(options.train, pool, tests, options.out, options.work, options.device)
-    methods = list(CONTESTANTS) if "all" in options.methods else options.methods
+    methods = list(METHODS) if "all" in options.methods else options.methods
     jobs = {
         job.key: job
         for iterations in options.iterations
@@ -137,7 +137,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _starts(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
     """Return what a method starts from: COCO weights for the paper's, phantoms alone for ours."""
-    if CONTESTANTS[method].whole_image:  # as in the paper, from random weights
+    if METHODS[method].whole_image:  # as in the paper, from random weights
         return {}
     if method == "paper":
         pointnet = {} if options.pointnet is None else {"pointnet": options.pointnet}

@@ -24,10 +24,11 @@ from napari_graydet.models.refiner.training import make_refiner
 from napari_graydet.models.roi.darknet import read_darknet
 from napari_graydet.models.roi.training import train_roi
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
+from napari_graydet.workflows.box_samples import box_samples
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.training.refiner_part import held_out_boxes
-from napari_graydet.workflows.weights import CHOICE_PHANTOMS, CLASSES, PHANTOMS, box_samples
+from napari_graydet.workflows.weights import CHOICE_PHANTOMS, CLASSES, PHANTOMS
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "build" / "compare" / "starts"
@@ -89,7 +90,7 @@ def make_roi(options: argparse.Namespace, path: Path) -> None:
 def make_boxes(options: argparse.Namespace, path: Path) -> None:
     """Train the box detector from random weights."""
     model = train_boxes(
-        box_samples(td.training_samples(None, _counts(options), cache=options.cache)),
+        box_samples(td.training_samples(None, _counts(options), cache=options.cache), CLASSES),
         CLASSES,
         seed=SEED,
         training=BoxTraining(steps=options.box_steps),

@@ -35,7 +35,7 @@ from napari_graydet.models.baselines.training import Baseline, fit_square
 from napari_graydet.models.device import choose_device
 from napari_graydet.models.loading import shipped
 from napari_graydet.models.refiner.refiner import Refiner
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 from napari_graydet.workflows.evaluation.measuring import Cost, measured
 from napari_graydet.workflows.evaluation.report import markdown_table
 from napari_graydet.workflows.predict import Predictor

@@ -30,16 +30,16 @@ import torch
 from benchmarks.compare import SETS, SHARED
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import Sample
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.models.refiner.learner import RefinerTraining
 from napari_graydet.models.refiner.model import SCENE, RefinerModel, average_logits, looks_of
 from napari_graydet.models.refiner.patch import Frame, on_pixels, patch_of
 from napari_graydet.models.refiner.training import train_refiner
 from napari_graydet.models.roi.darknet import read_darknet
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 from napari_graydet.workflows.compare.compare import Series
 from napari_graydet.workflows.dataset import Case
-from napari_graydet.workflows.training_data import Sample
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "encoder.json"

@@ -32,12 +32,13 @@ from napari_graydet.core.fit import fit_box
 from napari_graydet.core.grayscale import GrayImage, scale_for_pixels
 from napari_graydet.core.metrics import dice
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import part_rois
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 HERE = Path(__file__).parent
 NETS = (1, 2, 3, 4)
@@ -152,7 +153,7 @@ def _parts(
     for path in sorted((data / folder / "images").glob(f"{prefix}*.png"))[::every]:
         image = read_image(path)
         parts = td.connected_parts(read_mask(data / folder / "masks" / path.name, image.shape))
-        for part, roi in td.part_rois(parts).items():
+        for part, roi in part_rois(parts).items():
             yield image, parts == part, roi
 
 

@@ -40,9 +40,10 @@ from napari_graydet.models.boxes.interval import KINDS, IntervalDetector, fit_in
 from napari_graydet.models.boxes.samples import BoxSample, crop_sample
 from napari_graydet.models.loading import load_box_detector, shipped
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
+from napari_graydet.workflows.box_samples import box_samples
 from napari_graydet.workflows.compare.statistics import compare_paired
-from napari_graydet.workflows.weights import CLASSES, box_samples
+from napari_graydet.workflows.weights import CLASSES
 
 HERE = Path(__file__).parent
 NETWORK = "3D box detector"
@@ -125,7 +126,7 @@ def _parts(samples: Iterable[td.Sample]) -> list[BoxSample]:
 
 def _training(options: argparse.Namespace) -> list[BoxSample]:
     counts = dict.fromkeys(phantoms.KINDS, TRAINING_PHANTOMS)
-    return box_samples(td.training_samples(options.data, counts, cache=options.cache))
+    return box_samples(td.training_samples(options.data, counts, cache=options.cache), CLASSES)
 
 
 # --- Scores ---------------------------------------------------------------------------------

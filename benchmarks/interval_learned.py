@@ -25,10 +25,10 @@ from napari_graydet.io.weights import read_card
 from napari_graydet.models.boxes.interval import KINDS, IntervalDetector, fit_interval
 from napari_graydet.models.boxes.samples import BoxSample
 from napari_graydet.models.loading import load_box_detector
+from napari_graydet.workflows.box_samples import box_samples
 from napari_graydet.workflows.compare.compare import Series
 from napari_graydet.workflows.compare.statistics import compare_paired
 from napari_graydet.workflows.dataset import Case, Dataset
-from napari_graydet.workflows.weights import box_samples
 
 HERE = Path(__file__).parent
 PRESETS = ("fast", "paper")

@@ -34,6 +34,7 @@ import numpy as np
 
 from napari_graydet.core.ceiling import best_range_inside
 from napari_graydet.core.metrics import dice, iou
+from napari_graydet.core.sample import connected_parts, part_rois
 from napari_graydet.gui.controller import Controller
 from napari_graydet.gui.session import Session
 from napari_graydet.gui.training import Training
@@ -48,7 +49,6 @@ from napari_graydet.workflows.detector.process import (
 )
 from napari_graydet.workflows.events import OnProgress, ignore_progress
 from napari_graydet.workflows.predict import Predictor
-from napari_graydet.workflows.training_data import connected_parts, part_rois
 
 HERE = Path(__file__).parent
 KIND, LABEL = "tibia", "bone"

@@ -47,7 +47,7 @@ from napari_graydet.models.refiner.choice import HeldOut, choose_refiner, compar
 from napari_graydet.models.refiner.learner import RefinerTraining
 from napari_graydet.models.refiner.refiner import RefinerModel
 from napari_graydet.models.refiner.training import SHARES, train_refiner
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 HERE = Path(__file__).parent
 VALIDATION, TEST = 10, 60

@@ -47,8 +47,9 @@ from napari_graydet.io.files import atomic_write_text
 from napari_graydet.models.boxes.detector import BoxDetector, BoxModel
 from napari_graydet.models.boxes.samples import BoxSample, crop_sample
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
-from napari_graydet.workflows.weights import CLASSES, box_samples
+from napari_graydet.workflows import shipped_data as td
+from napari_graydet.workflows.box_samples import box_samples
+from napari_graydet.workflows.weights import CLASSES
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[1] / "shared"
@@ -155,7 +156,7 @@ class Bench:
 
     @cached_property
     def parts(self) -> list[BoxSample]:
-        return box_samples(self.training())
+        return box_samples(self.training(), CLASSES)
 
     @cached_property
     def tests(self) -> dict[str, list[BoxSample]]:

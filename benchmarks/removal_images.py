@@ -28,7 +28,7 @@ from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi.learner import RoiLearner, Stage
 from napari_graydet.models.roi.training import examples_of, start_from
 from napari_graydet.models.roi.yolo import DEFAULT_ARCHITECTURE, build_yolo
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 from napari_graydet.workflows.weights import CLASSES
 
 ONE_ROI = "one ROI for each part"

@@ -46,7 +46,7 @@ from napari_graydet.models.loading import shipped
 from napari_graydet.models.roi.detector import VOTING_SCORE, YoloRoiDetector
 from napari_graydet.models.roi.metrics import FOUND
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 from napari_graydet.workflows.compare.statistics import confidence
 
 HERE = Path(__file__).parent

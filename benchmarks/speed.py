@@ -29,7 +29,7 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.models.boxes.detector import BoxDetector, BoxModel, RoiInput, level_ranges
 from napari_graydet.models.loading import shipped
 from napari_graydet.models.pointnet import PointNet
-from napari_graydet.workflows.training_data import HELD_OUT_START, phantom_sample
+from napari_graydet.workflows.shipped_data import HELD_OUT_START, phantom_sample
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 

@@ -32,7 +32,7 @@ from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
 from napari_graydet.project.splits import by_patient
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 HERE = Path(__file__).parent
 PEOPLE = {"tibia": slice(12, 18), "knee": slice(11, 17)}

@@ -17,7 +17,7 @@ from napari_graydet.core.uncertainty import (
     image_uncertainty,
     scaled,
 )
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 BAD = 0.9
 SIGNS = tuple(field.name for field in fields(Signs))

@@ -25,7 +25,7 @@ from napari_graydet.models.loading import (
     load_roi_detector,
     shipped,
 )
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 MOVED_EACH = 2
 """Parts of an image that get a moved ROI."""

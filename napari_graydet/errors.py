@@ -27,7 +27,7 @@ class MaskError(GraydetError):
 
 
 class FormatError(GraydetError):
-    """A file of annotations is not in the format that its reader expects."""
+    """A file of shapes to pretrain on is not in the format that its ending promises."""
 
 
 class WeightsError(GraydetError):

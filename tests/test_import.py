@@ -42,10 +42,27 @@ def test_library_code_is_free_of_qt_and_loads_torch_late() -> None:
             "workflows.segment",
             "workflows.export",
             "workflows.render",
+            "workflows.measure",
+            "workflows.models_in_use",
+            "workflows.predict_project",
+            "workflows.evaluation.evaluate",
             "models.loading",
         )
     ]
     assert not loaded_by(f"import {', '.join(modules)}") & set(HEAVY)
+
+
+def test_public_names_load_neither_torch_nor_qt() -> None:
+    loaded = loaded_by("import napari_graydet as g\nfor n in g.__all__: getattr(g, n)")
+    assert "numpy" in loaded and not loaded & set(HEAVY)
+
+
+def test_predicting_loads_no_training() -> None:
+    loaded = in_child(
+        "import sys, napari_graydet.workflows.predict_project, napari_graydet.workflows."
+        "models_in_use\nprint([m for m in sys.modules if 'workflows.training' in m])"
+    )
+    assert loaded == "[]"
 
 
 def test_import_takes_less_than_a_fifth_of_a_second() -> None:
@@ -67,7 +84,7 @@ def test_threads_of_the_networks_do_not_spin_unless_the_user_wants_it() -> None:
 def test_every_public_name_is_there() -> None:
     for name in gd.__all__:
         assert getattr(gd, name) is not None
-    assert set(gd.__all__) <= set(dir(gd))
+    assert dir(gd) == sorted(gd.__all__)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = gd.nonsense
 
@@ -81,3 +98,20 @@ def test_open_project(tmp_path: Path) -> None:
         assert len(project.entries()) == 6
     with pytest.raises(ProjectError):
         gd.open_project(tmp_path)
+
+
+def test_a_script_predicts_exports_and_catches_our_errors(tmp_path: Path) -> None:
+    from tests.workflows.fakes import fake_predictor
+    from tests.workflows.projects import fill, make_project
+
+    folder = str(tmp_path / "study")
+    make_project(tmp_path / "study").close()
+    with gd.open_project(folder) as project:
+        fill(project)
+        report = gd.predict_project(project, fake_predictor())
+        assert len(report.predicted) == 1  # the only one without human work
+        out = gd.export_project(project, str(tmp_path / "out"), ["masks"]).out
+    assert isinstance(gd.predictor_of(folder), gd.Predictor)
+    assert gd.read_mask(next(out.glob("masks/*.png")), (40, 60)).any()
+    with pytest.raises(gd.GraydetError):
+        gd.open_project(out)

@@ -18,7 +18,7 @@ from napari_graydet.cli.data_options import (
     TrueProject,
     read_data,
 )
-from napari_graydet.cli.options import Debug, Device, Json
+from napari_graydet.cli.options import Debug, Device, Json, names
 from napari_graydet.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -124,23 +124,23 @@ def compare(
     go on, or with more methods. `--minutes` gives every method the same time.
     """
     from napari_graydet.workflows.compare import compare as workflow
-    from napari_graydet.workflows.compare.contestants import chosen, require_used
+    from napari_graydet.workflows.compare.methods import chosen, require_used
     from napari_graydet.workflows.compare.picture import write_picture
     from napari_graydet.workflows.compare.summary import summarise
     from napari_graydet.workflows.compare.tables import document, write_tables
     from napari_graydet.workflows.compare.task import starts_of
 
+    wanted = chosen(names(methods, "--methods"))
     data = read_data(project, images, masks, label=label, patients=patients)
     for notice in data.notices:
         complain(notice)
     pool, tested = workflow.divided(data, test)
-    names = chosen([name.strip() for name in methods.split(",")])
     starts = starts_of(start or [])
-    require_used(starts, names)
-    if reference is not None and reference not in names:
+    require_used(starts, wanted)
+    if reference is not None and reference not in wanted:
         raise typer.BadParameter(f"expected --reference among {methods}, got {reference!r}.")
     jobs = workflow.jobs_of(
-        names,
+        wanted,
         train=_TRAINED,
         numbers=_counts(n) if n is not None else [len(pool.cases)],
         seeds=range(seeds),

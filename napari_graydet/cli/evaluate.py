@@ -26,6 +26,7 @@ from napari_graydet.cli.options import (
     Json,
     RefinerWeights,
     RoiWeights,
+    names,
     numbers,
 )
 from napari_graydet.cli.progress import progress_bar
@@ -165,7 +166,7 @@ def evaluate(
         masks,
         label=label,
         patients=patients,
-        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+        classes=None if classes is None else names(classes, "--classes"),
     )
     if project is not None:
         if shares != SHARES or seed != 0:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_graydet.cli.boundary import Result
-from napari_graydet.cli.options import Debug, Json
+from napari_graydet.cli.options import Debug, Json, names
 
 
 def init(
@@ -47,21 +47,21 @@ def init(
     from napari_graydet.project.store import ProjectStore
     from napari_graydet.workflows.batch import expand
 
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    if not names or len(set(names)) != len(names):
+    labels = names(classes, "--classes")
+    if len(set(labels)) != len(labels):
         raise typer.BadParameter(f"expected different class names, got {classes!r}.")
     root = images or folder
     if not root.is_dir():
         raise typer.BadParameter(f"expected a folder of images, {root} is none; give --images.")
     found = [path.absolute() for path in expand([root])]
-    with ProjectStore.create(folder, names, found, images_root=root, patients=patients) as store:
+    with ProjectStore.create(folder, labels, found, images_root=root, patients=patients) as store:
         entries = store.entries()
     count, owners = len(entries), len(set(people(entries).values()))
     of = "" if patients is None else f" of {owners} {'patient' if owners == 1 else 'patients'}"
     text = (
         f"{folder} is a project of {count} {'image' if count == 1 else 'images'}{of}, "
-        f"classes {', '.join(names)}.\n"
+        f"classes {', '.join(labels)}.\n"
         f"Next: napari-graydet predict {folder}, or napari-graydet open {folder}"
     )
-    document = {"project": str(folder), "classes": names, "images": count}
+    document = {"project": str(folder), "classes": labels, "images": count}
     return Result(document if patients is None else {**document, "patients": owners}, text)

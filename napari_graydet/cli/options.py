@@ -61,3 +61,14 @@ def numbers(text: str, count: int, what: str) -> list[float]:
     if len(values) != count:
         raise typer.BadParameter(f"expected {what}, got {text!r}.")
     return values
+
+
+def names(text: str, option: str) -> list[str]:
+    """Read names with commas between them; `option` is the one that gives them, for errors.
+
+    An empty name is refused, not left out: the places of class names can be their ids.
+    """
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise typer.BadParameter(f"expected {option} NAME,NAME,... without gaps, got {text!r}.")
+    return found

@@ -34,8 +34,8 @@ def predict(
 
     Human work is never overwritten. A bad image is named, and the others go on.
     """
+    from napari_graydet.workflows.models_in_use import predictor_of
     from napari_graydet.workflows.predict_project import predict_project
-    from napari_graydet.workflows.training.train import predictor_of
 
     predictor = predictor_of(
         project, roi_weights, box_weights, device, refiner_source=refiner, notice=complain

@@ -131,7 +131,7 @@ def segment(
             predictor=Predictor(
                 roi_weights, box_weights, device, refiner_source=refiner, notice=complain
             ),
-            on_notice=complain,
+            on_notice=_notice,
             on_progress=show,
             roi=_rois(roi),
             gray_range=None if gray is None else _gray_range(gray),
@@ -142,6 +142,13 @@ def segment(
             frame=frame,
         )
     return _result(report, out)
+
+
+def _notice(message: str) -> None:
+    """Say a notice, and which option helps."""
+    from napari_graydet.workflows.segment import WHOLE_TAKEN
+
+    complain(f"{message} Give one with --roi." if message.endswith(WHOLE_TAKEN) else message)
 
 
 def _rois(values: list[str] | None) -> object:
@@ -162,12 +169,13 @@ def _gray_range(value: str) -> tuple[int, int]:
 
 
 def _cleanup(value: str) -> object:
-    if value == "light":
-        return value
     from pydantic import ValidationError
 
     from napari_graydet.project.schema import CleanUpRecord
+    from napari_graydet.workflows.segment import LIGHT
 
+    if value == LIGHT:
+        return value
     settings: dict[str, Any] = {}
     for part in value.split(","):
         name, _, number = part.strip().partition("=")

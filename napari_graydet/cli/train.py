@@ -13,7 +13,7 @@ import typer
 
 from napari_graydet.cli.boundary import Result, complain, tell
 from napari_graydet.cli.data_options import DATA, LABEL, Images, Label, Masks, Patients
-from napari_graydet.cli.options import Debug, Device, Json
+from napari_graydet.cli.options import Debug, Device, Json, names
 from napari_graydet.errors import ModelError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def train(
                 epochs=epochs,
                 minutes=minutes,
                 device=device,
-                classes=None if classes is None else tuple(n.strip() for n in classes.split(",")),
+                classes=None if classes is None else tuple(names(classes, "--classes")),
                 project=None if project is None or images else str(project),
                 images=None if images is None else str(images),
                 masks=None if masks is None else str(masks),

@@ -21,9 +21,6 @@ MAX_NET = 4
 TOLERANCE = 1e-6
 """Gray slack of the inside test, so that every float64 way to interpolate gives the same mask."""
 
-_INTEGRATION = 32
-"""Midpoints per side when the volume common to bent boxes is integrated."""
-
 _ROWS = 32
 """Rows of an image that are compared with nets at a time."""
 
@@ -96,11 +93,6 @@ class GrayBox:
         """The closed gray range: exact for flat boxes, the enclosing one for nets."""
         low = int(np.floor(self.low.min()))
         return GrayRange(low, max(low, int(np.ceil(self.high.max()))))
-
-    @property
-    def volume(self) -> float:
-        """Volume in square pixels times gray values."""
-        return self.roi.area * float(_thickness_mean(self))
 
     def with_roi(self, roi: RoiBox) -> GrayBox:
         """Return the box over another extent, its nets stretched along."""
@@ -194,54 +186,19 @@ def hat_weights(t: Float, k: int) -> Float:
     return np.clip(1.0 - np.abs(position[:, None] - np.arange(k)), 0.0, None)
 
 
-def _midpoints(start: float, stop: float) -> Float:
-    return start + (np.arange(_INTEGRATION) + 0.5) / _INTEGRATION * (stop - start)
-
-
-def _faces(box: GrayBox, y: Float, x: Float) -> tuple[Float, Float]:
-    """Return bottom and top edges of the solid at image coordinates y and x."""
-    v, u = (y - box.roi.y0) / box.roi.height, (x - box.roi.x0) / box.roi.width
-    return bilinear(box.low, v, u), bilinear(box.high, v, u) + 1.0
-
-
-def _thickness_mean(box: GrayBox) -> float:
-    if box.is_flat:
-        return float(box.high[0, 0] + 1 - box.low[0, 0])
-    at = (_midpoints(box.roi.y0, box.roi.y1), _midpoints(box.roi.x0, box.roi.x1))
-    bottom, top = _faces(box, *at)
-    return float(np.clip(top - bottom, 0, None).mean())
-
-
-def iou_3d(a: GrayBox, b: GrayBox) -> float:
-    """Intersection over union of two boxes' volumes; exact when both are flat.
-
-    Source: the paper, "NMS with 3D IoU". For nets the thickness of the common solid is integrated
-    at 32 x 32 midpoints.
-    """
-    if a.is_flat and b.is_flat:
-        return float(pairwise_iou_3d(solids([a]), solids([b]))[0, 0])
-    x0, x1 = max(a.roi.x0, b.roi.x0), min(a.roi.x1, b.roi.x1)
-    y0, y1 = max(a.roi.y0, b.roi.y0), min(a.roi.y1, b.roi.y1)
-    if x1 <= x0 or y1 <= y0:
-        return 0.0
-    at = (_midpoints(y0, y1), _midpoints(x0, x1))
-    (bottom_a, top_a), (bottom_b, top_b) = _faces(a, *at), _faces(b, *at)
-    thickness = np.minimum(top_a, top_b) - np.maximum(bottom_a, bottom_b)
-    common = (x1 - x0) * (y1 - y0) * float(np.clip(thickness, 0, None).mean())
-    union = a.volume + b.volume - common
-    return min(max(common / union, 0.0), 1.0) if union > 0 else 0.0
-
-
-def solids(boxes: list[GrayBox]) -> Float:
-    """Return flat boxes as an (N, 6) array x0, y0, z0, x1, y1, z1 of solid edges."""
-    rows = [(b.roi.x0, b.roi.y0, b.low[0, 0], b.roi.x1, b.roi.y1, b.high[0, 0] + 1) for b in boxes]
-    return np.array(rows, dtype=np.float64).reshape(-1, 6)
+def solids_of(edges: Float) -> Float:
+    """Return the (N, 6) solids of (N, 2) gray ranges of one ROI, whose extent they all share."""
+    solids = np.zeros((len(edges), 6))
+    solids[:, 3:5] = 1.0
+    solids[:, [2, 5]] = edges
+    return solids
 
 
 def pairwise_iou_3d(a: Float, b: Float) -> Float:
     """Return the (N, M) 3D IoU of two arrays of flat solids, (N, 6) and (M, 6).
 
-    Columns are x0, y0, z0, x1, y1, z1. Solids without volume have IoU 0 with everything.
+    Source: the paper, "NMS with 3D IoU". Columns are x0, y0, z0, x1, y1, z1. Solids without volume
+    have IoU 0 with everything.
     """
     first, second = np.asarray(a, dtype=np.float64)[:, None], np.asarray(b, dtype=np.float64)[None]
     extent = np.minimum(first[..., 3:], second[..., 3:]) - np.maximum(

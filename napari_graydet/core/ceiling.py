@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange
+from napari_graydet.core.metrics import dice_of_iou
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import MaskError
@@ -34,7 +35,7 @@ class Ceiling:
     @property
     def dice(self) -> float:
         """DSC of the same mask."""
-        return 2 * self.iou / (1 + self.iou)
+        return dice_of_iou(self.iou)
 
 
 def best_range_of_counts(
@@ -69,9 +70,9 @@ def best_range_of_counts(
         (low, high), ratio = candidate, better
 
 
-def iou_of_levels(inside: Counts, outside: Counts, low: int, high: int, missed: int = 0) -> float:
+def iou_of_levels(inside: Counts, outside: Counts, low: int, high: int) -> float:
     """Return the IoU that the closed range of levels gives; arguments as above."""
-    return _ratio(inside, outside, int(inside.sum()) + missed, low, high)
+    return _ratio(inside, outside, int(inside.sum()), low, high)
 
 
 def _ratio(hits: Counts, false: Counts, total: int, low: int, high: int) -> float:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from napari_graydet.core.boxes import MAX_NET, GrayBox, hat_weights
 from napari_graydet.core.ceiling import best_range, best_range_of_counts
 from napari_graydet.core.grayscale import GrayImage, GrayRange
-from napari_graydet.core.metrics import iou
+from napari_graydet.core.metrics import dice_of_iou, iou
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Mask, box_mask
 from napari_graydet.errors import GeometryError
@@ -70,7 +70,7 @@ class Fit:
     @property
     def dice(self) -> float:
         """DSC of the same masks."""
-        return 2 * self.iou / (1 + self.iou)
+        return dice_of_iou(self.iou)
 
 
 def fit_box(

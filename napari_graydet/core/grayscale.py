@@ -2,7 +2,7 @@
 
 Thresholds are kept in the *stored* units of the file, always. `GrayScale` is the one bridge to the
 0..1 that networks and displays see; it carries bit depth and inversion (MONOCHROME1). `GrayRange`
-is the only place that adds or takes away the 1 between a closed range and the edges of a 3D box.
+is a closed range; as edges of a 3D box it reaches to one above its highest value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from napari_graydet.errors import GeometryError, ImageError
 LEVELS = 256
 """Number of gray levels that the networks and the histogram distinguish."""
 
-Bool2D = npt.NDArray[np.bool_]
 Float = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
@@ -40,12 +39,6 @@ class GrayRange:
             raise GeometryError(
                 f"A gray range needs low <= high, got low={self.low} and high={self.high}."
             )
-
-    @classmethod
-    def from_edges(cls, bottom: float, top: float) -> GrayRange:
-        """Make the range of integers v with ``bottom <= v < top`` (at least one value)."""
-        low = int(np.ceil(bottom))
-        return cls(low, max(low, int(np.ceil(top)) - 1))
 
     @property
     def edges(self) -> tuple[int, int]:
@@ -130,11 +123,9 @@ class GrayScale:
         """Map 0..1 back to (fractional) stored values; inverse of `to_unit` inside the window."""
         return np.asarray(unit, dtype=np.float64) * (self.white - self.black) + self.black
 
-    def to_levels(
-        self, values: npt.NDArray[np.integer], levels: int = LEVELS
-    ) -> npt.NDArray[np.intp]:
-        """Quantise stored values to gray levels 0..levels-1 (level l covers l/levels..)."""
-        return np.minimum((self.to_unit(values) * levels).astype(np.intp), levels - 1)
+    def to_levels(self, values: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+        """Quantise stored values to gray levels 0..LEVELS-1 (level l covers l/LEVELS..)."""
+        return np.minimum((self.to_unit(values) * LEVELS).astype(np.intp), LEVELS - 1)
 
     def range_from_unit(self, bottom: float, top: float) -> GrayRange:
         """Turn edges in 0..1 into the closed stored range that they enclose.
@@ -157,14 +148,6 @@ class GrayScale:
             low = high = min(max(round((lo + hi) / 2), self.lowest), self.highest)
         return GrayRange(low, high)
 
-    def range_to_unit(self, gray: GrayRange) -> tuple[float, float]:
-        """Return the edges of a closed stored range in 0..1, bottom < top, clipped."""
-        if self.inverted:
-            bottom, top = self.to_unit([gray.high, gray.low - 1])
-        else:
-            bottom, top = self.to_unit([gray.low, gray.high + 1])
-        return float(bottom), float(top)
-
 
 @dataclass(frozen=True, eq=False)
 class GrayImage:
@@ -184,6 +167,8 @@ class GrayImage:
         Pixel spacing (row, column) in millimetres, None if unknown.
     frame
         Which frame of a multi-frame file this is.
+    notes
+        Lines for the user on what reading the file assumed or left out.
 
     Raises
     ------

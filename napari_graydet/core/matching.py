@@ -37,19 +37,16 @@ def match_rois(truth: Sequence[RoiBox], found: Sequence[RoiBox]) -> list[Match]:
 
 
 def average_precision(
-    images: Iterable[tuple[Sequence[RoiBox], Sequence[RoiProposal]]], min_iou: float = 0.5
+    images: Iterable[tuple[Sequence[RoiBox], Sequence[RoiProposal]]],
 ) -> float | None:
-    """Return the average precision of the ROIs found in several images, 0..1.
+    """Return the average precision of the ROIs found in several images at IoU 0.5 (AP50), 0..1.
 
-    In the order of their scores, proposals take the true ROI of their image that they overlap
-    most, if it is still free and their IoU is at least `min_iou`; else they are wrong.
+    `right_proposals` says which of them are right.
 
     Parameters
     ----------
     images
         True ROIs and proposals of each image, of one class.
-    min_iou
-        0.5 for AP50.
 
     Returns
     -------
@@ -60,7 +57,7 @@ def average_precision(
     for truth, proposals in images:
         total += len(truth)
         scores.append(np.array([p.score for p in proposals], dtype=np.float64))
-        hits.append(right_proposals(truth, proposals, min_iou))
+        hits.append(right_proposals(truth, proposals))
     if total == 0:
         return None
     return area_of_precision(np.concatenate(scores), np.concatenate(hits), total)
@@ -69,7 +66,11 @@ def average_precision(
 def right_proposals(
     truth: Sequence[RoiBox], proposals: Sequence[RoiProposal], min_iou: float = 0.5
 ) -> npt.NDArray[np.bool_]:
-    """Tell which of the (n,) proposals of an image are right; see `average_precision`."""
+    """Tell which of the (n,) proposals of an image are right.
+
+    In the order of their scores, proposals take the true ROI that they overlap most, if it is
+    still free and their IoU is at least `min_iou`; else they are wrong.
+    """
     right = np.zeros(len(proposals), dtype=np.bool_)
     overlaps = pairwise_iou_2d([p.roi for p in proposals], truth)
     taken: set[int] = set()

@@ -36,6 +36,11 @@ def dice(mask: Mask, truth: Mask) -> float:
     return 1.0 if tp + fp + fn == 0 else 2 * tp / (2 * tp + fp + fn)
 
 
+def dice_of_iou(iou: float) -> float:
+    """Return the Dice similarity coefficient of two masks with this IoU, 0..1."""
+    return 2 * iou / (1 + iou)
+
+
 def false_negative(mask: Mask, truth: Mask) -> float:
     """Return the share of true pixels that the mask misses, 0..1; 0 if there are none."""
     tp, _, fn = _counts(mask, truth)

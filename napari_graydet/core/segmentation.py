@@ -17,6 +17,7 @@ from scipy import ndimage
 from skimage import measure, morphology
 
 from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.metrics import iou
 from napari_graydet.errors import MaskError
 
 Mask = npt.NDArray[np.bool_]
@@ -142,13 +143,10 @@ def segment_mask(
     pixels: npt.NDArray[np.integer],
     boxes: Iterable[GrayBox],
     clean_up: CleanUp | None = None,
-    residual: Residual | None = None,
 ) -> Mask:
-    """Return the mask of one label: boxes, then clean-up, then residual; (H, W) bool."""
+    """Return the mask of one label before its residual: boxes, then clean-up; (H, W) bool."""
     mask = box_mask(pixels, boxes)
-    if clean_up is not None:
-        mask = clean_up(mask)
-    return residual.apply(mask) if residual is not None else mask
+    return mask if clean_up is None else clean_up(mask)
 
 
 def explained_share(base: Mask, mask: Mask) -> float:
@@ -156,9 +154,7 @@ def explained_share(base: Mask, mask: Mask) -> float:
 
     Two empty masks explain each other fully.
     """
-    _same_shape(base, mask)
-    union = np.count_nonzero(base | mask)
-    return 1.0 if union == 0 else np.count_nonzero(base & mask) / union
+    return iou(base, mask)
 
 
 def _same_shape(a: Mask, b: Mask) -> None:

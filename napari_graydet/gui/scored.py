@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_graydet.core.metrics import dice_of_iou
 from napari_graydet.errors import ModelError
 from napari_graydet.io.masks import read_label_map
 from napari_graydet.project.schema import Annotation
@@ -100,7 +101,7 @@ class Scored:
 
 def as_dice(iou: float | None) -> float | None:
     """Return the DSC of two masks from their IoU."""
-    return None if iou is None else 2 * iou / (1 + iou)
+    return None if iou is None else dice_of_iou(iou)
 
 
 def true_map(record: Annotation, pixels: npt.NDArray[Any], labels: tuple[str, ...]) -> LabelMap:

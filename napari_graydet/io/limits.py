@@ -23,8 +23,8 @@ MAX_WEIGHTS_BYTES = 2 * 2**30
 MAX_CARD_BYTES = 2**20
 """Largest card of a weights file."""
 
-MAX_LABEL_BYTES = 16 * 2**20
-"""Largest text file of labels."""
+MAX_TABLE_BYTES = 16 * 2**20
+"""Largest table of patients."""
 
 
 def check_size(width: int, height: int, name: str) -> None:

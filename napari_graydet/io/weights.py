@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ from napari_graydet.io.files import atomic_write_bytes, atomic_write_text, read_
 from napari_graydet.io.limits import MAX_CARD_BYTES, MAX_WEIGHTS_BYTES
 
 Tensors = dict[str, npt.NDArray[Any]]
+
+WeightsKind = Literal["roi", "boxes", "refiner"]
+"""What weights are for: ROIs, 3D boxes, or what the boxes leave."""
+
+KINDS: tuple[WeightsKind, ...] = get_args(WeightsKind)
+
+SHIPPED = "shipped"
+"""Name of the weights that come with the package."""
 
 SUFFIX = ".safetensors"
 _PICKLE_HEADS = (b"\x80", b"PK\x03\x04")
@@ -58,7 +66,7 @@ class WeightsCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["roi", "boxes", "refiner", "pointnet"]
+    kind: Literal[WeightsKind, "pointnet"]
     architecture: Annotated[str, Field(min_length=1)]
     configuration: dict[str, JsonValue] = Field(default_factory=dict)
     classes: Annotated[list[str], Field(min_length=1)]
@@ -175,6 +183,14 @@ def read_card(path: Path) -> WeightsCard:
         raise WeightsError(
             f"{card.name} is not a card of weights ({where}: {first['msg']}); copy it again."
         ) from cause
+
+
+def check_kind(card: WeightsCard, kind: WeightsKind, path: Path) -> None:
+    """Raise `WeightsError` if the card of `path` is not of this kind."""
+    if card.kind != kind:
+        raise WeightsError(
+            f"{path.name} holds a {card.kind} model, expected {kind!r}; choose another file."
+        )
 
 
 def card_path(path: Path) -> Path:

@@ -62,6 +62,15 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def autocast(device: torch.device, *, on_cpu: bool = True) -> torch.autocast:
+    """Return the context of mixed precision: bfloat16 where the device has it, else nothing.
+
+    Without `on_cpu` the CPU keeps to 32 bit, also where it has bfloat16.
+    """
+    enabled = (on_cpu or device.type != "cpu") and has_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an error means that memory is full, an accelerator's or the machine's."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -6,28 +6,23 @@ Light to import: networks and their libraries are loaded when a detector is aske
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from napari_graydet.errors import ModelError, WeightsError
-from napari_graydet.io.weights import read_card
+from napari_graydet.io.weights import SHIPPED, WeightsKind, read_card
 
 if TYPE_CHECKING:
+    from napari_graydet.core.proposals import RoiDetector
     from napari_graydet.models.boxes.detector import BoxDetector
     from napari_graydet.models.boxes.interval import IntervalDetector
     from napari_graydet.models.boxes.paper_pointnet import PaperBoxDetector
     from napari_graydet.models.device import Notice
     from napari_graydet.models.refiner.refiner import Refiner
-    from napari_graydet.models.roi.detector import RoiDetector
-
-Kind = Literal["roi", "boxes", "refiner"]
-
-SHIPPED = "shipped"
-"""Name of the refiner that comes with the package: it is used only where it is asked for."""
 
 _WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
-def shipped(kind: Kind) -> Path:
+def shipped(kind: WeightsKind) -> Path:
     """Return the weights that come with the package.
 
     Parameters

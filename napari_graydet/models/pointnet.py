@@ -4,7 +4,8 @@ Read from top to bottom. Sources: Qi et al., "PointNet: deep learning on point s
 classification and segmentation", CVPR 2017 (the network); Ge et al., BMC Medical Imaging 22:33,
 2022 (gray-height anchors, k + 1 class scores); METHOD.md, section 3 (features shared by anchors).
 
-Shapes: B ROIs, P points, C feature channels, L gray levels, A ranges of levels (anchors).
+Shapes: B ROIs, P points, C feature channels, L gray levels, A ranges of levels (anchors;
+half open, ``first <= l < stop``).
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_linear_bn_eval
 
-LEVELS = 256
-"""Gray levels between black and white; ranges of levels are half open, ``first <= l < stop``."""
+from napari_graydet.core.grayscale import LEVELS
 
 OFFSETS = 24
 """Grays around a range, from one width below it to one above, where the CDF is read."""

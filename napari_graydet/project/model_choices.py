@@ -6,7 +6,8 @@ from pathlib import Path
 
 from napari_graydet.errors import DamagedProjectError, ProjectError
 from napari_graydet.io.files import atomic_write_text
-from napari_graydet.project.model_entry import FORMAT, SHIPPED, read_record
+from napari_graydet.io.weights import SHIPPED
+from napari_graydet.project.model_entry import FORMAT, read_record
 from napari_graydet.project.schema import Record
 
 ACTIVE_FILE = "active.json"

@@ -15,9 +15,6 @@ from napari_graydet.project.schema import Record
 
 FORMAT = 1
 
-SHIPPED = "shipped"
-"""Parent of a run that started from the weights that come with the package."""
-
 RANDOM = "random"
 """Parent of a run that started from random weights."""
 

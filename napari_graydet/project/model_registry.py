@@ -23,17 +23,11 @@ from pydantic import JsonValue
 from napari_graydet.errors import DamagedProjectError, ProjectError
 from napari_graydet.io.files import atomic_write_text, reason_of, sha256_of
 from napari_graydet.io.lock import exclusive
-from napari_graydet.io.weights import read_card
+from napari_graydet.io.weights import KINDS, SHIPPED, read_card
 from napari_graydet.project.model_choices import Choice, ModelChoices
-from napari_graydet.project.model_entry import (
-    SHIPPED,
-    ModelEntry,
-    Status,
-    read_record,
-)
+from napari_graydet.project.model_entry import ModelEntry, Status, read_record
 
 FOLDER, RUN_FILE, DELETED_FILE = "models", "run.json", "deleted"
-KINDS = ("roi", "boxes", "refiner")
 STOP_FILE, LOCK_FILE, LOG_FILE, WORK_FOLDER = "stop", "lock", "log.jsonl", "work"
 
 _WAY_OUT = f"use another model, or the {SHIPPED} one"

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from napari_graydet.errors import DatasetError, ProjectError
 from napari_graydet.io.files import atomic_write_bytes, read_bytes
-from napari_graydet.io.limits import MAX_LABEL_BYTES
+from napari_graydet.io.limits import MAX_TABLE_BYTES
 from napari_graydet.project.schema import ImageEntry
 from napari_graydet.project.settings import MAX_RULE, is_table
 
@@ -161,7 +161,7 @@ def read_table(path: Path) -> dict[str, str]:
 
 
 def _bytes_of(path: Path) -> bytes:
-    return read_bytes(path, max_bytes=MAX_LABEL_BYTES, error=DatasetError, limit_error=DatasetError)
+    return read_bytes(path, max_bytes=MAX_TABLE_BYTES, error=DatasetError, limit_error=DatasetError)
 
 
 def _rows_of(data: bytes, name: str) -> dict[str, str]:

@@ -121,7 +121,7 @@ class ProjectStore:
         return cls(open_project(folder), who)
 
     @classmethod
-    def open_or_create(cls, folder: Path, *, who: str | None = None) -> ProjectStore:
+    def open_or_create(cls, folder: Path) -> ProjectStore:
         """Open a project, or make one of a plain folder of images, in place.
 
         Images that are new in the folder are added.
@@ -135,8 +135,8 @@ class ProjectStore:
         """
         folder = Path(folder).absolute()
         if not (folder / FILE_NAME).exists() and not adopt_database(folder):
-            return cls.create(folder, images=find_images(folder), who=who)
-        store = cls.open(folder, who=who)
+            return cls.create(folder, images=find_images(folder))
+        store = cls.open(folder)
         try:
             store.add_images(find_images(store.images_root))
         except GraydetError as error:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from napari_graydet.core.sample import SMALLEST_PIXELS, SMALLEST_SHARE
 from napari_graydet.errors import DatasetError
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled
-from napari_graydet.workflows.training_data import SMALLEST_PIXELS, SMALLEST_SHARE
 
 
 def check_readable(data: Dataset, should_cancel: ShouldCancel) -> None:

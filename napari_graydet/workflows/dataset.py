@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.sample import Sample, connected_parts
 from napari_graydet.errors import DatasetError, ImageError, MaskError, ProjectError
 from napari_graydet.io.files import sha256_of
 from napari_graydet.io.images import find_images, read_image
@@ -30,7 +31,6 @@ from napari_graydet.workflows.patients import Patients, patients_of
 from napari_graydet.workflows.predict import UNLABELLED
 from napari_graydet.workflows.project_images import read_unchanged
 from napari_graydet.workflows.training.roi_parts import AnnotatedSample, parts_of_rois
-from napari_graydet.workflows.training_data import Sample, connected_parts
 
 if TYPE_CHECKING:
     from napari_graydet.project.store import ProjectStore
@@ -145,31 +145,6 @@ def check_class_name(name: str) -> None:
     """Raise `DatasetError` for a name that no option could ever name again."""
     if not name.strip() or "," in name or not name.isprintable():
         raise DatasetError(f"Expected a class name without commas, got {name!r}; give another one.")
-
-
-def require_classes(samples: Iterable[Sample], classes: Sequence[str], what: str) -> None:
-    """Raise `DatasetError` if a class has no true pixel in any of the samples.
-
-    Parameters
-    ----------
-    samples
-        What is to be trained on.
-    classes
-        Which classes must occur.
-    what
-        What the samples are, for the message: "training images".
-    """
-    missing = list(classes)
-    for sample in samples:
-        if sample.label in missing and sample.parts.any():
-            missing.remove(sample.label)
-        if not missing:
-            return
-    if missing:
-        raise DatasetError(
-            f"Expected every class in the {what}, but none of them has {' or '.join(missing)}; "
-            "accept images with it, or leave the class out."
-        )
 
 
 # --- a pair of folders --------------------------------------------------------------------------

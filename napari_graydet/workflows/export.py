@@ -141,9 +141,9 @@ class _Export:
 
 def export_project(
     store: ProjectStore,
-    out: Path,
+    out: str | Path,
     formats: Sequence[str] = FORMATS,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = ignore_progress,
     should_cancel: ShouldCancel = never_cancel,
     *,
     seed: int = 0,
@@ -176,14 +176,13 @@ def export_project(
     CancelledError
         If the user stopped. In both cases `out` is as it was.
     """
-    out = Path(out).absolute()  # "." has no name that another folder could take
+    target = Path(out).absolute()  # "." has no name that another folder could take
     chosen = _formats(formats)
     entries = [entry for entry in store.entries() if entry.state is State.ACCEPTED]
     classes = list(store.classes)
     _check(entries, classes)
-    _check_target(out)
-    progress = on_progress or ignore_progress
-    with _staged(out) as folder:
+    _check_target(target)
+    with _staged(target) as folder:
         names = _names(entries, anonymous)
         yolo = _start(folder, chosen, store, entries, names, seed, val_fraction)
         export = _Export(folder, chosen, classes, yolo)
@@ -192,12 +191,12 @@ def export_project(
             file_name = PurePath(entry.path)
             called = f"{name}{file_name.suffix}" if anonymous else file_name.name
             export.add(_read(store, entry, name, called))
-            progress(Progress(done, len(entries), PurePath(entry.path).name, "", entry.id))
+            on_progress(Progress(done, len(entries), PurePath(entry.path).name, "", entry.id))
         if yolo is not None:
             export.notices += yolo.finish()
         _write_manifest(export, len(entries))
     return ExportReport(
-        out=out,
+        out=target,
         images=len(entries),
         empty=export.empty,
         formats=chosen,

@@ -10,10 +10,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Protocol
 
 from napari_graydet.core.grayscale import GrayImage
-from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.proposals import BoxDetector, BoxProposal, RoiDetector, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, GraydetError
 from napari_graydet.project.schema import Annotation, BoxRecord, RoiRecord, Source, State
@@ -25,38 +24,6 @@ ALTERNATIVES = 5
 
 UNLABELLED = "object"
 """Class of a hand-given ROI when neither the user nor a detector names one."""
-
-
-class RoiDetects(Protocol):
-    """What a predictor needs of an ROI detector (models/roi/detector.py)."""
-
-    @property
-    def name(self) -> str:
-        """Name of the model, for the record."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Classes that it knows."""
-
-    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
-        """Return the ROIs of an image, best first."""
-
-
-class BoxDetects(Protocol):
-    """What a predictor needs of a 3D box detector (models/boxes/detector.py)."""
-
-    @property
-    def name(self) -> str:
-        """Name of the model, for the record."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Classes that it knows."""
-
-    def detect(
-        self, image: GrayImage, roi: RoiBox, *, label: str | None = None, alternatives: int = 5
-    ) -> list[BoxProposal]:
-        """Return the boxes of an ROI, best first."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +65,8 @@ class Predictor:
         box_source: str | Path | None = None,
         device: str = "auto",
         *,
-        roi_detector: RoiDetects | None = None,
-        box_detector: BoxDetects | None = None,
+        roi_detector: RoiDetector | None = None,
+        box_detector: BoxDetector | None = None,
         refiner_source: str | Path | None = None,
         refiner: Refines | None = None,
         auto_refine: bool = True,
@@ -113,7 +80,7 @@ class Predictor:
         self._lock = threading.RLock()
 
     @property
-    def roi_detector(self) -> RoiDetects:
+    def roi_detector(self) -> RoiDetector:
         """The ROI detector, loaded on first use.
 
         Raises
@@ -131,7 +98,7 @@ class Predictor:
             return self._roi_detector
 
     @property
-    def box_detector(self) -> BoxDetects:
+    def box_detector(self) -> BoxDetector:
         """The 3D box detector, loaded on first use; errors as for `roi_detector`."""
         with self._lock:
             if self._box_detector is None:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.segmentation import explained_share
-from napari_graydet.errors import GraydetError, ProjectError
+from napari_graydet.errors import ProjectError
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import write_mask
 from napari_graydet.project.schema import Annotation, State
-from napari_graydet.workflows.events import Failure, one_line
+from napari_graydet.workflows.events import IMAGE_ERRORS, Failure, one_line
 from napari_graydet.workflows.names import distinct_names, keep_images, keep_masks
 from napari_graydet.workflows.project_images import read_entry
 from napari_graydet.workflows.records import ImageRecord, read_record
@@ -190,7 +190,7 @@ def render_project(store: ProjectStore, out: Path) -> Iterator[Rendered | Failur
             annotation, _ = store.annotation(entry.id)
             image = read_entry(store, entry)
             rendering = render(image, annotation, classes, ids=len(classes) > 1)
-        except GraydetError as error:
+        except IMAGE_ERRORS as error:
             yield Failure(file_name, one_line(error), entry.id)
             continue
         write_mask(path, rendering.mask, signed=True)

@@ -18,8 +18,7 @@ import numpy.typing as npt
 from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import CleanUp
-from napari_graydet.errors import GeometryError, ImageError
-from napari_graydet.io.images import read_image
+from napari_graydet.errors import GeometryError
 from napari_graydet.project.schema import (
     Annotation,
     BoxRecord,
@@ -27,6 +26,7 @@ from napari_graydet.project.schema import (
     RoiRecord,
     State,
 )
+from napari_graydet.workflows.given import Roi, image_of, roi_of
 from napari_graydet.workflows.predict import (
     UNLABELLED,
     Prediction,
@@ -36,11 +36,14 @@ from napari_graydet.workflows.predict import (
 )
 from napari_graydet.workflows.records import ImageRecord
 
-Roi = RoiBox | tuple[float, float, float, float]
 IfNone = Literal["whole", "empty"]
 
-LIGHT = "light"
+Light = Literal["light"]
+LIGHT: Light = "light"
 """Clean-up by name: an opening of 1 pixel, holes filled, as many parts kept as there are boxes."""
+
+WHOLE_TAKEN = "the whole image was taken."
+"""How the notice ends when no ROI was found; a caller can say how to give one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +127,7 @@ def segment(
     roi: Roi | Sequence[Roi] | Literal["whole"] | None = None,
     label: str | None = None,
     gray_range: GrayRange | tuple[int, int] | None = None,
-    cleanup: CleanUp | Literal["light"] | None = None,
+    cleanup: CleanUp | Light | None = None,
     if_none: IfNone = "whole",
     min_score: float | None = None,
     frame: int | None = None,
@@ -177,8 +180,8 @@ def segment(
     >>> segment(image, roi=(0, 0, 2, 1), gray_range=(50, 255)).mask
     array([[False,  True, False]])
     """
-    picture = _picture(image, frame)
-    gray = None if gray_range is None else _range(gray_range)
+    picture = image_of(image, frame)
+    gray = None if gray_range is None else _range(gray_range, picture)
     helper = predictor or default_predictor()
     rois, notices = _rois(picture, roi, label, if_none, min_score, helper)
     if gray is not None:
@@ -194,17 +197,6 @@ def segment(
         models["refiner"] = plain_name(helper.refiner.name)
     final = helper.refined(picture, cleaned)
     return Segmentation(picture, final.annotation, models, (*notices, *final.notices))
-
-
-def _picture(image: GrayImage | str | Path, frame: int | None) -> GrayImage:
-    if isinstance(image, GrayImage):
-        return image
-    if not isinstance(image, str | Path):
-        raise ImageError(
-            f"Expected a file or a GrayImage, got {type(image).__name__}; an array becomes an "
-            "image by GrayImage(pixels, GrayScale.of_bits(8))."
-        )
-    return read_image(Path(image), frame=frame)
 
 
 def by_range(image: GrayImage, rois: Sequence[RoiRecord], gray: GrayRange) -> Annotation:
@@ -227,8 +219,16 @@ def by_range(image: GrayImage, rois: Sequence[RoiRecord], gray: GrayRange) -> An
     )
 
 
-def _range(gray_range: GrayRange | tuple[int, int]) -> GrayRange:
-    return gray_range if isinstance(gray_range, GrayRange) else GrayRange(*gray_range)
+def _range(gray_range: GrayRange | tuple[int, int], image: GrayImage) -> GrayRange:
+    """Return the range, part of which must lie where the image can have values."""
+    gray = gray_range if isinstance(gray_range, GrayRange) else GrayRange(*gray_range)
+    lowest, highest = image.scale.lowest, image.scale.highest
+    if gray.high < lowest or gray.low > highest:
+        raise GeometryError(
+            f"The gray range {gray.low} to {gray.high} is outside the image, whose values can be "
+            f"{lowest} to {highest}; give stored values."
+        )
+    return gray
 
 
 def _rois(
@@ -260,25 +260,17 @@ def _rois(
         return [], (f"{missing}; the mask is empty.",)
     model = plain_name(predictor.roi_detector.name)
     record = roi_record(whole, name, score=0.0, source="model", model=model)
-    return [record], (f"{missing}; the whole image was taken. Give one with --roi.",)
+    return [record], (f"{missing}; {WHOLE_TAKEN}",)
 
 
 def _given(roi: Roi | Sequence[Roi]) -> list[RoiBox]:
     if isinstance(roi, RoiBox):
         return [roi]
     several = len(roi) > 0 and not isinstance(roi[0], int | float | np.number)
-    return [_box(one) for one in roi] if several else [_box(roi)]  # type: ignore
+    return [roi_of(one) for one in roi] if several else [roi_of(roi)]  # type: ignore
 
 
-def _box(roi: Roi) -> RoiBox:
-    if isinstance(roi, RoiBox):
-        return roi
-    if len(roi) != 4:
-        raise GeometryError(f"An ROI is x0, y0, x1, y1; got {len(roi)} numbers.")
-    return RoiBox(*(float(v) for v in roi))
-
-
-def with_cleanup(annotation: Annotation, cleanup: CleanUp | Literal["light"] | None) -> Annotation:
+def with_cleanup(annotation: Annotation, cleanup: CleanUp | Light | None) -> Annotation:
     """Return the annotation with a clean-up of every label that it has boxes of."""
     if cleanup is None:
         return annotation
@@ -286,9 +278,7 @@ def with_cleanup(annotation: Annotation, cleanup: CleanUp | Literal["light"] | N
     return annotation.model_copy(update={"cleanup": records})
 
 
-def _cleanup_of(
-    annotation: Annotation, label: str, cleanup: CleanUp | Literal["light"]
-) -> CleanUpRecord:
+def _cleanup_of(annotation: Annotation, label: str, cleanup: CleanUp | Light) -> CleanUpRecord:
     if isinstance(cleanup, CleanUp):
         return CleanUpRecord(
             opening=cleanup.opening,

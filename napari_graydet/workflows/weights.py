@@ -4,7 +4,7 @@
         --darknet ../shared/weights/yolov3-tiny.weights --out napari_graydet/weights
 
 They learn from phantoms and from the training side of the Montgomery chest X-rays, nothing else
-(training_data.py). Everything is seeded; budgets are steps, not seconds, so that the same seed
+(shipped_data.py). Everything is seeded; budgets are steps, not seconds, so that the same seed
 gives the same weights on the same machine and library versions. Some three hours on two cores;
 drawn phantoms are kept under `--cache`. `--part refiner` comes after the other two: it works with
 the detectors that stand in `--out`.
@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import GraydetError
-from napari_graydet.workflows import training_data
-from napari_graydet.workflows.training_data import Sample
-
-if TYPE_CHECKING:
-    from napari_graydet.models.boxes.samples import BoxSample
+from napari_graydet.workflows import shipped_data
+from napari_graydet.workflows.box_samples import box_samples
 
 CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 260, "forearm": 360, "chest": 160}
@@ -37,20 +35,6 @@ CHOICE_PHANTOMS = 6
 
 Which = Literal["roi", "boxes", "all", "refiner"]
 """All: both detectors and the refiner."""
-
-
-def box_samples(samples: Iterable[Sample], classes: Sequence[str] = CLASSES) -> list[BoxSample]:
-    """Cut the parts of images out for the training of the box detector.
-
-    The mask of a part's ROI is that of the whole label: what a box there should catch.
-    """
-    from napari_graydet.models.boxes.samples import crop_sample
-
-    return [
-        crop_sample(sample.image, sample.mask, roi, classes.index(sample.label), sample.kind)
-        for sample in samples
-        for roi in sample.rois
-    ]
 
 
 def make_weights(
@@ -95,16 +79,16 @@ def make_weights(
 
 
 def _training(data: Path, cache: Path) -> Iterator[Sample]:
-    return training_data.training_samples(data, PHANTOMS, cache=cache)
+    return shipped_data.training_samples(data, PHANTOMS, cache=cache)
 
 
 def _held_out(data: Path, cache: Path) -> Iterator[Sample]:
-    return training_data.held_out_samples(data, HELD_OUT_PHANTOMS, cache=cache)
+    return shipped_data.held_out_samples(data, HELD_OUT_PHANTOMS, cache=cache)
 
 
 def _sources(data: Path) -> list[str]:
     """Return what the weights learn from, for their cards."""
-    montgomery = len(training_data.montgomery_stems(data, "train"))
+    montgomery = len(shipped_data.montgomery_stems(data, "train"))
     return [
         f"Montgomery chest X-rays: {montgomery} images",
         *(f"{kind} phantoms: {count} images" for kind, count in PHANTOMS.items()),
@@ -131,7 +115,7 @@ def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> 
 def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
     from napari_graydet.models.boxes.training import BoxTraining, box_metrics, train_boxes
 
-    samples, held_out = (box_samples(of(data, cache)) for of in (_training, _held_out))
+    samples, held_out = (box_samples(of(data, cache), CLASSES) for of in (_training, _held_out))
     model = train_boxes(
         samples,
         CLASSES,
@@ -156,9 +140,9 @@ def _make_refiner(data: Path, darknet: Path, path: Path, seed: int, cache: Path)
 
     training = RefinerTraining(steps=REFINER_STEPS, backbone=read_darknet(darknet))
     roi, boxes = (path.with_name(f"{kind}.safetensors") for kind in ("roi", "boxes"))
-    choice = training_data.choice_samples(data, CHOICE_PHANTOMS, cache=cache)
+    choice = shipped_data.choice_samples(data, CHOICE_PHANTOMS, cache=cache)
     table = make_refiner(
-        training_data.refiner_samples(data, PHANTOMS, cache=cache),
+        shipped_data.refiner_samples(data, PHANTOMS, cache=cache),
         CLASSES,
         path,
         seed=seed,

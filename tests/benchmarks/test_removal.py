@@ -19,8 +19,8 @@ from benchmarks.removal_boxes import (
 from benchmarks.removal_images import rois_of
 from benchmarks.removal_table import tables
 from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.sample import Sample, connected_parts
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
-from napari_graydet.workflows.training_data import Sample, connected_parts
 
 CONFIG = PointNetConfig(n_classes=2, global_width=32, tnet_width=16)
 RANGES = torch.tensor([[[0, 256], [40, 90], [200, 201], [100, 180]]])

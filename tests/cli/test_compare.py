@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_graydet.workflows.compare import contestants
-from napari_graydet.workflows.compare.contestants import Contestant
+from napari_graydet.workflows.compare import methods
+from napari_graydet.workflows.compare.methods import ComparedMethod
 from tests.cli.runner import run
 from tests.workflows.test_compare import Trainer, make_folders
 
@@ -23,7 +23,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Trainer]:
     """Thresholds in the place of two methods."""
     made = {"graydet": Trainer(135), "otsu": Trainer(180)}
     for name, trainer in made.items():
-        monkeypatch.setitem(contestants.CONTESTANTS, name, Contestant("", trainer))
+        monkeypatch.setitem(methods.METHODS, name, ComparedMethod("", trainer))
     return made
 
 

@@ -15,11 +15,11 @@ from napari_graydet.core.fit import Fit, fit_box
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.metrics import dice, iou
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import connected_parts, part_rois
 from napari_graydet.core.segmentation import CleanUp, box_mask
 from napari_graydet.errors import GeometryError, MaskError
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
-from napari_graydet.workflows.training_data import connected_parts, part_rois
 from tests.core.strategies import images, rois
 
 seeds = st.integers(0, 2**32 - 1)

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale, scale_for_pixels
+from napari_graydet.core.grayscale import (
+    LEVELS,
+    GrayImage,
+    GrayRange,
+    GrayScale,
+    scale_for_pixels,
+)
 from napari_graydet.errors import GeometryError, ImageError
 
 from .strategies import gray_ranges, images
@@ -15,7 +21,6 @@ scales = st.builds(GrayScale.of_bits, st.sampled_from([8, 10, 12, 16]), inverted
 
 @given(gray_ranges())
 def test_edges_enclose_exactly_the_range(gray: GrayRange) -> None:
-    assert GrayRange.from_edges(*gray.edges) == gray
     values = np.arange(256, dtype=np.uint8)
     bottom, top = gray.edges
     np.testing.assert_array_equal(gray.contains(values), (values >= bottom) & (values < top))
@@ -36,7 +41,8 @@ def test_range_iou_counts_values(a: GrayRange, b: GrayRange) -> None:
 @given(scales, st.data())
 def test_range_survives_the_unit_view(scale: GrayScale, data: st.DataObject) -> None:
     gray = data.draw(gray_ranges(scale.lowest, scale.highest))
-    bottom, top = scale.range_to_unit(gray)
+    ends = (gray.high, gray.low - 1) if scale.inverted else (gray.low, gray.high + 1)
+    bottom, top = scale.to_unit(ends)
     assert 0 <= bottom <= top <= 1
     back = scale.range_from_unit(bottom, top)
     # the last stored value maps to exactly 1, so its own range has no height in unit gray
@@ -73,10 +79,10 @@ def test_unit_edges_select_the_same_pixels(scale: GrayScale, a: float, b: float)
     np.testing.assert_array_equal(gray.contains(values)[clear], expected[clear])
 
 
-@given(images(), st.integers(2, 256))
-def test_levels_stay_in_range(image: GrayImage, levels: int) -> None:
-    out = image.scale.to_levels(image.pixels, levels)
-    assert out.min() >= 0 and out.max() < levels
+@given(images())
+def test_levels_stay_in_range(image: GrayImage) -> None:
+    out = image.scale.to_levels(image.pixels)
+    assert out.min() >= 0 and out.max() < LEVELS
 
 
 def test_deep_images_use_their_own_range() -> None:

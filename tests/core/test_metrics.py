@@ -46,6 +46,11 @@ def test_hd95_agrees_with_all_pairs(pair: tuple[np.ndarray, np.ndarray]) -> None
         assert metrics.hd95(*pair, spacing=(2, 2)) == pytest.approx(2 * metrics.hd95(*pair))
 
 
+@given(pairs)
+def test_dice_follows_from_iou(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    assert metrics.dice_of_iou(metrics.iou(*pair)) == pytest.approx(metrics.dice(*pair))
+
+
 def test_empty_masks_follow_the_rules() -> None:
     empty, full = np.zeros((3, 3), bool), np.ones((3, 3), bool)
     assert metrics.iou(empty, empty) == metrics.dice(empty, empty) == 1

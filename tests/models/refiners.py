@@ -15,6 +15,7 @@ from napari_graydet.core.roi import RoiBox
 from napari_graydet.models.refiner.choice import HeldOut
 from napari_graydet.models.refiner.learner import RefinerTraining
 from napari_graydet.models.refiner.patch import Frame
+from napari_graydet.models.refiner.refiner import Refiner
 
 CLASSES = ("bone", "lung")
 SIDE = 64
@@ -63,3 +64,11 @@ def with_box(picture: Picture) -> HeldOut:
     best = best_range(picture.image, picture.mask, roi).range
     box = BoxProposal(GrayBox.flat(roi, best), picture.label, 0.9)
     return HeldOut(picture.image, (box,), picture.label, picture.mask)
+
+
+def probabilities(
+    refiner: Refiner, image: GrayImage, roi: RoiBox, label: str
+) -> npt.NDArray[np.float32]:
+    """Return what a refiner's networks say of an ROI's patch and of the scene, in one row."""
+    logits = (refiner._on_patch(image, roi, label, None), refiner._on_scene(image, label))
+    return np.concatenate([one.sigmoid().numpy().ravel() for one in logits if one is not None])

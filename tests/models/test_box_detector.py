@@ -21,6 +21,7 @@ from napari_graydet.core.metrics import iou
 from napari_graydet.core.proposals import BoxProposal
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import Sample
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import read_card
@@ -28,7 +29,7 @@ from napari_graydet.models.boxes import detector as box_detector
 from napari_graydet.models.boxes.detector import BoxDetector, BoxModel, RoiInput, level_ranges
 from napari_graydet.models.loading import shipped
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
-from napari_graydet.workflows.training_data import HELD_OUT_START, Sample, phantom_sample
+from napari_graydet.workflows.shipped_data import HELD_OUT_START, phantom_sample
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ def test_level_ranges_hold_exactly_the_levels_of_their_gray_range() -> None:
     scale = GrayScale.of_bits(8)
     values = np.arange(256)
     for low, high in ((0, 255), (0, 0), (255, 255), (17, 200), (128, 129), (253, 253)):
-        first, stop = level_ranges(scale.range_to_unit(GrayRange(low, high)))
+        first, stop = level_ranges(scale.to_unit(GrayRange(low, high).edges))
         inside = scale.to_levels(values[(values >= low) & (values <= high)])
         assert (first, stop) == (inside.min(), inside.max() + 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from napari_graydet.core.coder import decode, encode
 from napari_graydet.core.grayscale import LEVELS, GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import CancelledError, ModelError
+from napari_graydet.models.boxes import training as box_training
 from napari_graydet.models.boxes.detector import level_ranges, propose
 from napari_graydet.models.boxes.samples import (
     BoxSample,
@@ -44,6 +46,7 @@ from napari_graydet.models.boxes.training import (
     for_classes,
     train_boxes,
 )
+from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from tests.models.learners import StoppedError, stops_after
 
 seeds = st.integers(0, 2**32 - 1)
@@ -205,6 +208,15 @@ def test_targets_are_probabilities_and_no_range_beats_the_ceiling(seed: int) -> 
     assert (np.diff(target[order, 1]) >= 0).all()  # better ranges are asked for higher scores
 
 
+def test_inversion_turns_the_grays_over() -> None:
+    sample = disk_sample(np.random.default_rng(1))
+    still = Disturbance.of_roi_only(jitter=0.0)
+    plain, turned = draw(sample, still), draw(sample, replace(still, inverted=1.0))
+    means = [np.average(np.arange(LEVELS), weights=roi.inside) for roi in (plain, turned)]
+    assert sum(means) == pytest.approx(LEVELS - 1, abs=2)
+    assert abs(means[0] - means[1]) > 50
+
+
 def test_groups_are_drawn_equally_often_however_many_they_are() -> None:
     rng = np.random.default_rng(3)
     samples = [disk_sample(rng, 0, "many") for _ in range(30)] + [disk_sample(rng, 1, "one")]
@@ -327,3 +339,25 @@ def test_the_regressor_stops_at_every_roi() -> None:
     start = train_boxes(samples, ["a"], seed=0, training=SHORT)
     with pytest.raises(StoppedError):
         fit_regressor(start.network, samples, 1, start.grid, SHORT, rng, check)
+
+
+def test_the_regressor_is_right_in_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its constant carries no penalty, so at the mean features it says the mean correction."""
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
+    real = box_training._regression_rows
+
+    def noted(*arguments: Any) -> Any:
+        rows.append(real(*arguments))
+        return rows[-1]
+
+    monkeypatch.setattr(box_training, "_regression_rows", noted)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    samples = [disk_sample(rng) for _ in range(4)]
+    network = PointNet(PointNetConfig(1, 16, 16)).eval()
+    training = replace(SHORT, regressor_rois=40)
+    fitted = box_training.fit_regressor(network, samples, 1, AnchorGrid(), training, rng)
+    features, targets = (np.concatenate([row[part] for row in rows]) for part in (0, 1))
+    said = fitted.predict(features.mean(axis=0, keepdims=True), np.zeros(1, dtype=int))[0]
+    np.testing.assert_allclose(said, targets.mean(axis=0), atol=1e-4)
+    assert np.abs(targets.mean(axis=0)).max() > 1e-3, "there is something to correct"

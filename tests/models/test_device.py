@@ -49,6 +49,18 @@ def test_a_missing_or_unknown_device_is_an_error(machine) -> None:
         device.choose_device("tpu")
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_mixed_precision_is_for_who_has_it_and_wants_it(
+    monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(device, "has_bfloat16", lambda _: there)
+    cpu = torch.device("cpu")
+    with device.autocast(cpu):
+        assert torch.is_autocast_enabled("cpu") == there
+    with device.autocast(cpu, on_cpu=False):
+        assert not torch.is_autocast_enabled("cpu")
+
+
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("MPS backend out of memory")],

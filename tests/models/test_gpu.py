@@ -27,7 +27,7 @@ from napari_graydet.models.learning.checkpoints import Checkpoints
 from napari_graydet.models.learning.loop import Budget, Step, Watch
 from napari_graydet.models.modelnet import Clouds
 from napari_graydet.models.pretraining import pretrain
-from napari_graydet.models.refiner.model import Kind
+from napari_graydet.models.refiner.model import RefinerKind
 from napari_graydet.models.refiner.refiner import Refiner
 from napari_graydet.models.refiner.training import train_refiner
 from napari_graydet.models.roi import training as roi_training
@@ -35,7 +35,7 @@ from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi.learner import Stage
 from tests.models import test_baseline_training, test_paper_training
 from tests.models.pretended_gpu import MisplacedError, gpu_of_this_machine, is_on_gpu
-from tests.models.refiners import CLASSES, SMALL, disc
+from tests.models.refiners import CLASSES, SMALL, disc, probabilities
 from tests.models.test_box_training import disk_sample
 from tests.models.test_roi_training import make_start, squares
 
@@ -131,7 +131,7 @@ def test_rois_learn_and_are_asked(
 
 
 @pytest.mark.parametrize("kind", ["unet", "points", "scene"])
-def test_refiners_learn_go_on_and_are_asked(gpu: str, tmp_path: Path, kind: Kind) -> None:
+def test_refiners_learn_go_on_and_are_asked(gpu: str, tmp_path: Path, kind: RefinerKind) -> None:
     pictures = [disc(0), disc(1, "lung")]
     first = train_refiner(pictures, CLASSES, seed=1, kind=kind, training=SMALL, device=gpu)
 
@@ -146,8 +146,11 @@ def test_refiners_learn_go_on_and_are_asked(gpu: str, tmp_path: Path, kind: Kind
     model = train(Watch())
     model.with_flips(True).save(tmp_path / "r.safetensors", data=["discs"], seed=5)
     here, there = (
-        Refiner.load(tmp_path / "r.safetensors", device=device).probability(
-            pictures[0].image, RoiBox(12, 10, 50, 52), "bone"
+        probabilities(
+            Refiner.load(tmp_path / "r.safetensors", device=device),
+            pictures[0].image,
+            RoiBox(12, 10, 50, 52),
+            "bone",
         )
         for device in ("cpu", gpu)
     )

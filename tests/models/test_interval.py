@@ -21,8 +21,8 @@ from napari_graydet.models.boxes.interval import (
     ANY_CLASS,
     KINDS,
     IntervalDetector,
+    IntervalKind,
     IntervalModel,
-    Kind,
     fit_interval,
 )
 from napari_graydet.models.boxes.samples import BoxSample
@@ -54,14 +54,14 @@ def samples() -> list[BoxSample]:
 
 
 @pytest.fixture(scope="module")
-def models(samples: list[BoxSample]) -> dict[Kind, IntervalModel]:
+def models(samples: list[BoxSample]) -> dict[IntervalKind, IntervalModel]:
     return {kind: fit_interval(kind, samples, CLASSES, 0) for kind in KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("bits", "inverted"), [(8, False), (16, False), (12, True)])
 def test_easy_objects_are_found_at_any_depth(
-    models: dict[Kind, IntervalModel], kind: Kind, bits: int, inverted: bool
+    models: dict[IntervalKind, IntervalModel], kind: IntervalKind, bits: int, inverted: bool
 ) -> None:
     detector = IntervalDetector(models[kind], name=kind)
     for class_id, label in enumerate(CLASSES):
@@ -75,7 +75,7 @@ def test_easy_objects_are_found_at_any_depth(
         assert reached > (0.6 if kind == "constant" else 0.9)
 
 
-def test_without_a_label_every_class_is_proposed(models: dict[Kind, IntervalModel]) -> None:
+def test_without_a_label_every_class_is_proposed(models: dict[IntervalKind, IntervalModel]) -> None:
     sample = disc(99, 0)
     detector = IntervalDetector(models["otsu"], name="otsu")
     found = detector.detect(image_of(sample), sample.roi)
@@ -85,7 +85,7 @@ def test_without_a_label_every_class_is_proposed(models: dict[Kind, IntervalMode
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_come_back_as_they_were(
-    models: dict[Kind, IntervalModel], kind: Kind, tmp_path: Path
+    models: dict[IntervalKind, IntervalModel], kind: IntervalKind, tmp_path: Path
 ) -> None:
     path = tmp_path / f"{kind}.safetensors"
     models[kind].save(path, data=["discs"], seed=0)
@@ -129,7 +129,7 @@ def test_otsu_by_name_loads_no_network_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_cannot_be_used_is_refused(models: dict[Kind, IntervalModel]) -> None:
+def test_what_cannot_be_used_is_refused(models: dict[IntervalKind, IntervalModel]) -> None:
     image = image_of(disc(0, 0))
     detector = IntervalDetector(models["ridge"], name="ridge")
     with pytest.raises(ModelError, match="knows bone, lung, got 'heart'"):
@@ -158,7 +158,11 @@ def test_what_cannot_be_used_is_refused(models: dict[Kind, IntervalModel]) -> No
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(
-    models: dict[Kind, IntervalModel], kind: Kind, tensor: str, value: np.ndarray, tmp_path: Path
+    models: dict[IntervalKind, IntervalModel],
+    kind: IntervalKind,
+    tensor: str,
+    value: np.ndarray,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "x.safetensors"
     models[kind].save(path)
@@ -170,7 +174,9 @@ def test_tensors_that_do_not_fit_are_refused(
         IntervalModel.load(path)
 
 
-def test_other_architectures_are_refused(models: dict[Kind, IntervalModel], tmp_path: Path) -> None:
+def test_other_architectures_are_refused(
+    models: dict[IntervalKind, IntervalModel], tmp_path: Path
+) -> None:
     path = tmp_path / "x.safetensors"
     models["otsu"].save(path)
     card = json.loads(path.with_suffix(".json").read_text())

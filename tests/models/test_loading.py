@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_graydet.errors import ModelError, WeightsError
+from napari_graydet.io.weights import WeightsKind
 from napari_graydet.models import loading
 from napari_graydet.models.refiner.model import RefinerModel, build
 from tests.models.refiners import CLASSES, SMALL
@@ -24,7 +25,7 @@ def test_importing_it_loads_no_network_library() -> None:
 
 @pytest.mark.parametrize("kind", ["roi", "boxes"])
 def test_an_installation_without_weights_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: loading.Kind
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: WeightsKind
 ) -> None:
     monkeypatch.setattr(loading, "_WEIGHTS", tmp_path)
     with pytest.raises(WeightsError, match="make weights"):

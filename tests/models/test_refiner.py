@@ -19,12 +19,12 @@ from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
 from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
 from napari_graydet.models.refiner.choice import best_of, choose_refiner, compare_refiners
-from napari_graydet.models.refiner.model import Kind, RefinerModel, build
+from napari_graydet.models.refiner.model import RefinerKind, RefinerModel, build
 from napari_graydet.models.refiner.patch import CHANNELS, GRAY, VALID, Frame, X, part_in
 from napari_graydet.models.refiner.point_head import PointHead, PointHeadConfig, gray_context
 from napari_graydet.models.refiner.refiner import Refiner
 from napari_graydet.models.refiner.roi_unet import RoiUNet, RoiUNetConfig
-from tests.models.refiners import CLASSES, SMALL, disc, with_box
+from tests.models.refiners import CLASSES, SMALL, disc, probabilities, with_box
 
 ROI = RoiBox(12, 10, 50, 52)
 
@@ -56,15 +56,14 @@ def test_weights_come_back_as_they_were(tmp_path: Path, kinds: tuple[str, ...]) 
     assert refiner.model.kind == model.kind == "+".join(kinds)
     assert read_card(tmp_path / "r.safetensors").sha256[:8] in refiner.name
     image = disc(0).image
-    before = Refiner(model.with_flips(True), device="cpu").probability(image, ROI, "lung")
-    after = refiner.probability(image, ROI, "lung")
-    assert after.shape == (42, 38) and after.dtype == np.float32
+    before = probabilities(Refiner(model.with_flips(True), device="cpu"), image, ROI, "lung")
+    after = probabilities(refiner, image, ROI, "lung")
     assert np.abs(before - after).max() < 5e-3  # half precision on disk
 
 
 def test_classes_are_told_apart() -> None:
     refiner = Refiner(random_model("unet"), device="cpu")
-    bone, lung = (refiner.probability(disc(0).image, ROI, label) for label in CLASSES)
+    bone, lung = (probabilities(refiner, disc(0).image, ROI, label) for label in CLASSES)
     assert np.abs(bone - lung).max() > 1e-4
 
 
@@ -161,7 +160,10 @@ def test_where_to_look_again_is_not_decided_by_the_patch_alone() -> None:
     image, truth = GrayImage(pixels, GrayScale.of_bits(8)), pixels > 0
     truth[:, 60:] = False
     box = BoxProposal(GrayBox.flat(RoiBox(44, 18, 92, 82), GrayRange(200, 255)), "bone", 0.9)
-    networks: dict[Kind, torch.nn.Module] = {"unet": Brightness(), "scene": BrightOnTheLeft()}
+    networks: dict[RefinerKind, torch.nn.Module] = {
+        "unet": Brightness(),
+        "scene": BrightOnTheLeft(),
+    }
     refiner = Refiner(RefinerModel(networks, Frame(64), CLASSES), device="cpu")
     assert dice(refiner.masks(image, [box])["bone"], truth) > 0.97
 
@@ -231,14 +233,27 @@ def test_boxes_of_unknown_labels_are_left_alone() -> None:
     box = BoxProposal(GrayBox.flat(ROI, GrayRange(10, 200)), "tooth", 0.5)
     refiner = Refiner(random_model("unet"), device="cpu")
     assert refiner.refine(disc(0).image, [box]) == {}
-    with pytest.raises(ModelError, match="knows bone, lung, got 'tooth'"):
-        refiner.probability(disc(0).image, ROI, "tooth")
 
 
 def test_roi_outside_of_the_image_is_refused() -> None:
     refiner = Refiner(random_model("unet"), device="cpu")
+    outside = GrayBox.flat(RoiBox(100, 100, 120, 120), GrayRange(10, 200))
     with pytest.raises(GeometryError, match="covers no pixel"):
-        refiner.probability(disc(0).image, RoiBox(100, 100, 120, 120), "bone")
+        refiner.masks(disc(0).image, [BoxProposal(outside, "bone", 0.5)])
+
+
+def test_mirrored_looks_are_turned_back() -> None:
+    """A network that looks at grays alone says the same of both: so does their mean."""
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[:, :20] = 255
+    image, roi = GrayImage(pixels, GrayScale.of_bits(8)), RoiBox(8, 8, 56, 56)
+    model = RefinerModel({"unet": Brightness()}, Frame(64), CLASSES)
+    once, both = (
+        probabilities(Refiner(m, device="cpu"), image, roi, "bone")
+        for m in (model, model.with_flips(True))
+    )
+    np.testing.assert_allclose(both, once, atol=1e-5)
+    assert once.min() < 0.1 and once.max() > 0.9
 
 
 def test_mirrored_images_give_mirrored_answers_with_flips() -> None:
@@ -247,8 +262,8 @@ def test_mirrored_images_give_mirrored_answers_with_flips() -> None:
         picture = disc(4)
         mirrored = type(picture.image)(picture.image.pixels[:, ::-1], picture.image.scale)
         roi = RoiBox(12, 12, 44, 44)
-        there = refiner.probability(picture.image, roi, "bone")
-        back = refiner.probability(mirrored, RoiBox(20, 12, 52, 44), "bone")
+        there = probabilities(refiner, picture.image, roi, "bone").reshape(32, 32)
+        back = probabilities(refiner, mirrored, RoiBox(20, 12, 52, 44), "bone").reshape(32, 32)
         # Coordinates are not mirrored, so only what the two looks average to is the same.
         assert np.abs(there - back[:, ::-1]).max() < 0.2
 
@@ -308,7 +323,7 @@ def test_what_is_not_used_is_kept_for_later_trainings(tmp_path: Path) -> None:
     assert again.used == ("unet",) and again.kind == "unet" and again.on_scene is None
     image = disc(0).image
     alone, kept = (
-        Refiner(m, device="cpu").probability(image, ROI, "lung") for m in (parts[0], again)
+        probabilities(Refiner(m, device="cpu"), image, ROI, "lung") for m in (parts[0], again)
     )
     assert np.abs(alone - kept).max() < 5e-3
     assert compare_refiners([again], [with_box(disc(1))]).keys() >= {"scene", "unet+scene"}
@@ -366,7 +381,7 @@ def test_gray_context_ignores_what_lies_outside_of_the_image() -> None:
 
 
 def test_an_image_is_looked_at_as_a_whole_once() -> None:
-    scene, asked = Brightness(), list[int]()
+    scene, asked, roi = Brightness(), list[int](), RoiBox(5, 5, 40, 40)
     scene.register_forward_hook(lambda *_: asked.append(1))
     refiner = Refiner(RefinerModel({"scene": scene}, Frame(64), CLASSES), device="cpu")
     dark, bright = (
@@ -374,11 +389,11 @@ def test_an_image_is_looked_at_as_a_whole_once() -> None:
         for gray in (0, 255)
     )
     for _ in range(2):
-        assert refiner.probability(bright, RoiBox(5, 5, 40, 40), "lung").min() > 0.5
+        assert probabilities(refiner, bright, roi, "lung").min() > 0.5
         assert refiner.missed(bright, [RoiProposal(RoiBox.of_image((50, 60)), "lung", 1.0)]) == []
     assert len(asked) == 1, "whatever is asked for"
-    assert refiner.probability(dark, RoiBox(5, 5, 40, 40), "lung").max() < 0.5
-    refiner.probability(bright, RoiBox(5, 5, 40, 40), "bone")
+    assert probabilities(refiner, dark, roi, "lung").max() < 0.5
+    probabilities(refiner, bright, roi, "bone")
     assert len(asked) == 3, "another image and another class are looked at anew"
 
 

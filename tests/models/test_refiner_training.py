@@ -22,7 +22,7 @@ from napari_graydet.models.learning.loop import Step, Watch
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from napari_graydet.models.refiner.choice import best_of, compare_refiners
 from napari_graydet.models.refiner.learner import continued
-from napari_graydet.models.refiner.model import Kind, RefinerModel
+from napari_graydet.models.refiner.model import RefinerKind, RefinerModel
 from napari_graydet.models.refiner.patch import DEPTH, GRAY, INSIDE, VALID, Frame
 from napari_graydet.models.refiner.refiner import Refiner
 from napari_graydet.models.refiner.samples import (
@@ -34,7 +34,7 @@ from napari_graydet.models.refiner.samples import (
 from napari_graydet.models.refiner.training import make_refiner, train_refiner
 from tests.models.refiners import CLASSES, SMALL, disc, with_box
 
-KINDS: tuple[Kind, ...] = ("unet", "points", "scene")
+KINDS: tuple[RefinerKind, ...] = ("unet", "points", "scene")
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_unet_beats_the_best_range_where_gray_cannot_tell() -> None:
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_training_ends_at_the_same_weights(
-    tmp_path: Path, kind: Kind, goes_on: bool
+    tmp_path: Path, kind: RefinerKind, goes_on: bool
 ) -> None:
     pictures = [disc(0), disc(1, "lung")]
     start = None
@@ -115,7 +115,7 @@ def test_start_of_other_classes_keeps_what_it_knows_by_name() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_share_of_the_start_stays_in_the_weights(kind: Kind) -> None:
+def test_share_of_the_start_stays_in_the_weights(kind: RefinerKind) -> None:
     start = train_refiner([disc(9)], CLASSES, seed=1, kind=kind, training=SMALL)
 
     def gone_on(counts: float) -> dict[str, torch.Tensor]:

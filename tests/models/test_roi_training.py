@@ -154,7 +154,8 @@ def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Pat
     assert [p.step for p in seen] == [1, 2, 3, 4]
     assert [p.share for p in seen] == [0.25, 0.5, 0.75, 1]
     assert set(card.metrics) == {"roi_iou_disc", "roi_extra_disc"}
-    detector = YoloRoiDetector.from_weights(out, labels=["bone"], device="cpu")
+    detector = YoloRoiDetector.from_weights(out, device="cpu")
+    assert detector.labels == ("bone",)
     assert detector.settings.image_size == 64
     assert load_weights(out)[1] == card.model_copy(update={"sha256": load_weights(out)[1].sha256})
     assert card.data == ["squares"]

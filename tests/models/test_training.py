@@ -152,33 +152,56 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 
 class Diverging(Tiny):
-    """Its loss becomes NaN at a step; with `poison` its gradient does, one step earlier."""
+    """Its loss becomes NaN at a step; with `poison` its gradient alone does, one step earlier."""
 
     poison = False
 
     def loss(self) -> Tensor:
         loss = super().loss()
         if self.poison and self.steps == 4:
-            return loss * torch.tensor(float("inf")) * 0 + loss.detach()  # a NaN gradient
+            return loss + (loss * 0).sqrt()  # a root has no slope at 0
         return loss * float("nan") if self.steps == 5 else loss
 
 
-@pytest.mark.parametrize("poison", [False, True])
+@pytest.mark.parametrize(
+    ("poison", "said", "kept"),
+    [(False, "became nan", 5), (True, "gradient is not finite at step 5", 4)],
+)
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_weights(
-    tmp_path: Path, poison: bool
+    tmp_path: Path, poison: bool, said: str, kept: int
 ) -> None:
     learner = Diverging()
     learner.poison = poison
-    with pytest.raises(ModelError, match=r"not finite|became nan"):
+    with pytest.raises(ModelError, match=said):
         fit(learner, BUDGET, Watch(checkpoints=Checkpoints(tmp_path)))  # none was due before
     snapshot = Checkpoints(tmp_path).load(print)
     assert snapshot is not None
-    assert snapshot.state["step"] == (4 if poison else 5)
+    assert snapshot.state["step"] == kept
     assert all(
         torch.isfinite(torch.from_numpy(array)).all()
         for name, array in snapshot.tensors.items()
         if array.dtype.kind == "f"
     )
+
+
+class Spoiled(Tiny):
+    """A weight becomes NaN after a step whose loss and gradient were sound."""
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        super().after_step(step)
+        if step == 4:
+            self.network[0].weight.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0, 3), (1000, None)])
+def test_weights_that_are_not_finite_are_no_checkpoint(
+    tmp_path: Path, seconds: float, kept: int | None
+) -> None:
+    with pytest.raises(ModelError):
+        fit(Spoiled(), BUDGET, Watch(checkpoints=Checkpoints(tmp_path, seconds=seconds)))
+    found = Checkpoints(tmp_path).load(print)
+    assert (None if found is None else found.state["step"]) == kept
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

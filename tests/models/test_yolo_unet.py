@@ -20,7 +20,7 @@ from napari_graydet.models.refiner.learner import (
     RefinerTraining,
     new_network,
 )
-from napari_graydet.models.refiner.model import Kind, RefinerModel
+from napari_graydet.models.refiner.model import RefinerKind, RefinerModel
 from napari_graydet.models.refiner.patch import CHANNELS, DEPTH, GRAY, INSIDE, VALID, Frame, X
 from napari_graydet.models.refiner.samples import Drawn, draw, refiner_samples
 from napari_graydet.models.refiner.training import train_refiner
@@ -101,7 +101,7 @@ def test_weights_come_back_and_go_on_with_other_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["unet", "scene"])
-def test_it_never_hears_of_a_box(kind: Kind) -> None:
+def test_it_never_hears_of_a_box(kind: RefinerKind) -> None:
     boxes = [DEPTH, INSIDE]
     model = train_refiner([disc(0)], CLASSES, seed=0, kind=kind, training=TRAINING)
     network = model.networks[kind]
@@ -142,7 +142,7 @@ def test_cards_that_say_nothing_of_the_scenes_size_have_half_as_many_pixels_agai
 
 
 @pytest.mark.parametrize("kind", ["unet", "scene"])
-def test_new_refiners_have_it(kind: Kind) -> None:
+def test_new_refiners_have_it(kind: RefinerKind) -> None:
     assert isinstance(new_network(kind, CLASSES, RefinerTraining(), None, None), YoloUNet)
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from napari_graydet.errors import DamagedProjectError, NewerSchemaError, ProjectError
 from napari_graydet.io.lock import exclusive
-from napari_graydet.io.weights import WeightsCard, save_weights
+from napari_graydet.io.weights import SHIPPED, WeightsCard, save_weights
 from napari_graydet.project import model_registry as models
 from napari_graydet.project.model_choices import ACTIVE_FILE
-from napari_graydet.project.model_entry import SHIPPED, ModelEntry
+from napari_graydet.project.model_entry import ModelEntry
 from napari_graydet.project.model_registry import (
     DELETED_FILE,
     LOCK_FILE,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy import linalg
 
-from napari_graydet.core.boxes import GrayBox, iou_3d, pairwise_iou_3d
+from napari_graydet.core.boxes import pairwise_iou_3d
 from napari_graydet.core.ceiling import best_range
 from napari_graydet.core.coder import decode, encode
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
@@ -61,15 +61,15 @@ def test_iou_of_boxes_agrees_with_counted_voxels() -> None:
     grid = np.indices((12, 12, 12))
     for rng in examples(3):
         drawn = [(np.sort(rng.choice(12, (3, 2)), axis=1), rng) for _ in range(2)]
-        boxes, cubes = [], []
+        solids, cubes = [], []
         for (x, y, g), _ in drawn:
             x1, y1 = x[1] + 1, y[1] + 1
-            roi = RoiBox(float(x[0]), float(y[0]), float(x1), float(y1))
-            boxes.append(GrayBox.flat(roi, GrayRange(int(g[0]), int(g[1]))))
+            bottom, top = GrayRange(int(g[0]), int(g[1])).edges
+            solids.append(np.array([[x[0], y[0], bottom, x1, y1, top]], dtype=np.float64))
             inside = (grid[0] >= x[0]) & (grid[0] < x1) & (grid[1] >= y[0]) & (grid[1] < y1)
             cubes.append(inside & (grid[2] >= g[0]) & (grid[2] <= g[1]))
         expected = (cubes[0] & cubes[1]).sum() / (cubes[0] | cubes[1]).sum()
-        assert iou_3d(*boxes) == pytest.approx(expected, abs=1e-9)
+        assert pairwise_iou_3d(*solids)[0, 0] == pytest.approx(expected, abs=1e-9)
     print(f"R25: IoU of boxes by voxels, {EXAMPLES} examples")
 
 

@@ -1,4 +1,4 @@
-"""Detectors that need no weights, behind the protocols of `workflows.predict`."""
+"""Detectors that need no weights, behind the protocols of `core.proposals`."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from napari_graydet.errors import (
 )
 from napari_graydet.workflows.compare import compare
 from napari_graydet.workflows.compare.compare import Series, jobs_of, run_jobs
-from napari_graydet.workflows.compare.contestants import CONTESTANTS, Contestant, require_used
 from napari_graydet.workflows.compare.masks import pictured
+from napari_graydet.workflows.compare.methods import METHODS, ComparedMethod, require_used
 from napari_graydet.workflows.compare.results import Job, JobResult
 from napari_graydet.workflows.compare.task import Task, Trained
 from napari_graydet.workflows.dataset import Dataset, from_folders
@@ -95,7 +95,7 @@ def job(method: str, seed: int = 0, n: int = 4) -> Job:
 
 def test_a_series_is_scored_on_the_test_images_only(data: Dataset, tmp_path: Path) -> None:
     series, trainer = series_of(data, tmp_path), Trainer(135)
-    (result,) = run_jobs(series, [job("t")], contestants={"t": Contestant("", trainer)})
+    (result,) = run_jobs(series, [job("t")], methods={"t": ComparedMethod("", trainer)})
     (task,) = trainer.asked
     learned = {case.patient for case in task.train.cases}
     tested = {score.patient for score in result.scores["test"]}
@@ -111,9 +111,9 @@ def test_a_series_is_scored_on_the_test_images_only(data: Dataset, tmp_path: Pat
 
 def test_what_is_done_is_not_done_again(data: Dataset, tmp_path: Path) -> None:
     series, trainer = series_of(data, tmp_path), Trainer(135)
-    contestants = {"t": Contestant("", trainer)}
-    first = run_jobs(series, [job("t")], contestants=contestants)
-    again = run_jobs(series, [job("t"), job("t", seed=1)], contestants=contestants)
+    methods = {"t": ComparedMethod("", trainer)}
+    first = run_jobs(series, [job("t")], methods=methods)
+    again = run_jobs(series, [job("t"), job("t", seed=1)], methods=methods)
     assert len(trainer.asked) == 2
     assert again[0] == first[0]
     assert series.finished() == again
@@ -127,33 +127,33 @@ def test_a_stopped_series_keeps_what_is_finished(data: Dataset, tmp_path: Path) 
 
     jobs = [job("t", seed) for seed in range(3)]
     with pytest.raises(CancelledError):
-        run_jobs(series, jobs, contestants={"t": Contestant("", trainer)}, should_cancel=cancel)
+        run_jobs(series, jobs, methods={"t": ComparedMethod("", trainer)}, should_cancel=cancel)
     assert [result.job.seed for result in series.finished()] == [0]
 
 
 def test_a_damaged_result_is_computed_again(data: Dataset, tmp_path: Path) -> None:
     series, trainer = series_of(data, tmp_path), Trainer(135)
-    contestants = {"t": Contestant("", trainer)}
-    (first,) = run_jobs(series, [job("t")], contestants=contestants)
+    methods = {"t": ComparedMethod("", trainer)}
+    (first,) = run_jobs(series, [job("t")], methods=methods)
     path = series.result_path(job("t"))
     path.write_text(path.read_text()[:100])
-    (again,) = run_jobs(series, [job("t")], contestants=contestants)
+    (again,) = run_jobs(series, [job("t")], methods=methods)
     assert again.scores["test"][0].dice == first.scores["test"][0].dice
     assert len(trainer.asked) == 2
 
 
 def test_results_of_other_images_are_not_mixed_in(data: Dataset, tmp_path: Path) -> None:
-    contestants = {"t": Contestant("", Trainer(135))}
-    run_jobs(series_of(data, tmp_path), [job("t")], contestants=contestants)
+    methods = {"t": ComparedMethod("", Trainer(135))}
+    run_jobs(series_of(data, tmp_path), [job("t")], methods=methods)
     fewer = data.subset([case.name for case in data.cases[:-2]])
     other = series_of(fewer, tmp_path)
     with pytest.raises(DatasetError, match="other images"):
-        run_jobs(other, [job("t")], contestants=contestants)
+        run_jobs(other, [job("t")], methods=methods)
     assert other.finished() == []
 
 
 def test_results_from_other_weights_are_not_mixed_in(data: Dataset, tmp_path: Path) -> None:
-    contestants = {"t": Contestant("", Trainer(135), starts=("roi",))}
+    methods = {"t": ComparedMethod("", Trainer(135), starts=("roi",))}
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     a.write_bytes(b"a")
     b.write_bytes(b"b")
@@ -161,16 +161,16 @@ def test_results_from_other_weights_are_not_mixed_in(data: Dataset, tmp_path: Pa
     def started(**starts: Path) -> Series:
         return replace(series_of(data, tmp_path), starts=starts)
 
-    run_jobs(started(roi=a, boxes=b), [job("t")], contestants=contestants)
-    run_jobs(started(roi=a, boxes=a), [job("t")], contestants=contestants)  # it has no boxes
+    run_jobs(started(roi=a, boxes=b), [job("t")], methods=methods)
+    run_jobs(started(roi=a, boxes=a), [job("t")], methods=methods)  # it has no boxes
     for other in (started(roi=b), started()):
         with pytest.raises(DatasetError, match="from other weights"):
-            run_jobs(other, [job("t")], contestants=contestants)
+            run_jobs(other, [job("t")], methods=methods)
     path = started().result_path(job("t"))
     older = json.loads(path.read_text())
     del older["starts"]
     path.write_text(json.dumps(older))
-    run_jobs(started(roi=b), [job("t")], contestants=contestants)  # it is not known
+    run_jobs(started(roi=b), [job("t")], methods=methods)  # it is not known
 
 
 def test_a_method_that_cannot_be_trained_is_known_before_the_first_is(
@@ -187,20 +187,20 @@ def test_a_method_that_cannot_be_trained_is_known_before_the_first_is(
 
     jobs = [job("t"), job("u", n=4), job("u", n=2)]
     for method, match in (
-        (Contestant("", trainer, check=refuse), "no MONAI"),
-        (Contestant("", trainer, check_images=refuse_two), "too few"),
+        (ComparedMethod("", trainer, check=refuse), "no MONAI"),
+        (ComparedMethod("", trainer, check_images=refuse_two), "too few"),
     ):
-        contestants = {"t": Contestant("", trainer), "u": method}
+        methods = {"t": ComparedMethod("", trainer), "u": method}
         with pytest.raises(ModelError, match=match):
-            run_jobs(series_of(data, tmp_path), jobs, contestants=contestants)
+            run_jobs(series_of(data, tmp_path), jobs, methods=methods)
     assert trainer.asked == []
 
 
-@pytest.mark.parametrize("name", [n for n, c in CONTESTANTS.items() if not c.whole_image])
+@pytest.mark.parametrize("name", [n for n, c in METHODS.items() if not c.whole_image])
 def test_ours_and_rivals_need_two_patients(name: str, data: Dataset, tmp_path: Path) -> None:
     task = Task(data.subset([data.cases[0].name]), 0, tmp_path)
     with pytest.raises(DatasetError, match="at least 2 patients"):
-        CONTESTANTS[name].check_images(task)
+        METHODS[name].check_images(task)
 
 
 def test_weights_that_no_method_starts_from_are_refused() -> None:
@@ -234,7 +234,7 @@ def test_too_many_training_images_are_refused_before_anything_is_trained(
     series, trainer = series_of(data, tmp_path), Trainer(135)
     jobs = [job("t"), job("t", n=99)]
     with pytest.raises(DatasetError, match=f"between 1 and {len(series.pool.cases)}"):
-        run_jobs(series, jobs, contestants={"t": Contestant("", trainer)})
+        run_jobs(series, jobs, methods={"t": ComparedMethod("", trainer)})
     assert trainer.asked == []
 
 
@@ -249,7 +249,7 @@ def test_images_and_masks_are_looked_at_before_anything_is_trained(tmp_path: Pat
         trainer = Trainer(135)
         jobs = [job("t", n=len(names[0].cases))]
         with pytest.raises(GraydetError, match=match):
-            run_jobs(series_of(data, tmp_path), jobs, contestants={"t": Contestant("", trainer)})
+            run_jobs(series_of(data, tmp_path), jobs, methods={"t": ComparedMethod("", trainer)})
         assert trainer.asked == []
 
     for name in (learned, tested):
@@ -291,7 +291,7 @@ def test_keys_tell_jobs_apart() -> None:
         made
         for minutes in (None, 1.0, 2.5)
         for made in jobs_of(
-            list(CONTESTANTS), train="a", numbers=[5, 50], seeds=[0, 1], minutes=minutes
+            list(METHODS), train="a", numbers=[5, 50], seeds=[0, 1], minutes=minutes
         )
     ]
     small = jobs_of(["unet", "graydet"], train="a", numbers=[5], seeds=[0], size=128)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from napari_graydet.workflows.compare import picture as compare_picture
 from napari_graydet.workflows.compare.compare import run_jobs
-from napari_graydet.workflows.compare.contestants import Contestant
 from napari_graydet.workflows.compare.masks import read_masks
+from napari_graydet.workflows.compare.methods import ComparedMethod
 from napari_graydet.workflows.compare.picture import Cell, grid, tinted, write_picture
 from napari_graydet.workflows.compare.results import Job
 from napari_graydet.workflows.dataset import Dataset
@@ -61,12 +61,12 @@ def test_the_page_holds_every_cell() -> None:
 def test_a_picture_of_results(data: Dataset, tmp_path: Path) -> None:
     series = series_of(data, tmp_path)
     jobs = [Job(method=name, train="train", n=4, seed=0) for name in ("good", "fails", "bad")]
-    contestants = {
-        "good": Contestant("", Trainer(135)),
-        "fails": Contestant("", Trainer(135, fails_on="_0")),
-        "bad": Contestant("", Trainer(0)),
+    methods = {
+        "good": ComparedMethod("", Trainer(135)),
+        "fails": ComparedMethod("", Trainer(135, fails_on="_0")),
+        "bad": ComparedMethod("", Trainer(0)),
     }
-    run_jobs(series, jobs, contestants=contestants)
+    run_jobs(series, jobs, methods=methods)
     kept = {made.method: read_masks(series.masks_path(made)) or {} for made in jobs}
     path = tmp_path / "cases.png"
     assert write_picture(path, "test", series.tests["test"], kept)

@@ -11,13 +11,13 @@ import tifffile
 from PIL import Image
 
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import Sample, connected_parts
 from napari_graydet.errors import DatasetError, GraydetError, ImageError, MaskError, ProjectError
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset as ds
 from napari_graydet.workflows.dataset import from_folders, from_project
 from napari_graydet.workflows.project_images import read_entry
-from napari_graydet.workflows.training_data import Sample, connected_parts
 from tests.workflows.folders import OBJECT, SHAPE, make_folders, picture, save, truth
 from tests.workflows.projects import annotated, fill, make_project
 from tests.workflows.projects import save as save_record
@@ -178,18 +178,6 @@ def test_floating_point_tiff_with_nan(tmp_path: Path, where: str) -> None:
     with pytest.raises(ImageError if where == "images" else MaskError, match="32 bit") as error:
         data.cases[0].samples()
     _one_line(error)
-
-
-def test_a_class_that_nothing_shows_is_named(tmp_path: Path) -> None:
-    images, masks = make_folders(tmp_path, 2)
-    save(masks / "a0.png", np.zeros(SHAPE, dtype=np.uint8))
-    data = from_folders(images, masks, label="bone")
-    samples = [sample for case in data.cases for sample in case.samples()]
-    ds.require_classes(samples, ["bone"], "training images")
-    for some, wanted in ((samples[:1], ["bone"]), (samples, ["bone", "lung"])):
-        with pytest.raises(DatasetError, match=f"has {wanted[-1]}") as error:
-            ds.require_classes(some, wanted, "training images")
-        _one_line(error)
 
 
 # --- projects -----------------------------------------------------------------------------------

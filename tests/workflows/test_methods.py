@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.metrics import iou
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
-from napari_graydet.core.segmentation import CleanUp, Residual
+from napari_graydet.core.segmentation import Residual
 from napari_graydet.workflows.evaluation.methods import (
     CANDIDATE_SCORE,
     FindsRois,
@@ -66,11 +65,10 @@ def test_it_is_a_method_that_finds_rois() -> None:
     assert GraydetMethod(fake_predictor(), Painter(truth())).name.endswith(" + painter")
 
 
-@pytest.mark.parametrize("cleanup", [None, "light", CleanUp(min_area=5)])
-def test_its_masks_are_those_of_segment(cleanup: CleanUp | None) -> None:
+def test_its_masks_are_those_of_segment() -> None:
     predictor = fake_predictor(BONE, LUNG)
-    result = GraydetMethod(predictor, cleanup=cleanup).segment(IMAGE)
-    expected = segment(IMAGE, predictor=predictor, cleanup=cleanup)
+    result = GraydetMethod(predictor).segment(IMAGE)
+    expected = segment(IMAGE, predictor=predictor)
     assert set(result.masks) == {"bone", "lung"}
     for label, mask in result.masks.items():
         np.testing.assert_array_equal(mask, expected.mask_of(label))
@@ -80,8 +78,7 @@ def test_its_masks_are_those_of_segment(cleanup: CleanUp | None) -> None:
     ]
     assert [(b.label, b.score) for b in result.boxes] == [("bone", 0.75), ("lung", 0.75)]
     window, inside = result.boxes[0].box.inside(IMAGE.pixels)
-    if cleanup is None:
-        np.testing.assert_array_equal(result.masks["bone"][window], inside)
+    np.testing.assert_array_equal(result.masks["bone"][window], inside)
 
 
 def test_given_rois_are_taken_and_none_is_looked_for() -> None:
@@ -105,17 +102,15 @@ def test_candidates_go_down_to_faint_ones() -> None:
     method = GraydetMethod(predictor)
     assert [p.roi for p in method.segment(IMAGE).rois] == [BONE.roi]
     assert [p.roi for p in method.candidates(IMAGE)] == [BONE.roi, FAINT.roi]
-    GraydetMethod(predictor, min_score=0.3).segment(IMAGE)
-    assert asked == [None, CANDIDATE_SCORE, 0.3]
+    assert asked == [None, CANDIDATE_SCORE]
 
 
-@pytest.mark.parametrize("cleanup", [None, CleanUp(opening=1, keep_largest=1)])
-def test_the_refiner_has_the_last_word_and_the_box_its_share(cleanup: CleanUp | None) -> None:
+def test_the_refiner_has_the_last_word_and_the_box_its_share() -> None:
     target = truth()
-    method = GraydetMethod(fake_predictor(BONE, LUNG), Painter(target), cleanup=cleanup)
+    method = GraydetMethod(fake_predictor(BONE, LUNG), Painter(target))
     result = method.segment(IMAGE)
     np.testing.assert_array_equal(result.masks["bone"], target)
-    plain = GraydetMethod(fake_predictor(BONE, LUNG), cleanup=cleanup).segment(IMAGE)
+    plain = GraydetMethod(fake_predictor(BONE, LUNG)).segment(IMAGE)
     np.testing.assert_array_equal(result.masks["lung"], plain.masks["lung"])
     assert result.explained is not None
     assert 0 < result.explained["bone"] == iou(plain.masks["bone"], target) < 1

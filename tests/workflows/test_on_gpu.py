@@ -10,8 +10,9 @@ import pytest
 
 from napari_graydet.io.images import read_image
 from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.models_in_use import predictor_of
 from napari_graydet.workflows.training.request import TrainRequest
-from napari_graydet.workflows.training.train import predictor_of, train
+from napari_graydet.workflows.training.train import train
 from tests.models.pretended_gpu import gpu_of_this_machine
 from tests.workflows.trainings import make_folders
 

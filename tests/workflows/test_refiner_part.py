@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from napari_graydet.errors import CancelledError, ModelError, WeightsError
-from napari_graydet.io.weights import read_card
+from napari_graydet.io.weights import SHIPPED, WeightsKind, read_card
 from napari_graydet.models import loading
 from napari_graydet.models.refiner import learner as refiner_learner
 from napari_graydet.models.refiner import training as refiner_training
 from napari_graydet.models.refiner.choice import in_words
-from napari_graydet.project.model_entry import RANDOM, SHIPPED
+from napari_graydet.project.model_entry import RANDOM
 from napari_graydet.project.model_registry import ModelRegistry
+from napari_graydet.workflows.models_in_use import predictor_of
 from napari_graydet.workflows.training import parts as train_parts
 from napari_graydet.workflows.training import refiner_part
 from napari_graydet.workflows.training import starts as train_starts
@@ -25,7 +26,7 @@ from napari_graydet.workflows.training.job import PartJob, PartResult
 from napari_graydet.workflows.training.parts import parts_of
 from napari_graydet.workflows.training.refiner_part import CANNOT_TELL, NOT_BETTER
 from napari_graydet.workflows.training.request import TrainRequest
-from napari_graydet.workflows.training.train import predictor_of, resume, train
+from napari_graydet.workflows.training.train import resume, train
 from tests.models.refiners import SMALL
 from tests.workflows.fakes import fake_predictor, proposal
 from tests.workflows.trainings import QuickPart, make_folders, quick
@@ -43,7 +44,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         refiner_part, "Predictor", lambda *_: fake_predictor(proposal(9, 7, 38, 31))
     )
 
-    def shipped(kind: loading.Kind) -> Path:
+    def shipped(kind: WeightsKind) -> Path:
         if kind == "refiner":
             raise WeightsError("no refiner")
         return loading.shipped(kind)

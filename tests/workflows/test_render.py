@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_graydet.core.boxes import GrayBox
-from napari_graydet.core.grayscale import GrayRange
+from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.errors import GeometryError, NewerSchemaError, ProjectError
 from napari_graydet.io.masks import read_mask
-from napari_graydet.project.schema import State
+from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.project.store import ProjectStore
+from napari_graydet.workflows import render as render_module
 from napari_graydet.workflows.events import Failure
 from napari_graydet.workflows.export import export_project
 from napari_graydet.workflows.predict import Predictor
@@ -192,3 +193,20 @@ def test_one_mask_by_thresholds_box_json_and_png(
     assert np.array_equal(thresholds, result.mask)
     assert np.array_equal(thresholds, reread.mask(pixels, "object"))
     assert np.array_equal(thresholds, read_mask(png, (height, width)))
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError("gone"), ProjectError("damaged")])
+def test_whatever_befalls_one_image_leaves_the_others_alone(
+    store: ProjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    fill(store)
+    first = store.entries()[0].id
+
+    def read(store: ProjectStore, entry: ImageEntry) -> GrayImage:
+        if entry.id == first:
+            raise error
+        return read_entry(store, entry)
+
+    monkeypatch.setattr(render_module, "read_entry", read)
+    outcomes = list(render_project(store, tmp_path / "masks"))
+    assert [isinstance(outcome, Failure) for outcome in outcomes] == [True, False, False, False]

@@ -14,9 +14,9 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import Sample, connected_parts
 from napari_graydet.workflows.evaluation.methods import Result
 from napari_graydet.workflows.evaluation.scoring import LabelResult, Row, counted_label, score
-from napari_graydet.workflows.training_data import Sample, connected_parts
 from tests.workflows.folders import SHAPE, picture, truth
 
 Mask = npt.NDArray[np.bool_]

@@ -108,6 +108,7 @@ def test_without_a_roi_the_whole_image_is_taken_with_score_0_and_a_notice() -> N
     assert result.rois[0].score == 0.0
     assert result.mask.any()
     assert "no ROI found" in result.notices[0]
+    assert "--" not in result.notices[0]  # options are the command line's
 
 
 def test_without_a_roi_the_mask_can_stay_empty() -> None:
@@ -157,6 +158,9 @@ def test_cleanup_is_off_unless_asked_for_and_then_recorded() -> None:
         ({"roi": (1, 2, 3)}, "x0, y0, x1, y1"),
         ({"roi": []}, "got 0 numbers"),
         ({"roi": "whole", "gray_range": (9, 3)}, "low <= high"),
+        ({"roi": "whole", "gray_range": (300, 400)}, "values can be 0 to 255"),
+        ({"roi": "whole", "gray_range": (-9, -1)}, "outside the image"),
+        ({"gray_range": (300, 400)}, "outside the image"),
         ({"roi": (0, 0, float("nan"), 9)}, "finite"),
     ],
 )

@@ -31,10 +31,11 @@ from napari_graydet.project.schema import State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows import dataset
 from napari_graydet.workflows.dataset import Dataset
-from napari_graydet.workflows.training.events import read_log
+from napari_graydet.workflows.models_in_use import predictor_of
+from napari_graydet.workflows.training.events import event_of
 from napari_graydet.workflows.training.job import PartJob
 from napari_graydet.workflows.training.request import TrainRequest
-from napari_graydet.workflows.training.train import predictor_of, resume, train
+from napari_graydet.workflows.training.train import resume, train
 from tests.models.learners import Tiny
 from tests.workflows.projects import save, study, table_of
 from tests.workflows.trainings import QuickPart, make_folders, quick
@@ -76,7 +77,8 @@ def test_a_run_tells_its_events_and_leaves_an_entry(
     assert events[0]["images"] == {"train": 5, "validation": 1}
     shares = [event["overall"] for event in events if event["event"] == "progress"]
     assert shares == sorted(shares) and shares[-1] == 1.0
-    assert read_log(tmp_path / "models" / "0001" / LOG_FILE) == events
+    log = (tmp_path / "models" / "0001" / LOG_FILE).read_text().splitlines()
+    assert [event_of(line) for line in log] == events
     again = ModelRegistry(tmp_path).entry("0001")
     assert again == entry and entry.status == "done" and entry.parents == {"boxes": "shipped"}
     assert entry.split is not None and not set(entry.split.train) & set(entry.split.validation)

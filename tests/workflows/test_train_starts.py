@@ -12,13 +12,13 @@ from pytest import MonkeyPatch
 from napari_graydet.core.anchors import AnchorGrid
 from napari_graydet.core.ridge import RidgeRegressor
 from napari_graydet.errors import GraydetError, ModelError, WeightsError
-from napari_graydet.io.weights import WeightsCard, save_weights
+from napari_graydet.io.weights import SHIPPED, WeightsCard, save_weights
 from napari_graydet.models.boxes.interval import IntervalModel
 from napari_graydet.models.boxes.paper_pointnet import PaperConfig, PaperModel, PaperPointNet
 from napari_graydet.models.loading import shipped
 from napari_graydet.models.modelnet import Clouds
 from napari_graydet.models.pretraining import pretrain
-from napari_graydet.project.model_entry import RANDOM, SHIPPED
+from napari_graydet.project.model_entry import RANDOM
 from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.workflows.training import pretrain as pretraining
 from napari_graydet.workflows.training.parts import NOT_FROM_COCO, parts_of

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import GraydetError
 from napari_graydet.workflows import weights
-from napari_graydet.workflows.training_data import Sample
-from napari_graydet.workflows.weights import Which, box_samples, main, make_weights
+from napari_graydet.workflows.box_samples import box_samples
+from napari_graydet.workflows.weights import CLASSES, Which, main, make_weights
 
 
 def two_bones() -> Sample:
@@ -24,7 +25,7 @@ def two_bones() -> Sample:
 
 
 def test_every_part_becomes_a_sample_and_its_mask_is_the_whole_labels() -> None:
-    samples = box_samples([two_bones()])
+    samples = box_samples([two_bones()], CLASSES)
     assert [(s.class_id, s.group) for s in samples] == [(0, "hand")] * 2
     for sample in samples:
         rows, cols = sample.roi.slices((sample.mask.shape[0], sample.mask.shape[1]))

@@ -20,7 +20,8 @@ from napari_graydet.gui.models import Models, about, name_of
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
 from napari_graydet.gui.panels.question import agreed
 from napari_graydet.gui.panels.table import HEADER
-from napari_graydet.project.model_entry import SHIPPED, ModelEntry
+from napari_graydet.io.weights import SHIPPED
+from napari_graydet.project.model_entry import ModelEntry
 
 COLUMNS = ("Model", "Trained", "Images", "State")
 KINDS = {"roi": "ROI", "boxes": "3D boxes", "refiner": "refiner"}

@@ -23,7 +23,7 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.errors import ModelError
 from napari_graydet.models.baselines.networks import DIVISOR, build_baseline, parameters_of
 from napari_graydet.models.boxes.samples import Disturbance, disturb_gray
-from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.device import autocast, choose_device
 from napari_graydet.models.learning.loop import Budget, Learner, Watch, fit
 from napari_graydet.models.learning.losses import dice_by_class
 from napari_graydet.models.learning.schedules import cosine_cycle
@@ -344,8 +344,7 @@ class BaselineLearner(Learner):
         chosen, self._order = self._order[: self.batch], self._order[self.batch :]
         drawn = [augment(self._pictures[i], self._training, self.rng) for i in chosen]
         pictures, masks = (torch.stack(part).to(self._device) for part in zip(*drawn, strict=True))
-        mixed = has_bfloat16(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed):
+        with autocast(self._device):
             logits = self.network(pictures)
         return dice_by_class(logits.float(), masks)
 

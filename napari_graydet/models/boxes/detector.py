@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from napari_graydet.core.anchors import edges_of
-from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.boxes import GrayBox, solids_of
 from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.coder import decode
 from napari_graydet.core.grayscale import LEVELS, GrayImage
@@ -234,23 +234,15 @@ def propose(
     edges = np.where(better, refined, model.grid.edges[chosen])
     probabilities = np.where(better, rescored, before)
     final = probabilities[row, classes]
-    kept = nms_3d(_solids(edges), final, NMS_IOU, classes)
+    kept = nms_3d(solids_of(edges), final, NMS_IOU, classes)
     margins = class_margins(probabilities[kept], classes[kept])
     spreads = cluster_spreads(edges, final, classes, kept)
     return Candidates(edges[kept], classes[kept], final[kept], margins, spreads)
 
 
 def _best_of_class(scores: Float, anchors: Float, classes: Ints) -> tuple[Ints, Ints]:
-    kept = nms_3d(_solids(edges_of(anchors)), scores, NMS_IOU)[:CANDIDATES]
+    kept = nms_3d(solids_of(edges_of(anchors)), scores, NMS_IOU)[:CANDIDATES]
     return kept, classes[kept]
-
-
-def _solids(edges: Float) -> Float:
-    """Return the boxes of ranges of one ROI, whose extent they all share, for 3D IoU."""
-    boxes = np.zeros((len(edges), 6))
-    boxes[:, 3:5] = 1.0
-    boxes[:, [2, 5]] = edges
-    return boxes
 
 
 # --- The detector ---------------------------------------------------------------------------

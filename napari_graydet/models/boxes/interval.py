@@ -35,10 +35,10 @@ from napari_graydet.models.stored import StoredModel
 if TYPE_CHECKING:
     from napari_graydet.models.boxes.samples import BoxSample
 
-Kind = Literal["otsu", "multi-otsu", "constant", "ridge"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+IntervalKind = Literal["otsu", "multi-otsu", "constant", "ridge"]
+KINDS: tuple[IntervalKind, ...] = get_args(IntervalKind)
 
-UNTRAINED: tuple[Kind, ...] = ("otsu", "multi-otsu")
+UNTRAINED: tuple[IntervalKind, ...] = ("otsu", "multi-otsu")
 """Kinds that work without training: they take the brightest band."""
 
 ANY_CLASS = "object"
@@ -51,7 +51,7 @@ _PREFIX, _VERSION = "interval-", 1
 _BANDS = {"otsu": 2, "multi-otsu": 3}
 
 
-def architecture_of(kind: Kind) -> str:
+def architecture_of(kind: IntervalKind) -> str:
     """Return the architecture that stands on the card of a kind's weights."""
     return f"{_PREFIX}{kind}-{_VERSION}"
 
@@ -69,7 +69,7 @@ class IntervalModel(StoredModel):
     architectures: ClassVar[tuple[str, ...]] = tuple(architecture_of(kind) for kind in KINDS)
     described: ClassVar[str] = f"an interval method ({', '.join(KINDS)})"
 
-    kind: Kind
+    kind: IntervalKind
     method: IntervalMethod
     classes: tuple[str, ...]
 
@@ -101,7 +101,7 @@ def _tensors_of(method: IntervalMethod) -> Tensors:
     raise ModelError(f"{type(method).__name__} cannot be saved.")
 
 
-def _method_of(kind: Kind, tensors: Tensors, n_classes: int) -> IntervalMethod:
+def _method_of(kind: IntervalKind, tensors: Tensors, n_classes: int) -> IntervalMethod:
     method: IntervalMethod
     if kind in _BANDS:
         ranking = tensors["ranking"].tolist()
@@ -123,7 +123,7 @@ def _method_of(kind: Kind, tensors: Tensors, n_classes: int) -> IntervalMethod:
 
 
 def fit_interval(
-    kind: Kind, samples: Sequence[BoxSample], classes: Sequence[str], seed: int
+    kind: IntervalKind, samples: Sequence[BoxSample], classes: Sequence[str], seed: int
 ) -> IntervalModel:
     """Fit a rival to the ROIs that the box detector learns from, disturbed in the same way.
 
@@ -153,7 +153,7 @@ def fit_intervals(
     classes: Sequence[str],
     seed: int,
     *,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[IntervalKind] = KINDS,
 ) -> list[IntervalModel]:
     """Fit several rivals to the same disturbed ROIs; see `fit_interval`."""
     rois = _drawn(samples, np.random.default_rng(seed))
@@ -162,7 +162,7 @@ def fit_intervals(
     ]
 
 
-def _fitted(kind: Kind, rois: Sequence[CountedRoi], n_classes: int) -> IntervalMethod:
+def _fitted(kind: IntervalKind, rois: Sequence[CountedRoi], n_classes: int) -> IntervalMethod:
     if kind in _BANDS:
         return Otsu.fit(rois, n_classes, _BANDS[kind])
     if kind == "constant":
@@ -213,7 +213,7 @@ class IntervalDetector:
         return cls(model, name=f"{model.kind} {read_card(path).sha256[:8]}")
 
     @classmethod
-    def untrained(cls, kind: Kind) -> IntervalDetector:
+    def untrained(cls, kind: IntervalKind) -> IntervalDetector:
         """Return Otsu or multi-Otsu as it is, with the brightest band first.
 
         Raises

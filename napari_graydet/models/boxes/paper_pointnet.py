@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_graydet.core.anchors import edges_of
-from napari_graydet.core.boxes import GrayBox
+from napari_graydet.core.boxes import GrayBox, solids_of
 from napari_graydet.core.cloud import PixelCloud
 from napari_graydet.core.coder import decode
 from napari_graydet.core.grayscale import GrayImage
@@ -138,6 +138,8 @@ def anchor_clouds(
         (A, 2) first and stop levels.
     count
         Points of a cloud.
+    rng
+        Which of a range's points are drawn.
 
     Returns
     -------
@@ -187,7 +189,7 @@ class PaperModel(AnchorModel):
         anchors = self.grid.anchors[places]
         found = []
         for class_id in class_ids:
-            kept = nms_3d(_solids(edges_of(anchors)), scores[:, class_id], NMS_IOU)
+            kept = nms_3d(solids_of(edges_of(anchors)), scores[:, class_id], NMS_IOU)
             best = int(kept[0])
             ids = np.array([class_id])
             delta = self.regressor.predict(features[best : best + 1], ids)
@@ -220,14 +222,6 @@ def scored(
         torch.cat(scores).numpy().astype(np.float64),
         torch.cat(features).numpy().astype(np.float64),
     )
-
-
-def _solids(edges: Float) -> Float:
-    """Return the boxes of ranges of one ROI, whose extent they all share, for 3D IoU."""
-    boxes = np.zeros((len(edges), 6))
-    boxes[:, 3:5] = 1.0
-    boxes[:, [2, 5]] = edges
-    return boxes
 
 
 class PaperBoxDetector:

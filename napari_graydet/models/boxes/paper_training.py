@@ -52,6 +52,9 @@ BATCH = 64
 _TRIES = 20
 """Batches to draw until one has anchors with pixels in them: on dark parts most have none."""
 
+_HELD_OUT = 20
+"""About so many ROIs are scored."""
+
 EPOCHS = 200.0
 """Of both stages together, 100 each."""
 
@@ -319,10 +322,10 @@ def fit_paper_regressor(
     )
 
 
-def paper_rois(samples: Sequence[BoxSample], most: int = 20) -> list[DrawnRoi]:
-    """Draw the ROIs of held-out parts, at most about `most`, as they are."""
+def paper_rois(samples: Sequence[BoxSample]) -> list[DrawnRoi]:
+    """Draw the ROIs of held-out parts, some `_HELD_OUT` of them, as they are."""
     rng = np.random.default_rng(0)
-    chosen = samples[:: max(1, len(samples) // most)]
+    chosen = samples[:: max(1, len(samples) // _HELD_OUT)]
     quiet = Disturbance.of_roi_only(jitter=0.0)
     drawn = [draw_roi(sample, ROI_POINTS, quiet, rng) for sample in chosen]
     return [roi for roi in drawn if roi is not None]

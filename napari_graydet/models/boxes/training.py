@@ -43,7 +43,7 @@ from napari_graydet.models.boxes.targets import (
     target_scores,
     training_ranges,
 )
-from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.device import autocast, choose_device
 from napari_graydet.models.learning.loop import Budget, Check, Learner, Scores, Step, Watch, fit
 from napari_graydet.models.learning.schedules import one_cycle
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
@@ -261,8 +261,7 @@ class BoxLearner(Learner):
             torch.from_numpy(np.stack([getattr(roi.seen, name) for roi in rois])).to(self.device)
             for name in ("points", "levels", "histogram")
         )
-        mixed = self.device.type == "cuda" and has_bfloat16(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+        with autocast(self.device, on_cpu=False):
             middle, widest = self.pointnet.point_features(points)
         shared = (middle.float(), widest.float())  # sums over ranges need all digits
         chosen = torch.from_numpy(np.stack(ranges)).to(self.device)

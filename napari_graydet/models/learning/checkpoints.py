@@ -34,6 +34,7 @@ KEPT = 2
 SECONDS = 45.0
 """Time between checkpoints: what a kill costs at most."""
 
+_OPTIMISER = "optimiser"
 _NAME = re.compile(r"step-(\d{9})\.json")
 _MOST_BYTES = 4 * MAX_WEIGHTS_BYTES  # network, average, best, two moments of Adam
 
@@ -156,22 +157,20 @@ def tensors_in(arrays: Tensors, prefix: str) -> dict[str, torch.Tensor]:
     }
 
 
-def arrays_of_optimiser(optimiser: torch.optim.Optimizer, prefix: str = "optimiser") -> Tensors:
+def arrays_of_optimiser(optimiser: torch.optim.Optimizer) -> Tensors:
     """Return what an optimiser remembers of each parameter: Adam's moments and step counts."""
     remembered = optimiser.state_dict()["state"]
     return {
-        f"{prefix}.{index}.{name}": _array(value)
+        f"{_OPTIMISER}.{index}.{name}": _array(value)
         for index, values in remembered.items()
         for name, value in values.items()
     }
 
 
-def restore_optimiser(
-    optimiser: torch.optim.Optimizer, arrays: Tensors, prefix: str = "optimiser"
-) -> None:
+def restore_optimiser(optimiser: torch.optim.Optimizer, arrays: Tensors) -> None:
     """Give an optimiser back what it remembered; its groups stay as they were set up."""
     remembered: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors_in(arrays, prefix).items():
+    for name, value in tensors_in(arrays, _OPTIMISER).items():
         index, _, key = name.partition(".")
         remembered.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict(optimiser.state_dict() | {"state": remembered})

@@ -21,7 +21,7 @@ from napari_graydet.errors import ModelError
 from napari_graydet.models.learning.chance import chance
 from napari_graydet.models.refiner.model import (
     SCENE,
-    Kind,
+    RefinerKind,
     RefinerModel,
     average_logits,
     looks_of,
@@ -147,9 +147,9 @@ def all_of(models: Sequence[RefinerModel]) -> RefinerModel:
     return replace(reduce(lambda a, b: a.joined(b), models), flips=True, chosen=None)
 
 
-def _candidates(model: RefinerModel) -> dict[str, tuple[tuple[Kind, ...], bool]]:
+def _candidates(model: RefinerModel) -> dict[str, tuple[tuple[RefinerKind, ...], bool]]:
     """Return kinds and use of mirror images by the candidate's name."""
-    sets: list[tuple[Kind, ...]] = [
+    sets: list[tuple[RefinerKind, ...]] = [
         kinds
         for count in range(1, len(model.networks) + 1)
         for kinds in combinations(model.networks, count)
@@ -166,7 +166,7 @@ def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
     if case.label not in model.classes or not boxes:
         return scores | dict.fromkeys(_candidates(model), scores[NONE])
     class_id, rois = model.classes.index(case.label), [box.roi for box in boxes]
-    looks: dict[tuple[Kind, bool], Tensor] = {}
+    looks: dict[tuple[RefinerKind, bool], Tensor] = {}
     if model.on_patches is not None:
         patches = np.stack([patch_of(image, box.roi, box, model.frame) for box in boxes])
         looks |= _looks(model.on_patches, patches, class_id)
@@ -190,6 +190,6 @@ def _scores(model: RefinerModel, case: HeldOut) -> dict[str, float]:
 
 def _looks(
     model: RefinerModel, patches: npt.NDArray[np.float32], class_id: int
-) -> dict[tuple[Kind, bool], Tensor]:
+) -> dict[tuple[RefinerKind, bool], Tensor]:
     with torch.inference_mode():
         return looks_of(model, torch.from_numpy(patches), torch.full((len(patches),), class_id))

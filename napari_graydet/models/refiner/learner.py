@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from napari_graydet.errors import ModelError
 from napari_graydet.models.boxes.detector import BoxModel
-from napari_graydet.models.device import choose_device, has_bfloat16
+from napari_graydet.models.device import autocast, choose_device
 from napari_graydet.models.learning.loop import Learner, Scores
 from napari_graydet.models.learning.losses import dice_by_image
 from napari_graydet.models.learning.schedules import linear_cycle
 from napari_graydet.models.refiner.choice import HeldOut, compare_refiners
-from napari_graydet.models.refiner.model import SCENE, Kind, RefinerModel, build, check_frame
+from napari_graydet.models.refiner.model import SCENE, RefinerKind, RefinerModel, build, check_frame
 from napari_graydet.models.refiner.patch import Frame
 from napari_graydet.models.refiner.point_head import PointHead
 from napari_graydet.models.refiner.samples import (
@@ -74,7 +74,7 @@ class RefinerTraining:
     weight_decay: float = 1e-2
     frame: Frame = field(default_factory=Frame)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    sizes: Mapping[Kind, Mapping[str, Any]] = field(default_factory=dict)
+    sizes: Mapping[RefinerKind, Mapping[str, Any]] = field(default_factory=dict)
     backbone: Mapping[str, npt.NDArray[Any]] | None = None
     frozen_trunk: bool = True
     start_counts: float = 4.0
@@ -122,7 +122,7 @@ class RefinerLearner(Learner):
     def __init__(
         self,
         network: nn.Module,
-        kind: Kind,
+        kind: RefinerKind,
         classes: Sequence[str],
         samples: Sequence[RefinerSample],
         training: RefinerTraining,
@@ -169,7 +169,7 @@ class RefinerLearner(Learner):
         )
         class_ids = torch.tensor([d.class_id for d in drawn], device=self._device)
         target = torch.from_numpy(np.stack([d.target for d in drawn])).to(self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=has_bfloat16(self._device)):
+        with autocast(self._device):
             logits, wanted = self.network.learn(patches, class_ids, target)
         return dice_by_image(logits.float(), wanted)
 
@@ -206,7 +206,7 @@ def _approach(network: nn.Module, state: Mapping[str, Tensor], share: float) -> 
 
 
 def new_network(
-    kind: Kind,
+    kind: RefinerKind,
     classes: Sequence[str],
     training: RefinerTraining,
     start: RefinerModel | None,
@@ -234,7 +234,7 @@ def new_network(
     return network
 
 
-def continued(start: RefinerModel, kind: Kind, classes: Sequence[str]) -> nn.Module:
+def continued(start: RefinerModel, kind: RefinerKind, classes: Sequence[str]) -> nn.Module:
     """Return a copy of a trained network for other classes.
 
     What it knows of a class by name it keeps; a new class starts as the mean of the known ones.

@@ -25,9 +25,9 @@ from napari_graydet.models.refiner.roi_unet import RoiUNet, RoiUNetConfig
 from napari_graydet.models.refiner.yolo_unet import YoloUNet, YoloUNetConfig
 from napari_graydet.models.stored import StoredModel, half
 
-Kind = Literal["unet", "points", "scene"]
+RefinerKind = Literal["unet", "points", "scene"]
 
-SCENE: Kind = "scene"
+SCENE: RefinerKind = "scene"
 
 ARCHITECTURE = "refiner-1"
 """Changes whenever older weights no longer fit."""
@@ -57,14 +57,14 @@ class RefinerModel(StoredModel):
     architectures: ClassVar[tuple[str, ...]] = (ARCHITECTURE,)
     described: ClassVar[str] = f"a refiner ({ARCHITECTURE})"
 
-    networks: Mapping[Kind, nn.Module]
+    networks: Mapping[RefinerKind, nn.Module]
     frame: Frame
     classes: tuple[str, ...]
     flips: bool = False
-    chosen: tuple[Kind, ...] | None = None
+    chosen: tuple[RefinerKind, ...] | None = None
 
     @property
-    def used(self) -> tuple[Kind, ...]:
+    def used(self) -> tuple[RefinerKind, ...]:
         """Kinds of the networks that are used."""
         return tuple(self.networks) if self.chosen is None else self.chosen
 
@@ -83,7 +83,7 @@ class RefinerModel(StoredModel):
         """The network that looks at the whole image; None if there is none."""
         return self._only(*(kind for kind in self.used if kind == SCENE))
 
-    def _only(self, *kinds: Kind) -> RefinerModel | None:
+    def _only(self, *kinds: RefinerKind) -> RefinerModel | None:
         networks = {kind: self.networks[kind] for kind in kinds}
         return replace(self, networks=networks, chosen=None) if kinds else None
 
@@ -129,7 +129,7 @@ class RefinerModel(StoredModel):
         """Build the model; see `StoredModel.from_tensors`."""
         configuration: dict[str, Any] = dict(card.configuration)
         frame = _frame(configuration["frame"])
-        networks: dict[Kind, nn.Module] = {}
+        networks: dict[RefinerKind, nn.Module] = {}
         for kind, sizes in configuration["networks"].items():
             network = build(kind, len(card.classes), _with_coordinates(kind, sizes))
             check_frame(frame.scene if kind == SCENE else frame, network)
@@ -143,7 +143,7 @@ class RefinerModel(StoredModel):
         return cls(networks, frame, tuple(card.classes), bool(configuration["flips"]), chosen)
 
 
-def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) -> nn.Module:
+def build(kind: RefinerKind, n_classes: int, sizes: Mapping[str, Any] | None = None) -> nn.Module:
     """Build a network with random weights.
 
     Raises
@@ -165,7 +165,7 @@ def build(kind: Kind, n_classes: int, sizes: Mapping[str, Any] | None = None) ->
     raise ModelError(f"Expected a refiner of kind 'unet', 'points' or 'scene', got {kind!r}.")
 
 
-def _with_coordinates(kind: Kind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_coordinates(kind: RefinerKind, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the sizes in a card; U-Nets of cards that say nothing about coordinates see them."""
     is_roi_unet = kind != "points" and "widths" in sizes
     return {"coordinates": True, **sizes} if is_roi_unet else sizes
@@ -199,7 +199,7 @@ def _plain(value: Any) -> Any:
 
 def looks_of(
     model: RefinerModel, patches: Tensor, class_ids: Tensor
-) -> dict[tuple[Kind, bool], Tensor]:
+) -> dict[tuple[RefinerKind, bool], Tensor]:
     """Return (B, S, S) logits by network, and by whether it looked at the mirror image."""
     seen = [(False, patches)]
     if model.flips:

@@ -2,6 +2,31 @@
 
 A patch covers the ROI grown by a margin, so that what a detected ROI cut off can be added. It is
 stretched to a square: its coordinates are the ROI's (edges at -1 and 1), those of the point cloud.
+
+Coordinates, along x and along y alike:
+
+- *Image*: continuous pixels; pixel i covers i to i + 1, its centre is i + 0.5. `RoiBox`, `GrayBox`
+  and windows (slices of rows and columns) are in these.
+- *ROI*: -1 and 1 at its edges, 0 in its middle: image = middle + ROI * (width or height) / 2. The
+  patch reaches from -reach to reach, reach = 1 + 2 * margin; `Frame.axis` and the channels X and Y
+  hold its pixel centres.
+- *Patch*: ROI / reach, so that -1 and 1 are the edges of the patch; `_read` takes these. The
+  ``size`` pixels of the patch share this length evenly.
+- *Scene*: the whole image looked at as one ROI, without a margin (`Frame.scene`): its ROI and patch
+  coordinates are the same.
+- *Cut*: pixels of the window that `cut_out` read and perhaps shrunk: image = origin + step * cut.
+
+Words:
+
+- *look*: read a cut at the points of a patch, in image coordinates.
+- *logits*: what a network says of a patch or of the scene, before the sigmoid; above 0 is yes.
+- *voices*: the logits of an ROI's patch and of the scene, both read at the same image pixels
+  (`on_pixels`) and clipped; their mean decides. `with_scene` does the same on the patch's pixels.
+- *pieces*: the ROIs of one label, each with the logits of its patch; `painted` is the mask that
+  all of them give, weighted with a *taper* where patches overlap.
+- *part*: a connected region where logits say yes. `part_in` gives the ROI around what a patch
+  shows, `parts_beyond` the ROIs around what only the scene shows.
+- *free*: pixels that lie in no other ROI (`part_in`), or in none at all (`parts_beyond`).
 """
 
 from __future__ import annotations

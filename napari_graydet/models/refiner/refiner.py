@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,15 +21,12 @@ from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Residual, box_mask
-from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.models.device import Notice, choose_device, run_with_fallback
 from napari_graydet.models.refiner.model import RefinerModel, average_logits, looks_of
 from napari_graydet.models.refiner.patch import (
-    Float32,
     Frame,
     Mask,
-    on_pixels,
     painted,
     part_in,
     parts_beyond,
@@ -108,41 +104,6 @@ class Refiner:
     def labels(self) -> tuple[str, ...]:
         """Names of the classes it knows."""
         return self.model.classes
-
-    def probability(
-        self, image: GrayImage, roi: RoiBox, label: str, box: GrayBox | None = None
-    ) -> Float32:
-        """Return the probability that a pixel belongs to the label.
-
-        Parameters
-        ----------
-        image, roi
-            Where; the ROI is clipped to the image.
-        label
-            A class that it knows.
-        box
-            The box to refine; None if there is none.
-
-        Returns
-        -------
-        (h, w) float32, 0..1, over the ROI's pixels.
-
-        Raises
-        ------
-        GeometryError
-            If the ROI covers no pixel.
-        ModelError
-            If the label is unknown.
-        """
-        roi, frame = roi.clip(image.shape), self.model.frame
-        window = roi.slices(image.shape)
-        voices, patches = [], self._on_patch(image, roi, label, box)
-        if patches is not None:
-            voices.append(on_pixels(patches, roi, frame, window))
-        scene = self._on_scene(image, label)
-        if scene is not None:
-            voices.append(on_pixels(scene, RoiBox.of_image(image.shape), frame.scene, window))
-        return _sigmoid(np.mean(voices, axis=0))
 
     def masks(self, image: GrayImage, boxes: Sequence[BoxProposal]) -> dict[str, Mask]:
         """Return the refined (H, W) mask of every label that it knows and that has a box.
@@ -293,11 +254,6 @@ class Refiner:
         frame: Frame,
     ) -> Tensor:
         """Return the (1, S, S) logits of a patch, the average of the networks' looks."""
-        if label not in self.labels:
-            raise ModelError(
-                f"The refiner {self.name!r} knows {', '.join(self.labels)}, got {label!r}; "
-                "train it on this class."
-            )
         patch = torch.from_numpy(patch_of(image, roi, box, frame))[None]
         class_ids = torch.tensor([self.labels.index(label)])
 
@@ -316,7 +272,3 @@ def _best_fit(part: RoiProposal, others: Sequence[RoiProposal]) -> RoiProposal |
     """Return the ROI that has most in common with a part, if that is enough."""
     best = max(others, key=lambda roi: roi.roi.iou(part.roi), default=None)
     return best if best is not None and best.roi.iou(part.roi) >= _AGREES else None
-
-
-def _sigmoid(logits: Float32) -> Float32:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -30, 30))), dtype=np.float32)

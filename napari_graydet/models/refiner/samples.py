@@ -20,7 +20,7 @@ from napari_graydet.core.grayscale import LEVELS, GrayImage
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
 from napari_graydet.models.boxes.samples import Disturbance, jitter_roi, levels_of, tone_curve
-from napari_graydet.models.refiner.model import SCENE, Kind
+from napari_graydet.models.refiner.model import SCENE, RefinerKind
 from napari_graydet.models.refiner.patch import (
     Cut,
     Float32,
@@ -44,7 +44,7 @@ _TRIES, _MOST_COMMON = 20, 0.2
 
 
 class RefinerImage(RoiSample, Protocol):
-    """What training needs to know about an image; a `Sample` of workflows/training_data.py."""
+    """What training needs to know about an image; a `Sample` of core/sample.py."""
 
     @property
     def mask(self) -> Mask:
@@ -84,7 +84,7 @@ class RefinerSamples:
     parts: list[RefinerSample]
     scenes: list[RefinerSample]
 
-    def of(self, kind: Kind) -> list[RefinerSample]:
+    def of(self, kind: RefinerKind) -> list[RefinerSample]:
         """Return those for a kind of network."""
         return self.scenes if kind == SCENE else self.parts
 

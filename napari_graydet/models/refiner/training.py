@@ -16,10 +16,10 @@ from napari_graydet.models.learning.checkpoints import Checkpoints
 from napari_graydet.models.learning.loop import Budget, Scores, Step, Watch, fit
 from napari_graydet.models.refiner.choice import HeldOut, all_of, best_of, choose_refiner, images_of
 from napari_graydet.models.refiner.learner import RefinerLearner, RefinerTraining, new_network
-from napari_graydet.models.refiner.model import Kind, RefinerModel
+from napari_graydet.models.refiner.model import RefinerKind, RefinerModel
 from napari_graydet.models.refiner.samples import RefinerImage, RefinerSamples, refiner_samples
 
-SHARES: dict[Kind, float] = {"unet": 0.475, "points": 0.05, "scene": 0.475}
+SHARES: dict[RefinerKind, float] = {"unet": 0.475, "points": 0.05, "scene": 0.475}
 """Share of the steps, or of the time, that each refiner gets: the U-Nets gain most from more."""
 
 OnProgress = Callable[[Step], None]
@@ -33,7 +33,7 @@ def train_refiner(
     seed: int,
     steps: int | None = None,
     minutes: float | None = None,
-    kind: Kind = "unet",
+    kind: RefinerKind = "unet",
     start: RefinerModel | None = None,
     trunk: BoxModel | None = None,
     training: RefinerTraining | None = None,
@@ -101,7 +101,7 @@ def _settings(start: RefinerModel | None) -> RefinerTraining:
 def _trained(
     samples: RefinerSamples,
     classes: Sequence[str],
-    kind: Kind,
+    kind: RefinerKind,
     training: RefinerTraining,
     minutes: float | None,
     *,
@@ -171,8 +171,8 @@ def make_refiner(
     Parameters
     ----------
     samples, classes, seed, trunk, training, minutes, device
-        As for `train_refiner`; steps and minutes are those of all together, divided as `SHARES`
-        says.
+        As for `train_refiner`; the settings' steps, or the minutes, are those of all together,
+        divided as `SHARES` says.
     start
         Refiner whose networks are trained on; a kind that it does not have starts anew.
     on_progress, watch
@@ -228,7 +228,7 @@ def make_refiner(
     return table
 
 
-def _part_of(watch: Watch, kind: Kind) -> Watch:
+def _part_of(watch: Watch, kind: RefinerKind) -> Watch:
     """Return the watch of one of the trainings: shares of the whole, checkpoints of its own."""
     before = sum(list(SHARES.values())[: list(SHARES).index(kind)])
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from napari_graydet.core.nms import RoiCandidates, vote_rois
 from napari_graydet.core.proposals import RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError, ModelError, WeightsError
-from napari_graydet.io.weights import load_weights
+from napari_graydet.io.weights import check_kind, load_weights
 from napari_graydet.models.device import Notice, choose_device, run_with_fallback
 from napari_graydet.models.roi.views import candidates_of, letterbox, views_of
 from napari_graydet.models.roi.yolo import (
@@ -56,24 +56,6 @@ _NOBODY_VOTES = 1.0
 
 _CHECKPOINT_SIZE = 640
 """Picture size that ultralytics' checkpoints are trained for."""
-
-
-class RoiDetector(Protocol):
-    """Anything that finds regions of interest."""
-
-    @property
-    def name(self) -> str:
-        """Name and version of the model, for the record."""
-        ...
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels that it can give."""
-        ...
-
-    def detect(self, image: GrayImage, *, min_score: float | None = None) -> list[RoiProposal]:
-        """Return the ROIs of an image, best first; `min_score` None takes the model's own."""
-        ...
 
 
 class RoiSettings(BaseModel):
@@ -165,35 +147,18 @@ class YoloRoiDetector:
         cls,
         path: Path,
         *,
-        labels: Sequence[str] | None = None,
         device: str = "auto",
         notice: Notice | None = None,
     ) -> YoloRoiDetector:
         """Load the project's own weights (safetensors and card).
 
-        Parameters
-        ----------
-        path
-            The safetensors file.
-        labels
-            Classes that the weights must have, in this order; None takes any.
-
         Raises
         ------
         WeightsError
-            If the files are damaged, of another kind, architecture or of other classes.
+            If the files are damaged, or of another kind or architecture.
         """
         tensors, card = load_weights(path)
-        if card.kind != "roi":
-            raise WeightsError(
-                f"{path.name} holds weights of kind {card.kind!r}, expected 'roi'; "
-                "give the weights of an ROI detector."
-            )
-        if labels is not None and list(labels) != card.classes:
-            raise WeightsError(
-                f"{path.name} knows the classes {', '.join(card.classes)}; "
-                f"expected {', '.join(labels)}."
-            )
+        check_kind(card, "roi", path)
         try:
             settings = RoiSettings.model_validate(card.configuration)
             network = build_yolo(card.architecture, len(card.classes))
@@ -211,7 +176,6 @@ class YoloRoiDetector:
         cls,
         source: str | Path,
         *,
-        settings: RoiSettings | None = None,
         device: str = "auto",
         notice: Notice | None = None,
     ) -> YoloRoiDetector:
@@ -239,7 +203,7 @@ class YoloRoiDetector:
         network: Any = safe_checkpoint(path)
         names = network.names
         labels = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
-        settings = settings or RoiSettings(image_size=_CHECKPOINT_SIZE, coarse_size=None)
+        settings = RoiSettings(image_size=_CHECKPOINT_SIZE, coarse_size=None)
         return cls(network, labels, name=path.stem, settings=settings, device=device, notice=notice)
 
     @property

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from napari_graydet.models.device import has_bfloat16
+from napari_graydet.models.device import autocast
 from napari_graydet.models.learning.group import current
 from napari_graydet.models.learning.loop import Check, Learner, Scores, Watch
 from napari_graydet.models.roi.augmentation import Boxes, Example, Ints, augment, empty_scene
@@ -146,16 +146,16 @@ class RoiLearner(Learner):
     def loss(self) -> Tensor:
         """Return YOLO's detection loss on a batch, summed over its pictures."""
         assert self._stage is not None  # prepared
-        views, mixed = self._views, has_bfloat16(self.device)
+        views = self._views
         if views is not None:
             places = self.rng.choice(len(views), self.batch)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            with autocast(self.device):
                 outputs = views.outputs(places)
             return self._loss_of(outputs, views.targets(places))
         size = int(self.rng.choice(self._stage.sizes))
         pictures = self._draw(size, self.batch, self.rng)
         images = _channels(pictures.gray).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+        with autocast(self.device):
             outputs = self.network(images)
         return self._loss_of(outputs, targets(pictures, range(len(pictures.boxes))))
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from napari_graydet.core.grayscale import GrayImage
+from napari_graydet.core.proposals import RoiDetector
 from napari_graydet.core.roi import RoiBox, pairwise_iou_2d
-from napari_graydet.models.roi.detector import RoiDetector
 
 FOUND = 0.5
 """IoU with a true ROI from which it counts as found."""

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from napari_graydet.core.proposals import RoiDetector
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.models.roi.detector import RoiDetector
 from napari_graydet.models.roi.metrics import RoiSample, roi_quality
 
 LOWEST, HIGHEST = 0.05, 0.5

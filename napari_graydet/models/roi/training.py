@@ -24,7 +24,13 @@ from torch import nn
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, WeightsError
-from napari_graydet.io.weights import WeightsCard, load_weights, read_card, save_weights
+from napari_graydet.io.weights import (
+    WeightsCard,
+    check_kind,
+    load_weights,
+    read_card,
+    save_weights,
+)
 from napari_graydet.models.device import choose_device
 from napari_graydet.models.learning.loop import Budget, Step, Watch, fit
 from napari_graydet.models.roi.augmentation import Example
@@ -277,10 +283,7 @@ def described(start: Path) -> tuple[str, RoiSettings]:
     if start.suffix == ".weights":
         return darknet_architecture(start), RoiSettings()
     card = read_card(start)
-    if card.kind != "roi":
-        raise WeightsError(
-            f"{start.name} holds a {card.kind} model; expected an roi model to start from."
-        )
+    check_kind(card, "roi", start)
     try:
         return card.architecture, RoiSettings.model_validate(card.configuration)
     except ValidationError as error:
@@ -308,10 +311,7 @@ def start_from(network: nn.Module, start: Path, classes: Sequence[str]) -> None:
         network.load_state_dict(arrays, strict=False)
         return
     tensors, card = load_weights(start)
-    if card.kind != "roi":
-        raise WeightsError(
-            f"{start.name} holds a {card.kind} model; expected an roi model to start from."
-        )
+    check_kind(card, "roi", start)
     if card.classes != list(classes):
         wanted = class_layers(network, len(classes))
         tensors = {

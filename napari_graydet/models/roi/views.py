@@ -14,11 +14,12 @@ from napari_graydet.core.nms import RoiCandidates
 PADDING = 114 / 255
 """Gray of the letterbox, as YOLO is used to."""
 
+_STRIDE = 32
+"""Canvases have whole multiples of so many pixels."""
 
-def letterbox(
-    image: npt.NDArray[np.uint8], size: int, stride: int = 32
-) -> tuple[torch.Tensor, tuple[int, int]]:
-    """Scale an 8-bit image so that its longest side is `size`, and pad it to whole strides.
+
+def letterbox(image: npt.NDArray[np.uint8], size: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Scale an 8-bit image so that its longest side is `size`, and pad it to YOLO's strides.
 
     Returns
     -------
@@ -32,7 +33,7 @@ def letterbox(
     gray = torch.from_numpy(np.array(image)).float()[None, None] / 255
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
     gray = functional.interpolate(gray, (rows, columns), mode="bilinear", antialias=True)
-    pad = (0, -columns % stride, 0, -rows % stride)
+    pad = (0, -columns % _STRIDE, 0, -rows % _STRIDE)
     return functional.pad(gray, pad, value=PADDING).expand(-1, 3, -1, -1), (columns, rows)
 
 

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from napari_graydet.errors import DatasetError, ExportError, ModelError, WeightsError
 from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.project import splits
-from napari_graydet.workflows.compare.contestants import CONTESTANTS, Contestant, chosen
 from napari_graydet.workflows.compare.masks import (
     Masks,
     key_of,
@@ -31,6 +30,7 @@ from napari_graydet.workflows.compare.masks import (
     read_masks,
     write_masks,
 )
+from napari_graydet.workflows.compare.methods import METHODS, ComparedMethod, chosen
 from napari_graydet.workflows.compare.results import (
     Job,
     JobResult,
@@ -209,9 +209,9 @@ def jobs_of(
             train=train,
             n=n,
             seed=seed,
-            iterations=iterations if CONTESTANTS[name].whole_image else None,
+            iterations=iterations if METHODS[name].whole_image else None,
             minutes=minutes,
-            size=size if CONTESTANTS[name].whole_image else None,
+            size=size if METHODS[name].whole_image else None,
         )
         for n in numbers
         for seed in seeds
@@ -226,7 +226,7 @@ def run_jobs(
     series: Series,
     jobs: Sequence[Job],
     *,
-    contestants: Mapping[str, Contestant] = CONTESTANTS,
+    methods: Mapping[str, ComparedMethod] = METHODS,
     on_job: OnJob = _ignore,
     should_cancel: ShouldCancel = never_cancel,
 ) -> list[JobResult]:
@@ -236,7 +236,7 @@ def run_jobs(
     ----------
     series, jobs
         What to do.
-    contestants
+    methods
         Methods by name.
     on_job
         Told of the progress.
@@ -258,7 +258,7 @@ def run_jobs(
     CancelledError
         If the user stopped.
     """
-    _check(series, jobs, contestants, should_cancel)
+    _check(series, jobs, methods, should_cancel)
     results = []
     for done, job in enumerate(jobs):
         check_cancelled(should_cancel)
@@ -268,7 +268,7 @@ def run_jobs(
 
         result = read_result(series.result_path(job))
         if result is None:
-            result = _run(series, job, contestants[job.method], tell, should_cancel)
+            result = _run(series, job, methods[job.method], tell, should_cancel)
             text = result.model_dump_json() + "\n"
             atomic_write_text(series.result_path(job), text, error=ExportError)
         results.append(result)
@@ -279,7 +279,7 @@ def run_jobs(
 def _check(
     series: Series,
     jobs: Sequence[Job],
-    contestants: Mapping[str, Contestant],
+    methods: Mapping[str, ComparedMethod],
     should_cancel: ShouldCancel,
 ) -> None:
     """Find out what is wrong with images, starts and methods before anything is trained."""
@@ -290,7 +290,7 @@ def _check(
         if result is None:
             open_jobs.append(job)
         else:
-            _check_same(series, job, contestants[job.method], result)
+            _check_same(series, job, methods[job.method], result)
     if not open_jobs:
         return
     for names in set(learned.values()):
@@ -300,30 +300,30 @@ def _check(
         check_readable(test, should_cancel)
     asked: set[str] = set()
     for job in open_jobs:
-        task, method = _task(series, job, ignore_step, should_cancel), contestants[job.method]
+        task, method = _task(series, job, ignore_step, should_cancel), methods[job.method]
         method.check_images(task)
         if job.method not in asked:
             method.check(task)
         asked.add(job.method)
 
 
-def _check_same(series: Series, job: Job, contestant: Contestant, result: JobResult) -> None:
+def _check_same(series: Series, job: Job, method: ComparedMethod, result: JobResult) -> None:
     """Refuse a result that is there already, but of something else."""
     path = series.result_path(job)
     if result.data != _digests(series, job):
         raise DatasetError(
             f"{path} is the result of other images or masks; choose another folder, or delete it."
         )
-    if result.starts not in (None, _starts(series, contestant)):
+    if result.starts not in (None, _starts(series, method)):
         raise DatasetError(
             f"{path} is the result of a training from other weights; give the same --start, choose "
             "another folder, or delete it."
         )
 
 
-def _starts(series: Series, contestant: Contestant) -> dict[str, str]:
+def _starts(series: Series, method: ComparedMethod) -> dict[str, str]:
     """Return the digests of the given weights that a method starts from."""
-    used = {name: path for name, path in series.starts.items() if name in contestant.starts}
+    used = {name: path for name, path in series.starts.items() if name in method.starts}
     return {
         name: "" if path is None else sha256_of(path, error=WeightsError)
         for name, path in used.items()
@@ -338,7 +338,7 @@ def _digests(series: Series, job: Job) -> dict[str, str]:
 def _run(
     series: Series,
     job: Job,
-    contestant: Contestant,
+    method: ComparedMethod,
     tell: Tell,
     should_cancel: ShouldCancel,
 ) -> JobResult:
@@ -347,7 +347,7 @@ def _run(
     device = choose_device(series.device).type
     data, names = _digests(series, job), series.training_names(job.n, job.seed)
     task = _task(series, job, tell, should_cancel)
-    trained = contestant.train(task)
+    trained = method.train(task)
     scores, inference, masks = {}, {}, Masks()
     for name, test in series.tests.items():
         with measured() as inference[name]:
@@ -362,7 +362,7 @@ def _run(
         steps=dict(trained.steps),
         training=trained.cost,
         inference=inference,
-        starts=_starts(series, contestant),
+        starts=_starts(series, method),
         device=device,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         versions={name: version(name) for name in ("napari-graydet", "torch", "numpy")},

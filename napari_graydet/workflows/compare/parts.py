@@ -23,6 +23,7 @@ from napari_graydet.errors import DatasetError, ExportError, WeightsError
 from napari_graydet.io.files import atomic_write_text, sha256_of
 from napari_graydet.io.weights import load_weights, read_card
 from napari_graydet.project import splits
+from napari_graydet.workflows.box_samples import box_samples
 from napari_graydet.workflows.compare.task import Task, Trained, alone
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.evaluation.measuring import Cost, measured
@@ -30,10 +31,9 @@ from napari_graydet.workflows.evaluation.methods import GraydetMethod
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.training.job import PartJob, Preset
 from napari_graydet.workflows.training.parts import PARTS
-from napari_graydet.workflows.weights import box_samples
 
 if TYPE_CHECKING:
-    from napari_graydet.models.boxes.interval import Kind
+    from napari_graydet.models.boxes.interval import IntervalKind
     from napari_graydet.models.refiner.refiner import Refiner
 
 
@@ -169,7 +169,7 @@ def _refiner(path: Path, device: str) -> Refiner | None:
     return Refiner.load(path, device=device)
 
 
-def train_interval(kind: Kind, task: Task) -> Trained:
+def train_interval(kind: IntervalKind, task: Task) -> Trained:
     """Fit a simple rival to the histograms of the true ROIs; it works in the ROIs that ours finds.
 
     It learns from all images; only the ROI detector holds some out.

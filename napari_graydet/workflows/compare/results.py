@@ -47,7 +47,7 @@ class Job(BaseModel):
     Parameters
     ----------
     method
-        Name among `CONTESTANTS`.
+        Name among `METHODS`.
     train
         Name of the training set.
     n

@@ -16,6 +16,7 @@ from napari_graydet.errors import GraydetError
 
 RESAMPLES = 5000
 LEVEL = 0.95
+_SEED = 0
 
 Float = npt.NDArray[np.float64]
 
@@ -64,9 +65,8 @@ def confidence(
     scores: Sequence[float],
     patients: Sequence[str],
     *,
-    seed: int = 0,
+    seed: int = _SEED,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
 ) -> Interval:
     """Return the mean of per-image scores with a bootstrap interval over patients.
 
@@ -79,7 +79,7 @@ def confidence(
         (n,) one per image.
     patients
         (n,) whose image it is.
-    seed, resamples, level
+    seed, resamples
         Of the bootstrap.
 
     Raises
@@ -89,7 +89,7 @@ def confidence(
     """
     values = _checked(scores, patients)
     means = _resampled(values, patients, seed, resamples)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(values.mean()), float(low), float(high), len(set(patients)), len(values))
 
@@ -98,10 +98,6 @@ def compare_paired(
     first: Sequence[float],
     second: Sequence[float],
     patients: Sequence[str],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
 ) -> Difference:
     """Compare two methods by their scores on the same images.
 
@@ -109,8 +105,8 @@ def compare_paired(
     ----------
     first, second
         (n,) scores of the two, image by image.
-    patients, seed, resamples, level
-        See `confidence`.
+    patients
+        (n,) whose image it is.
 
     Raises
     ------
@@ -118,11 +114,11 @@ def compare_paired(
         As `confidence`.
     """
     gains = _checked(first, patients) - _checked(second, patients)
-    means = _resampled(gains, patients, seed, resamples)
+    means = _resampled(gains, patients, _SEED, RESAMPLES)
     side = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
     return Difference(
-        confidence(gains.tolist(), patients, seed=seed, resamples=resamples, level=level),
-        min(1.0, 2 * (side + 1) / (resamples + 1)),
+        confidence(gains.tolist(), patients),
+        min(1.0, 2 * (side + 1) / (RESAMPLES + 1)),
         _wilcoxon(_patient_means(gains, patients)),
     )
 

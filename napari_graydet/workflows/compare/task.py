@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import ModelError, WeightsError
 from napari_graydet.io.lock import exclusive
 from napari_graydet.io.weights import read_card
@@ -14,7 +15,6 @@ from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.evaluation.measuring import Cost
 from napari_graydet.workflows.evaluation.methods import Method
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
-from napari_graydet.workflows.training_data import Sample
 
 Tell = Callable[[str, float], None]
 """Takes what is being trained and the share of it that is done."""

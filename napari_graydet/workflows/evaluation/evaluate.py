@@ -29,8 +29,6 @@ from napari_graydet.workflows.events import (
 )
 from napari_graydet.workflows.predict import UNLABELLED
 
-__all__ = ["Report", "Row", "evaluate"]
-
 Detections = tuple[list[RoiBox], list[RoiProposal]]
 """True ROIs and proposals of one image and label."""
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_graydet.core.grayscale import GrayImage
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
-from napari_graydet.core.segmentation import CleanUp, explained_share
+from napari_graydet.core.segmentation import explained_share
 from napari_graydet.project.schema import Annotation
 from napari_graydet.workflows.predict import UNLABELLED, Predictor, plain_name, roi_record
 from napari_graydet.workflows.refine import Refines, missed_rois, refined
-from napari_graydet.workflows.segment import with_cleanup
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,7 +66,7 @@ class FindsRois(Protocol):
 
 
 class GraydetMethod:
-    """ROI detector, 3D box detector and, if wanted, clean-up and refiner.
+    """ROI detector, 3D box detector and, if wanted, a refiner.
 
     Parameters
     ----------
@@ -75,10 +74,6 @@ class GraydetMethod:
         The two detectors.
     refiner
         Network that corrects the mask of the boxes; its word is the last one.
-    cleanup
-        Clean-up of the mask of the boxes; "light" as for `workflows.segment.segment`.
-    min_score
-        Least score of detected ROIs; None takes the detector's own.
     name
         Name for tables; None makes one of the models' names.
     """
@@ -88,12 +83,10 @@ class GraydetMethod:
         predictor: Predictor,
         refiner: Refines | None = None,
         *,
-        cleanup: CleanUp | Literal["light"] | None = None,
-        min_score: float | None = None,
         name: str | None = None,
     ) -> None:
         self.predictor, self.refiner = predictor, refiner
-        self._cleanup, self._min_score, self._name = cleanup, min_score, name
+        self._name = name
 
     @property
     def name(self) -> str:
@@ -132,21 +125,19 @@ class GraydetMethod:
 
     def _found(self, image: GrayImage) -> list[RoiProposal]:
         """Return the ROIs of the detector, and those that it missed and the refiner sees."""
-        found = self.predictor.rois(image, min_score=self._min_score)
+        found = self.predictor.rois(image)
         if self.refiner is None:
             return found
-        detect, least = self.predictor.rois, self._min_score
-        return [*found, *missed_rois(image, found, self.refiner, detect, min_score=least)]
+        return [*found, *missed_rois(image, found, self.refiner, self.predictor.rois)]
 
     def candidates(self, image: GrayImage) -> list[RoiProposal]:
         """Return the ROIs down to `CANDIDATE_SCORE`, best first."""
         return self.predictor.rois(image, min_score=CANDIDATE_SCORE)
 
     def annotate(self, image: GrayImage, rois: Sequence[RoiProposal]) -> Annotation:
-        """Return the record of an image: the given ROIs, their boxes, clean-up, residual."""
+        """Return the record of an image: the given ROIs, their boxes, residual."""
         found = [roi_record(p.roi, p.label, score=p.score, source="model") for p in rois]
         annotation = self.predictor.propose_boxes(image, found).annotation
-        annotation = with_cleanup(annotation, self._cleanup)
         if self.refiner is None:
             return annotation
         return refined(annotation, image, self.refiner, plain_name(self.refiner.name))[0]

@@ -10,7 +10,7 @@ from napari_graydet.project import splits
 from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.evaluation.methods import GraydetMethod
-from napari_graydet.workflows.training.train import predictor_of
+from napari_graydet.workflows.models_in_use import predictor_of
 
 Source = str | Path | None
 

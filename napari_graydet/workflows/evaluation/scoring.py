@@ -43,10 +43,10 @@ from napari_graydet.core import metrics
 from napari_graydet.core.ceiling import ceiling_mask, interval_iou
 from napari_graydet.core.matching import match_rois
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
+from napari_graydet.core.sample import Sample
 from napari_graydet.core.segmentation import box_mask
 from napari_graydet.workflows.evaluation.methods import Result
 from napari_graydet.workflows.predict import UNLABELLED
-from napari_graydet.workflows.training_data import Sample
 
 Mask = npt.NDArray[np.bool_]
 

@@ -5,10 +5,10 @@ event                 fields
 ====================  ==========================================================================
 ``start``             run, folder, parts, preset, seed, classes, images {train, validation},
                       parents {kind: id}, data, resumed
-``part``              part, number, of, start
+``part``              part, number, of
 ``progress``          part, step, share (of the part), overall (of the run), loss, seconds
 ``validation``        part, step, share, scores {name: figure}, best
-``notice``            message
+``notice``            message; part, where it is about one
 ``done``              run, folder, seconds, weights {kind: file}, scores, parent_scores, active
 ``failed``            run, message
 ``cancelled``         run, message
@@ -54,7 +54,7 @@ def event_of(line: str) -> Event | None:
 
 
 class Reporter:
-    """Hands events on, progress thinned out, and keeps them in the run's log.
+    """Hands events on, progress thinned out, and keeps them in the run's log but for its folder.
 
     Parameters
     ----------
@@ -87,7 +87,8 @@ class Reporter:
         told = {"event": event, **fields}
         if self._log is not None:
             try:
-                self._log.write(line_of(told) + "\n")
+                kept = {name: value for name, value in told.items() if name != "folder"}
+                self._log.write(line_of(kept) + "\n")  # it lies there; a project has no such path
                 self._log.flush()
             except OSError:
                 self._log = None
@@ -98,12 +99,3 @@ class Reporter:
         if self._log is not None:
             self._log.close()
             self._log = None
-
-
-def read_log(path: Path) -> list[Event]:
-    """Return the events of a run's log, as far as it goes; a torn last line is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [event for line in lines if (event := event_of(line)) is not None]

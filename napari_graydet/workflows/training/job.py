@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.project.model_entry import Scores
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled
-from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
     from napari_graydet.models.learning.loop import Budget, Watch

@@ -12,6 +12,7 @@ import numpy as np
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.model_entry import Scores
@@ -26,14 +27,13 @@ from napari_graydet.workflows.training.job import (
     some,
 )
 from napari_graydet.workflows.training.refiner_part import train_refiner_part
-from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
+    from napari_graydet.io.weights import WeightsKind
     from napari_graydet.models.boxes.detector import BoxModel
     from napari_graydet.models.boxes.paper_pointnet import PaperModel
     from napari_graydet.models.boxes.samples import BoxSample
     from napari_graydet.models.boxes.scores import ScoredRoi
-    from napari_graydet.models.loading import Kind
     from napari_graydet.models.roi.metrics import RoiSample
 
 NOT_PRETRAINED = (
@@ -78,14 +78,14 @@ class Part:
     """
 
     name: str
-    kind: Kind
+    kind: WeightsKind
     about: str
     train: Callable[[PartJob], PartResult]
     try_start: Callable[[Path, Preset, tuple[str, ...]], None]
     effort: float = 1.0
     in_all: bool = True
     presets: tuple[Preset, ...] = ("fast", "paper")
-    needs: tuple[Kind, ...] = ()
+    needs: tuple[WeightsKind, ...] = ()
 
 
 # --- ROI ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_graydet.errors import DatasetError, ProjectError
-from napari_graydet.models.loading import Kind
+from napari_graydet.io.weights import WeightsKind
 from napari_graydet.project import splits
 from napari_graydet.project.model_entry import ModelEntry
 from napari_graydet.project.model_registry import ModelRegistry
@@ -33,7 +33,7 @@ class Plan:
     parts: tuple[Part, ...]
     data: Dataset
     split: splits.Split
-    starts: Mapping[Kind, Start]
+    starts: Mapping[WeightsKind, Start]
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.model_entry import Scores
 from napari_graydet.workflows.evaluation.methods import GraydetMethod
 from napari_graydet.workflows.events import ShouldCancel, check_cancelled, never_cancel
 from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.training.job import PartJob, PartResult, some
-from napari_graydet.workflows.training_data import Sample
 
 if TYPE_CHECKING:
     from napari_graydet.models.boxes.detector import BoxModel

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.workflows.training_data import MARGIN, LabelMap, Sample
+from napari_graydet.core.sample import MARGIN, LabelMap, Sample
 
 
 @dataclass(frozen=True, eq=False)

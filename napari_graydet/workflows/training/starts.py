@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_graydet.errors import ProjectError, WeightsError
-from napari_graydet.io.weights import read_card
-from napari_graydet.models.loading import Kind, shipped
-from napari_graydet.project.model_entry import RANDOM, SHIPPED, ModelEntry
+from napari_graydet.io.weights import SHIPPED, WeightsKind, read_card
+from napari_graydet.models.loading import shipped
+from napari_graydet.project.model_entry import RANDOM, ModelEntry
 from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.workflows.training.parts import NOT_FROM_COCO, Part
 from napari_graydet.workflows.training.request import TrainRequest
@@ -38,7 +38,7 @@ def find_starts(
     request: TrainRequest,
     registry: ModelRegistry,
     resumed: ModelEntry | None,
-) -> dict[Kind, Start]:
+) -> dict[WeightsKind, Start]:
     """Find what every part starts from, and what it works with that is not trained here.
 
     Raises
@@ -57,7 +57,7 @@ def find_starts(
 
 def try_starts(
     parts: Sequence[Part],
-    starts: Mapping[Kind, Start],
+    starts: Mapping[WeightsKind, Start],
     request: TrainRequest,
     classes: tuple[str, ...],
 ) -> None:
@@ -75,7 +75,7 @@ def try_starts(
 
 
 def learned_from(
-    starts: Mapping[Kind, Start], request: TrainRequest, registry: ModelRegistry
+    starts: Mapping[WeightsKind, Start], request: TrainRequest, registry: ModelRegistry
 ) -> frozenset[str]:
     """Return the names of all images that the starts, and what they started from, learned from.
 
@@ -106,10 +106,10 @@ def _same_images(entry: ModelEntry, request: TrainRequest, registry: ModelRegist
 
 def _asked(
     parts: tuple[Part, ...], starts: tuple[str, ...], registry: ModelRegistry
-) -> dict[Kind, Start]:
+) -> dict[WeightsKind, Start]:
     """Return what was asked for by kind; files, which say more, go before models."""
     kinds = [part.kind for part in parts]
-    found: dict[Kind, Start] = {}
+    found: dict[WeightsKind, Start] = {}
     for start in sorted(starts, key=lambda name: name == SHIPPED or name.isdecimal()):
         fits = _fitting(start, kinds, registry)
         if not fits.keys() - found.keys():
@@ -121,7 +121,9 @@ def _asked(
     return found
 
 
-def _fitting(start: str, kinds: Sequence[Kind], registry: ModelRegistry) -> dict[Kind, Start]:
+def _fitting(
+    start: str, kinds: Sequence[WeightsKind], registry: ModelRegistry
+) -> dict[WeightsKind, Start]:
     """Return what one start is for, by kind."""
     if start == SHIPPED:
         alone = len(kinds) == 1  # with others, a refiner can do without
@@ -158,7 +160,7 @@ def _by_default(part: Part, request: TrainRequest, registry: ModelRegistry) -> S
     return start
 
 
-def _in_use(kind: Kind, registry: ModelRegistry) -> Start:
+def _in_use(kind: WeightsKind, registry: ModelRegistry) -> Start:
     active = registry.active(kind)
     weights = registry.active_weights(kind)
     if active is None or weights is None:
@@ -166,7 +168,7 @@ def _in_use(kind: Kind, registry: ModelRegistry) -> Start:
     return Start(weights, active.id)
 
 
-def _shipped(kind: Kind) -> Start:
+def _shipped(kind: WeightsKind) -> Start:
     """Return the shipped weights; a refiner can do without."""
     try:
         return Start(shipped(kind), SHIPPED)
@@ -176,7 +178,9 @@ def _shipped(kind: Kind) -> Start:
         return Start(None, RANDOM)
 
 
-def _again(kind: Kind, entry: ModelEntry, request: TrainRequest, registry: ModelRegistry) -> Start:
+def _again(
+    kind: WeightsKind, entry: ModelEntry, request: TrainRequest, registry: ModelRegistry
+) -> Start:
     """Find the weights that an earlier run started from, or worked with."""
     parent = entry.parents.get(kind, SHIPPED)
     if parent == SHIPPED:

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from napari_graydet.errors import CancelledError, GraydetError, ProjectError
 from napari_graydet.io.lock import GLANCE, exclusive
-from napari_graydet.io.weights import read_card
-from napari_graydet.models.loading import Kind
+from napari_graydet.io.weights import WeightsKind
 from napari_graydet.models.machine import machine_note
 from napari_graydet.project.model_entry import ModelEntry, SplitNote
 from napari_graydet.project.model_registry import (
@@ -31,7 +30,6 @@ from napari_graydet.project.model_registry import (
     ModelRegistry,
 )
 from napari_graydet.workflows.events import ShouldCancel, never_cancel, one_line
-from napari_graydet.workflows.predict import Predictor
 from napari_graydet.workflows.training.events import OnEvent, Reporter, ignore_event
 from napari_graydet.workflows.training.group import with_others
 from napari_graydet.workflows.training.job import PartJob, PartResult
@@ -297,7 +295,7 @@ class _Run:
         result = with_others(partial(part.train, job), partial(_train_in, part.train, silent))
         self._note(part, result)
 
-    def _weights(self, kind: Kind) -> Path:
+    def _weights(self, kind: WeightsKind) -> Path:
         """Return the weights of a kind that were trained here, else those to work with."""
         for folder in (self._work, self._folder):
             if (made := folder / f"{kind}.safetensors").exists():
@@ -370,55 +368,3 @@ def _train_in(train: Callable[[PartJob], PartResult], job: PartJob, folder: Path
 
 def _say_nothing(event: str, **fields: object) -> None:
     """Take an event that the process that leads tells, too."""
-
-
-# --- models in use ------------------------------------------------------------------------------
-
-
-def predictor_of(
-    folder: Path | None,
-    roi_source: str | Path | None = None,
-    box_source: str | Path | None = None,
-    device: str = "auto",
-    *,
-    refiner_source: str | Path | None = None,
-    notice: Callable[[str], None] | None = None,
-) -> Predictor:
-    """Return the detectors, and the refiner if there is one, that a project uses.
-
-    Parameters
-    ----------
-    folder
-        The project; None uses the shipped models.
-    roi_source, box_source, refiner_source
-        Weights to use instead.
-    device, notice
-        As for `Predictor`.
-
-    Raises
-    ------
-    ProjectError, DamagedProjectError
-        If a model that is in use is gone or damaged; it is never replaced silently.
-    """
-    sources: dict[str, str | Path | None] = {
-        "roi": roi_source,
-        "boxes": box_source,
-        "refiner": refiner_source,
-    }
-    if folder is not None:
-        registry = ModelRegistry(folder)
-        for kind, source in sources.items():
-            sources[kind] = source or _in_use(registry, kind)
-    return Predictor(
-        sources["roi"],
-        sources["boxes"],
-        device,
-        refiner_source=sources["refiner"],
-        notice=notice,
-    )
-
-
-def _in_use(registry: ModelRegistry, kind: str) -> Path | None:
-    """Return the weights of a kind in use; None for the shipped ones, for a refiner for none."""
-    path = registry.active_weights(kind)
-    return path if path is not None and read_card(path).is_of_use else None

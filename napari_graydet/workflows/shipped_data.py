@@ -1,4 +1,4 @@
-"""Samples with exact or trusted masks: phantoms and the public chest X-rays, and their fixed split.
+"""What the shipped weights learn from: phantoms and public chest X-rays, and their fixed split.
 
 The shipped weights are trained on phantoms and on the Montgomery chest X-rays only; the Shenzhen
 images of the same folder are read for evaluation and never trained on. Phantoms are numbered:
@@ -14,18 +14,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
-from skimage import measure
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale, scale_for_pixels
-from napari_graydet.core.roi import RoiBox
+from napari_graydet.core.sample import LabelMap, Sample, connected_parts
 from napari_graydet.errors import ImageError
 from napari_graydet.io.images import read_image
 from napari_graydet.io.masks import read_mask
@@ -42,13 +39,6 @@ CHOICE_START = 400_000
 
 CHOICE_EVERY = 10
 """Of the Montgomery training side, one image in so many is kept to choose on."""
-
-MARGIN = 0.03
-"""An ROI is the box of its part grown by this fraction of its size on each side."""
-
-SMALLEST_SHARE = 0.001
-SMALLEST_PIXELS = 16
-"""Parts below this share of the image, or with fewer pixels, get no ROI."""
 
 MONTGOMERY = "MCUCXR_"
 SHENZHEN = "CHNCXR_"
@@ -67,70 +57,6 @@ _CARPUS = frozenset(
 )
 
 Part = Literal["train", "held out", "all"]
-LabelMap = npt.NDArray[np.uint16]
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """An image with the truth about one label.
-
-    Parameters
-    ----------
-    image
-        The radiograph.
-    label
-        Class of the mask, "bone" or "lung".
-    parts
-        (H, W) uint16, 0 background, else the id of one part; every part gets an ROI of its own.
-    kind
-        Where it comes from: a kind of phantom, "montgomery" or "shenzhen".
-    stem
-        Name that is unique within its kind.
-    """
-
-    image: GrayImage
-    label: str
-    parts: LabelMap
-    kind: str
-    stem: str
-
-    @property
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """The (H, W) mask of all parts."""
-        return np.asarray(self.parts > 0)
-
-    def part_rois(self, margin: float = MARGIN) -> dict[int, RoiBox]:
-        """Return the ROI of every part that is large enough, by part id."""
-        return part_rois(self.parts, margin)
-
-    @property
-    def rois(self) -> list[RoiBox]:
-        """The ROIs of all parts that are large enough."""
-        return list(self.part_rois().values())
-
-
-def connected_parts(mask: npt.NDArray[np.bool_]) -> LabelMap:
-    """Number the 8-connected parts of a (H, W) mask from 1; beyond 65535 they share that id."""
-    labelled: LabelMap = measure.label(mask, connectivity=2)  # type: ignore[no-untyped-call]
-    return np.minimum(labelled, np.iinfo(np.uint16).max).astype(np.uint16)
-
-
-def part_rois(parts: LabelMap, margin: float = MARGIN) -> dict[int, RoiBox]:
-    """Return the ROI of every part by id: its bounding box grown by `margin` on each side.
-
-    Parts below `SMALLEST_SHARE` of the image or `SMALLEST_PIXELS` pixels are dropped.
-    """
-    areas = np.bincount(parts.ravel())
-    smallest = max(SMALLEST_PIXELS, SMALLEST_SHARE * parts.size)
-    shape = (parts.shape[0], parts.shape[1])
-    found: dict[int, RoiBox] = {}
-    for part_id, window in enumerate(ndimage.find_objects(parts), start=1):
-        if window is None or areas[part_id] < smallest:
-            continue
-        rows, cols = window
-        box = RoiBox(float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
-        found[part_id] = box.grow(margin, shape)
-    return found
 
 
 def phantom_sample(kind: str, index: int) -> Sample:
@@ -329,11 +255,3 @@ def _chest_samples(data: Path, stems: Sequence[str], kind: str) -> Iterator[Samp
         image = read_image(data / "chest" / "images" / f"{stem}.png")
         mask = read_mask(data / "chest" / "masks" / f"{stem}.png", image.shape)
         yield Sample(image, "lung", connected_parts(mask), kind, stem)
-
-
-def describe(samples: Iterable[Sample]) -> list[str]:
-    """Return one line per kind with its number of images, for a weights card."""
-    counts: dict[str, int] = {}
-    for sample in samples:
-        counts[sample.kind] = counts.get(sample.kind, 0) + 1
-    return [f"{kind}: {count} images" for kind, count in counts.items()]

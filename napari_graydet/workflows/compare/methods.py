@@ -38,14 +38,14 @@ from napari_graydet.workflows.training.job import Preset
 
 if TYPE_CHECKING:
     from napari_graydet.models.baselines.training import Baseline
-    from napari_graydet.models.boxes.interval import Kind
+    from napari_graydet.models.boxes.interval import IntervalKind
 
 Trainer = Callable[[Task], Trained]
 Check = Callable[[Task], None]
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparedMethod:
     """A method that can be compared.
 
     Parameters
@@ -126,8 +126,8 @@ def train_whole_image(name: str, task: Task) -> Trained:
     )
 
 
-def _whole_image(name: str, about: str) -> Contestant:
-    return Contestant(
+def _whole_image(name: str, about: str) -> ComparedMethod:
+    return ComparedMethod(
         about, partial(train_whole_image, name), whole_image=True, check=partial(_check_built, name)
     )
 
@@ -139,10 +139,10 @@ def _check_built(name: str, task: Task) -> None:
     build_baseline(name, len(task.train.classes))
 
 
-def _ours(about: str, preset: Preset, *, refine: bool = False) -> Contestant:
+def _ours(about: str, preset: Preset, *, refine: bool = False) -> ComparedMethod:
     names = parts_of_method(refine)
     starts = tuple("pointnet" if (n, preset) == ("boxes", "paper") else n for n in names)
-    return Contestant(
+    return ComparedMethod(
         about,
         partial(train_graydet, preset, refine),
         check=partial(check_parts, names, preset),
@@ -151,9 +151,9 @@ def _ours(about: str, preset: Preset, *, refine: bool = False) -> Contestant:
     )
 
 
-def _rival(about: str, kind: Kind) -> Contestant:
+def _rival(about: str, kind: IntervalKind) -> ComparedMethod:
     check = partial(check_parts, ("roi",), "fast")
-    return Contestant(
+    return ComparedMethod(
         about,
         partial(train_interval, kind),
         check=check,
@@ -162,7 +162,7 @@ def _rival(about: str, kind: Kind) -> Contestant:
     )
 
 
-CONTESTANTS: Mapping[str, Contestant] = {
+METHODS: Mapping[str, ComparedMethod] = {
     "fcn": _whole_image("fcn", "fully convolutional network"),
     "unet": _whole_image("unet", "U-Net"),
     "res-unet": _whole_image("res-unet", "U-Net with residual units"),
@@ -187,7 +187,7 @@ def require_used(starts: Iterable[str], methods: Sequence[str]) -> None:
     ModelError
         If there is one.
     """
-    used = {name for method in methods for name in CONTESTANTS[method].starts}
+    used = {name for method in methods for name in METHODS[method].starts}
     unused = [name for name in starts if name not in used]
     if unused:
         raise ModelError(
@@ -204,10 +204,10 @@ def chosen(names: Sequence[str]) -> tuple[str, ...]:
     ModelError
         If there is no method of a name, or no name.
     """
-    unknown = [name for name in names if name not in CONTESTANTS]
+    unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
         raise ModelError(
-            f"Expected methods among {', '.join(CONTESTANTS)}, got "
+            f"Expected methods among {', '.join(METHODS)}, got "
             f"{repr(unknown[0]) if unknown else 'none'}."
         )
     return tuple(dict.fromkeys(names))

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import CancelledError, DatasetError, ModelError
 from napari_graydet.io.weights import WeightsCard, save_weights
-from napari_graydet.workflows.compare import parts as contest_parts
-from napari_graydet.workflows.compare.contestants import train_whole_image
+from napari_graydet.workflows.compare import parts as compare_parts
+from napari_graydet.workflows.compare.methods import train_whole_image
 from napari_graydet.workflows.compare.parts import (
     check_choices,
     split_for_choices,
@@ -23,7 +24,6 @@ from napari_graydet.workflows.compare.task import Task, alone
 from napari_graydet.workflows.dataset import Case, Dataset
 from napari_graydet.workflows.training.job import PartJob, PartResult
 from napari_graydet.workflows.training.parts import PARTS, Part
-from napari_graydet.workflows.training_data import Sample
 from tests.workflows.test_compare import data
 
 __all__ = ["data"]
@@ -63,7 +63,7 @@ class Trainings:
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     made = Trainings()
-    monkeypatch.setattr(contest_parts, "PARTS", {name: made.of(name) for name in SIZES})
+    monkeypatch.setattr(compare_parts, "PARTS", {name: made.of(name) for name in SIZES})
     return made
 
 
@@ -76,7 +76,7 @@ def task(data: Dataset, folder: Path, **more: object) -> Task:
 def test_parts_are_trained_once_and_counted_for_both(
     data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    monkeypatch.setattr(compare_parts, "_refiner", lambda path, device: None)
     plain = train_graydet("fast", False, task(data, tmp_path))
     refined = train_graydet("fast", True, task(data, tmp_path))
     assert trainings.names == ["roi", "boxes", "refiner"]
@@ -111,7 +111,7 @@ def test_what_it_holds_out_is_of_other_patients_and_of_its_own_images(
 def test_minutes_are_divided_among_the_parts(
     data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    monkeypatch.setattr(compare_parts, "_refiner", lambda path, device: None)
     train_graydet("fast", True, task(data, tmp_path, minutes=7.0))
     assert sum(job.minutes or 0 for job in trainings.jobs) == pytest.approx(7.0)
     *_, refiner = trainings.jobs
@@ -121,7 +121,7 @@ def test_minutes_are_divided_among_the_parts(
 def test_every_method_has_the_same_time_in_any_order(
     data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    monkeypatch.setattr(compare_parts, "_refiner", lambda path, device: None)
 
     def spent(folder: str, *order: str) -> dict[str, float]:
         minutes = {}
@@ -153,7 +153,7 @@ def test_what_a_training_took_before_it_was_cut_counts(
     with pytest.raises(CancelledError):
         train_interval("otsu", task(data, tmp_path))
     monkeypatch.undo()
-    monkeypatch.setattr(contest_parts, "PARTS", {name: trainings.of(name) for name in SIZES})
+    monkeypatch.setattr(compare_parts, "PARTS", {name: trainings.of(name) for name in SIZES})
     trained = train_interval("otsu", task(data, tmp_path))
     assert dict(trained.steps) == {"roi": 4}
     assert trained.cost.seconds > 0.2
@@ -172,7 +172,7 @@ def test_a_part_that_was_cut_is_trained_again(
 def test_a_part_from_another_start_and_what_relies_on_it_are_trained_again(
     data: Dataset, tmp_path: Path, trainings: Trainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contest_parts, "_refiner", lambda path, device: None)
+    monkeypatch.setattr(compare_parts, "_refiner", lambda path, device: None)
     first = task(data, tmp_path)
     train_graydet("fast", True, first)
     other = tmp_path / "other"
@@ -189,7 +189,7 @@ def test_a_part_of_another_version_is_trained_again(
 ) -> None:
     train_graydet("fast", False, task(data, tmp_path))
     trainings.jobs.clear()
-    monkeypatch.setattr(contest_parts, "version", lambda _name: "99.0")
+    monkeypatch.setattr(compare_parts, "version", lambda _name: "99.0")
     train_graydet("fast", False, task(data, tmp_path))
     assert trainings.names == ["roi", "boxes"]
 

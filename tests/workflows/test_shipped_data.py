@@ -1,4 +1,4 @@
-"""What the shipped weights learn from: phantoms by number, the split, one ROI per part."""
+"""What the shipped weights learn from: phantoms by number, and the split."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy import ndimage
 
+from napari_graydet.core.sample import Sample
 from napari_graydet.errors import ImageError
 from napari_graydet.workflows import phantoms
-from napari_graydet.workflows import training_data as td
+from napari_graydet.workflows import shipped_data as td
 
 
-def _same(a: td.Sample, b: td.Sample) -> bool:
+def _same(a: Sample, b: Sample) -> bool:
     return (
         np.array_equal(a.image.pixels, b.image.pixels)
         and np.array_equal(a.parts, b.parts)
@@ -103,29 +101,6 @@ def test_a_folder_without_the_sets_is_an_error(tmp_path: Path) -> None:
         td.montgomery_stems(tmp_path)
 
 
-@given(st.integers(0, 10_000))
-def test_rois_hold_their_parts_with_a_margin(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    mask = ndimage.gaussian_filter(rng.standard_normal((90, 120)), 4) > 0.05
-    parts = td.connected_parts(mask)
-    smallest = max(td.SMALLEST_PIXELS, td.SMALLEST_SHARE * mask.size)
-    found = td.part_rois(parts)
-    areas = np.bincount(parts.ravel())
-    assert set(found) == {i for i in range(1, parts.max() + 1) if areas[i] >= smallest}
-    for part_id, roi in found.items():
-        y, x = np.nonzero(parts == part_id)
-        w, h = np.ptp(x) + 1, np.ptp(y) + 1
-        expected = [x.min() - td.MARGIN * w, y.min() - td.MARGIN * h]
-        expected += [x.max() + 1 + td.MARGIN * w, y.max() + 1 + td.MARGIN * h]
-        np.testing.assert_allclose(roi.xyxy, np.clip(expected, 0, [120, 90, 120, 90]))
-
-
-def test_touching_corners_are_one_part() -> None:
-    mask = np.zeros((20, 20), bool)
-    mask[2:8, 2:8] = mask[8:14, 8:14] = True
-    assert td.connected_parts(mask).max() == 1
-
-
 def test_pieces_epiphyses_and_the_carpus_are_put_together() -> None:
     names = ["radius", "radius", "radius distal epiphysis", "lunate", "capitate"]
     names += ["ring finger distal phalanx", "ring finger distal phalanx epiphysis"]
@@ -133,11 +108,3 @@ def test_pieces_epiphyses_and_the_carpus_are_put_together() -> None:
     parts = np.arange(10, dtype=np.uint16).reshape(2, 5)
     merged = td.merge_parts(parts, names)
     np.testing.assert_array_equal(merged, [[0, 1, 1, 1, 2], [2, 3, 3, 4, 5]])
-
-
-def test_a_mask_of_specks_loses_none() -> None:
-    mask = np.zeros((520, 520), dtype=bool)
-    mask[::2, ::2] = True  # 67600 parts, more than ids
-    parts = td.connected_parts(mask)
-    assert parts.dtype == np.uint16
-    np.testing.assert_array_equal(parts > 0, mask)
