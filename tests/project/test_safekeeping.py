@@ -53,6 +53,22 @@ def test_opening_renews_an_old_backup(folder: Path) -> None:
     assert _revisions_in(folder / BACKUP) == 1
 
 
+def test_a_disk_that_takes_nothing_for_good_replaces_no_backup(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_project(folder).close()
+    before = (folder / BACKUP).read_bytes()
+    _save(folder, 0)
+    monkeypatch.setattr(safekeeping.os, "fsync", _broken)
+    with pytest.raises(ProjectError):
+        safekeeping.back_up(folder / DATABASE, folder / BACKUP)
+    assert (folder / BACKUP).read_bytes() == before
+
+
+def _broken(_file: int) -> None:
+    raise OSError(5, "Input/output error")
+
+
 def test_a_backup_has_what_is_still_in_the_log(folder: Path) -> None:
     with make_project(folder) as store:
         store.save(1, edited(), expected_revision=0, source="human", action="edit")

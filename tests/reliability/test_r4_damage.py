@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 
 from napari_graydet.errors import DamagedProjectError, ProjectError
+from napari_graydet.project import log, safekeeping
 from napari_graydet.project.history import History
 from napari_graydet.project.store import ProjectStore
 from tests.project.projects import CLASSES, SHAPE, blank, edited, make_project, painted, predicted
 
 DATABASE, BACKUP = "annotations.db", "annotations.backup.db"
+PAGE = 4096
 
 
 def _worked_on(folder: Path) -> None:
@@ -230,3 +234,68 @@ def test_a_missing_database_is_not_made_anew(folder: Path) -> None:
     ProjectStore.recover(folder)
     with ProjectStore.open(folder) as store:
         assert store.classes == list(CLASSES)
+
+
+def test_an_old_backup_is_not_renewed_from_a_damaged_database(folder: Path) -> None:
+    _worked_on(folder)
+    (folder / BACKUP).unlink()
+    truth = _everything(folder)
+    old = time.time() - 2 * safekeeping.BACKUP_AFTER_SECONDS
+    os.utime(folder / BACKUP, (old, old))
+    sound = (folder / BACKUP).read_bytes()
+    data = bytearray((folder / DATABASE).read_bytes())
+    data[3 * PAGE : 4 * PAGE] = bytes(PAGE)
+    (folder / DATABASE).write_bytes(data)
+    with pytest.raises(DamagedProjectError):
+        ProjectStore.open(folder)
+    assert (folder / BACKUP).read_bytes() == sound
+    ProjectStore.recover(folder)
+    assert _everything(folder) == truth
+
+
+def test_the_log_of_a_damaged_database_does_not_stay_beside_the_restored_one(folder: Path) -> None:
+    killed = folder.with_name("killed")
+    with make_project(folder, 3) as store:
+        store.save(1, edited(), expected_revision=0, source="human", action="edit")
+        shutil.copytree(folder, killed)
+    log = killed / f"{DATABASE}-wal"
+    before = log.read_bytes()
+    (killed / DATABASE).write_bytes(b"not a database" * 400)
+    kept = ProjectStore.recover(killed)
+    assert not log.exists() and Path(f"{kept}-wal").read_bytes() == before
+    with ProjectStore.open(killed) as store:
+        assert len(store.entries()) == 3 and store.entry(1).revision == 0
+
+
+def test_a_recovery_that_the_disk_does_not_take_changes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _worked_on(folder)
+    damaged = b"not a database" * 400
+    (folder / DATABASE).write_bytes(damaged)
+
+    def broken(_file: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safekeeping.os, "fsync", broken)
+        with pytest.raises(ProjectError):
+            ProjectStore.recover(folder)
+    assert (folder / DATABASE).read_bytes() == damaged
+    ProjectStore.recover(folder)
+
+
+def test_a_log_that_is_being_written_is_looked_at_twice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make_project(folder, 1) as store:
+        for i in range(8):
+            store.save(1, edited(i), expected_revision=i, source="human", action="edit")
+        whole = (folder / f"{DATABASE}-wal").read_bytes()
+    torn = bytearray(whole)
+    torn[len(whole) // 2] ^= 1
+    path = folder.with_name("torn-wal")
+    path.write_bytes(torn)
+    assert log.lost_saves(path), "a damage that stays"
+    monkeypatch.setattr(log.time, "sleep", lambda _seconds: path.write_bytes(whole))
+    assert not log.lost_saves(path), "a page that was being written"

@@ -238,6 +238,28 @@ def test_the_folder_that_one_stands_in(
     assert files_of(tmp_path / "here") == files_of(tmp_path / "there")
 
 
+def test_an_export_into_here_that_fails_puts_the_old_one_back(
+    store: ProjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    here, real = tmp_path / "here", Path.rename
+    here.mkdir()
+    monkeypatch.chdir(here)
+    export_project(store, Path(), ["masks"])
+    old = files_of(here)
+
+    def fails_late(self: Path, target: Path) -> Path:
+        if ".part" in str(self) and self.name == "records":
+            raise OSError(5, "Input/output error")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fails_late)
+        with pytest.raises(ExportError, match="Input/output"):
+            export_project(store, Path(), ["masks", "json"])
+    assert files_of(here) == old
+
+
 def test_an_empty_folder_that_cannot_be_renamed_is_filled_or_left_empty(
     store: ProjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

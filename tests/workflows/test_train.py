@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.models_in_use import predictor_of
 from napari_graydet.workflows.training.events import event_of
 from napari_graydet.workflows.training.job import PartJob
+from napari_graydet.workflows.training.process import stop_signals
 from napari_graydet.workflows.training.request import TrainRequest
 from napari_graydet.workflows.training.train import resume, train
 from tests.models.learners import Tiny
@@ -78,7 +81,9 @@ def test_a_run_tells_its_events_and_leaves_an_entry(
     shares = [event["overall"] for event in events if event["event"] == "progress"]
     assert shares == sorted(shares) and shares[-1] == 1.0
     log = (tmp_path / "models" / "0001" / LOG_FILE).read_text().splitlines()
-    assert [event_of(line) for line in log] == events
+    assert events[0]["folder"] == str(tmp_path / "models" / "0001")
+    without = [{k: v for k, v in event.items() if k != "folder"} for event in events]
+    assert [event_of(line) for line in log] == without, "the log holds no path"
     again = ModelRegistry(tmp_path).entry("0001")
     assert again == entry and entry.status == "done" and entry.parents == {"boxes": "shipped"}
     assert entry.split is not None and not set(entry.split.train) & set(entry.split.validation)
@@ -350,6 +355,36 @@ def test_a_bad_rule_is_refused_before_a_run(tmp_path: Path, quick: QuickPart) ->
         assert "\n" not in str(raised.value)
     assert (project / "graydet.toml").read_bytes() == settings
     assert ModelRegistry(project).entries() == [] and not quick.learners
+
+
+def test_signals_are_a_wish_to_stop_and_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with stop_signals() as stop:
+            assert not stop()
+            os.kill(os.getpid(), number)
+            assert stop()
+    with pytest.raises(KeyboardInterrupt), stop_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert after == before
+
+
+def test_an_interrupted_training_can_be_resumed(
+    tmp_path: Path, request_: TrainRequest, quick: QuickPart
+) -> None:
+    """A second Ctrl-C ends it wherever it is."""
+
+    def interrupt(event: Event) -> None:
+        if event["event"] == "progress" and event["step"] == 4:
+            raise KeyboardInterrupt
+
+    registry = ModelRegistry(tmp_path)
+    with pytest.raises((KeyboardInterrupt, CancelledError)):
+        train(request_, tmp_path, on_event=interrupt)
+    assert registry.entry("0001").status == "cancelled"
+    assert resume("0001", tmp_path).status == "done"
 
 
 def test_stopped_while_the_images_of_a_resumed_run_are_read(
