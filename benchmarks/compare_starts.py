@@ -19,6 +19,7 @@ from pathlib import Path
 
 from napari_graydet.models.boxes.detector import BoxModel
 from napari_graydet.models.boxes.training import BoxTraining, train_boxes
+from napari_graydet.models.learning.loop import Step, Watch
 from napari_graydet.models.refiner.learner import RefinerTraining
 from napari_graydet.models.refiner.training import make_refiner
 from napari_graydet.models.roi.darknet import read_darknet
@@ -83,7 +84,7 @@ def make_roi(options: argparse.Namespace, path: Path) -> None:
         steps=options.roi_steps,
         classes=CLASSES,
         data=_sources(options, options.roi_steps),
-        on_progress=lambda at: _say("roi", at.step, at.loss),
+        watch=_watch("roi"),
     )
 
 
@@ -94,7 +95,7 @@ def make_boxes(options: argparse.Namespace, path: Path) -> None:
         CLASSES,
         seed=SEED,
         training=BoxTraining(steps=options.box_steps),
-        on_step=lambda step, of, loss: _say("boxes", step, loss),
+        watch=_watch("boxes"),
     )
     versions = {name: version(name) for name in ("torch", "numpy")}
     model.save(path, data=_sources(options, options.box_steps), seed=SEED, versions=versions)
@@ -118,7 +119,7 @@ def make_phantom_refiner(options: argparse.Namespace, path: Path) -> None:
         training=RefinerTraining(
             steps=options.refiner_steps, backbone=read_darknet(options.darknet)
         ),
-        on_progress=lambda at: _say("refiner", at.step, at.loss),
+        watch=_watch("refiner"),
     )
     print(f"{path}: {table}")
 
@@ -132,9 +133,12 @@ def _sources(options: argparse.Namespace, steps: int) -> list[str]:
     return [f"{kind} phantoms: {n} images" for kind, n in counts.items()] + [f"{steps} steps"]
 
 
-def _say(part: str, step: int, loss: float) -> None:
-    if step % 100 == 0:
-        print(f"{part}: step {step}, loss {loss:.4f}", flush=True)
+def _watch(part: str) -> Watch:
+    def say(at: Step) -> None:
+        if at.step % 100 == 0:
+            print(f"{part}: step {at.step}, loss {at.loss:.4f}", flush=True)
+
+    return Watch(step=say)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ LOOKS = RoiSettings(image_size=256, coarse_size=None)
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with one ROI around all its parts, or with theirs: `roi_metrics.RoiSample`."""
+    """An image with one ROI around all its parts, or with theirs: `roi.metrics.RoiSample`."""
 
     image: GrayImage
     label: str

@@ -131,7 +131,7 @@ def segment(
             predictor=Predictor(
                 roi_weights, box_weights, device, refiner_source=refiner, notice=complain
             ),
-            on_notice=_notice,
+            on_notice=complain,
             on_progress=show,
             roi=_rois(roi),
             gray_range=None if gray is None else _gray_range(gray),
@@ -142,13 +142,6 @@ def segment(
             frame=frame,
         )
     return _result(report, out)
-
-
-def _notice(message: str) -> None:
-    """Say a notice, and which option helps."""
-    from napari_graydet.workflows.segment import WHOLE_TAKEN
-
-    complain(f"{message} Give one with --roi." if message.endswith(WHOLE_TAKEN) else message)
 
 
 def _rois(values: list[str] | None) -> object:

@@ -115,8 +115,7 @@ class Comparison:
 
         They were accepted as proposed, so they tell how it was judged, not how good it is.
         """
-        drawn = [c for c in self.changes if c.counts and c.old == 1.0 and c.ceiling is not None]
-        count = len({change.image for change in drawn})
+        count = 0 if self.old is None else self.old.as_drawn
         if not count:
             return ""
         what = "One of them was" if count == 1 else f"{count} of them were"

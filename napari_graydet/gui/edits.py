@@ -29,7 +29,7 @@ SAME_OBJECT = 0.5
 """A proposal that overlaps an object made by hand by this IoU shows the same object."""
 
 REFINED_AROUND = 0.15
-"""Share of an ROI's size around it in which a refiner paints, too (`refiner_patch.Frame`)."""
+"""Share of an ROI's size around it in which a refiner paints, too (`refiner.patch.Frame`)."""
 
 _BY_HAND = {"source": "human", "score": None}
 

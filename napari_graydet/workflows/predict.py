@@ -123,7 +123,7 @@ class Predictor:
         """Return the predictor of one job, which waits no longer than the job does.
 
         Detectors of this process always end by themselves, so that is this predictor; see
-        `detector_process.ProcessPredictor` for the others.
+        `detector.process.ProcessPredictor` for the others.
         """
         return self
 

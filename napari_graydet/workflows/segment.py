@@ -42,9 +42,6 @@ Light = Literal["light"]
 LIGHT: Light = "light"
 """Clean-up by name: an opening of 1 pixel, holes filled, as many parts kept as there are boxes."""
 
-WHOLE_TAKEN = "the whole image was taken."
-"""How the notice ends when no ROI was found; a caller can say how to give one."""
-
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -260,7 +257,7 @@ def _rois(
         return [], (f"{missing}; the mask is empty.",)
     model = plain_name(predictor.roi_detector.name)
     record = roi_record(whole, name, score=0.0, source="model", model=model)
-    return [record], (f"{missing}; {WHOLE_TAKEN}",)
+    return [record], (f"{missing}; the whole image was taken. Give an ROI.",)
 
 
 def _given(roi: Roi | Sequence[Roi]) -> list[RoiBox]:

@@ -17,12 +17,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_graydet.core.sample import Sample
 from napari_graydet.errors import GraydetError
 from napari_graydet.workflows import shipped_data
 from napari_graydet.workflows.box_samples import box_samples
+
+if TYPE_CHECKING:
+    from napari_graydet.models.learning.loop import Step, Watch
 
 CLASSES = ("bone", "lung")
 PHANTOMS = {"hand": 260, "forearm": 360, "chest": 160}
@@ -107,7 +110,7 @@ def _make_roi(data: Path, darknet: Path, path: Path, seed: int, cache: Path) -> 
         classes=CLASSES,
         held_out=_held_out(data, cache),
         data=_sources(data),
-        on_progress=lambda at: _say("roi", at.step, at.share, at.loss),
+        watch=_watch("roi"),
     )
     print(f"{path}: {card.metrics}")
 
@@ -121,7 +124,7 @@ def _make_boxes(data: Path, path: Path, seed: int, cache: Path) -> None:
         CLASSES,
         seed=seed,
         training=BoxTraining(steps=BOX_STEPS),
-        on_step=lambda step, steps, loss: _say("boxes", step, step / steps, loss),
+        watch=_watch("boxes"),
     )
     metrics = box_metrics(model, held_out, seed=seed)
     versions = {name: version(name) for name in ("torch", "numpy")}
@@ -150,14 +153,20 @@ def _make_refiner(data: Path, darknet: Path, path: Path, seed: int, cache: Path)
         data=_sources(data),
         trunk=BoxModel.load(boxes),
         training=training,
-        on_progress=lambda at: _say("refiner", at.step, at.share, at.loss),
+        watch=_watch("refiner"),
     )
     print(f"{path}: {table}")
 
 
-def _say(part: str, step: int, share: float, loss: float) -> None:
-    if step % 25 == 0:
-        print(f"{part}: step {step}, {share:.0%}, loss {loss:.4f}", flush=True)
+def _watch(part: str) -> Watch:
+    """Return who prints where the training of a part stands."""
+    from napari_graydet.models.learning.loop import Watch  # late: it loads torch
+
+    def say(at: Step) -> None:
+        if at.step % 25 == 0:
+            print(f"{part}: step {at.step}, {at.share:.0%}, loss {at.loss:.4f}", flush=True)
+
+    return Watch(step=say)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

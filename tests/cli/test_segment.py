@@ -133,7 +133,7 @@ def test_without_a_roi_the_whole_image_or_nothing(
     image, out = images / "image0.png", tmp_path / "out"
     outcome = run("segment", image, "-o", out)
     assert outcome.code == 0
-    assert "no ROI found" in outcome.err and "Give one with --roi." in outcome.err
+    assert "no ROI found" in outcome.err and "Give an ROI." in outcome.err
     document = json.loads((out / "image0.json").read_text())
     roi = document["rois"][0]
     assert [roi[key] for key in ("x0", "y0", "x1", "y1", "score")] == [0, 0, 60, 40, 0]

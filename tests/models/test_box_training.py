@@ -46,6 +46,7 @@ from napari_graydet.models.boxes.training import (
     for_classes,
     train_boxes,
 )
+from napari_graydet.models.learning.loop import Step, Watch
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 from tests.models.learners import StoppedError, stops_after
 
@@ -233,11 +234,9 @@ def test_training_learns_ranges_and_classes_and_is_reproducible() -> None:
     )
     losses: list[float] = []
 
-    def note(step: int, steps: int, loss: float) -> None:
-        assert steps == 60
-        losses.append(loss)
-
-    model = train_boxes(samples, ("bright", "dark"), seed=0, training=training, on_step=note)
+    watch = Watch(step=lambda at: losses.append(at.loss))
+    model = train_boxes(samples, ("bright", "dark"), seed=0, training=training, watch=watch)
+    assert len(losses) == 60
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
 
     metrics = box_metrics(model, held_out, seed=1)
@@ -322,14 +321,13 @@ def test_rois_without_a_near_anchor_do_not_stop_a_training() -> None:
 
 
 def test_a_training_can_be_stopped() -> None:
-    def stop(step: int, steps: int, loss: float) -> None:
+    def stop(at: Step) -> None:
         raise CancelledError("Stopped.")
 
     training = BoxTraining(steps=5, batch=2, points=32)
     with pytest.raises(CancelledError):
-        train_boxes(
-            [disk_sample(np.random.default_rng(0))], ("a",), seed=0, training=training, on_step=stop
-        )
+        samples = [disk_sample(np.random.default_rng(0))]
+        train_boxes(samples, ("a",), seed=0, training=training, watch=Watch(step=stop))
 
 
 def test_the_regressor_stops_at_every_roi() -> None:

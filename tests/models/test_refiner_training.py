@@ -61,7 +61,7 @@ def test_interrupted_training_ends_at_the_same_weights(
     if goes_on:
         start = train_refiner(pictures, CLASSES, seed=1, kind=kind, training=SMALL)
 
-    def train(on_progress: Callable[[Step], None] | None, checkpoints: Path) -> RefinerModel:
+    def train(on_step: Callable[[Step], None], checkpoints: Path) -> RefinerModel:
         return train_refiner(
             pictures,
             CLASSES,
@@ -69,8 +69,7 @@ def test_interrupted_training_ends_at_the_same_weights(
             kind=kind,
             training=SMALL,
             start=start,
-            on_progress=on_progress,
-            watch=Watch(checkpoints=Checkpoints(checkpoints, seconds=1000)),
+            watch=Watch(on_step, checkpoints=Checkpoints(checkpoints, seconds=1000)),
         )
 
     def stop(at: Step) -> None:
@@ -81,7 +80,7 @@ def test_interrupted_training_ends_at_the_same_weights(
         train(stop, tmp_path / "cut")
     seen: list[int] = []
     second = train(lambda at: seen.append(at.step), tmp_path / "cut")
-    whole = train(None, tmp_path / "whole")
+    whole = train(lambda _at: None, tmp_path / "whole")
     assert seen == [3, 4]
     ours, theirs = (model.networks[kind].state_dict() for model in (whole, second))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -159,7 +158,7 @@ def test_budget_in_minutes_ends() -> None:
         seed=0,
         minutes=0.005,
         training=SMALL,
-        on_progress=lambda at: seen.append(at.share),
+        watch=Watch(step=lambda at: seen.append(at.share)),
     )
     assert seen and max(seen) <= 1
 
@@ -174,7 +173,7 @@ def test_choice_is_in_the_card(tmp_path: Path) -> None:
         held_out=[with_box(disc(9))],
         data=["discs: 2 images"],
         training=replace(SMALL, steps=50, validations=2),
-        on_progress=lambda at: shares.append(at.share),
+        watch=Watch(step=lambda at: shares.append(at.share)),
     )
     assert shares == sorted(shares) and len(shares) == 50 and shares[-1] == 1.0
     card = read_card(out)

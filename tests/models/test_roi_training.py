@@ -16,7 +16,7 @@ from napari_graydet.errors import CancelledError, ModelError, WeightsError
 from napari_graydet.io.weights import load_weights, save_weights
 from napari_graydet.models.learning.checkpoints import Checkpoints
 from napari_graydet.models.learning.group import Group
-from napari_graydet.models.learning.loop import Budget, Watch, fit
+from napari_graydet.models.learning.loop import Budget, Step, Watch, fit
 from napari_graydet.models.roi import learner as roi_learner
 from napari_graydet.models.roi import training as roi_training
 from napari_graydet.models.roi.augmentation import Example
@@ -24,7 +24,6 @@ from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
 from napari_graydet.models.roi.learner import RoiLearner, Stage, _odds, run_layers
 from napari_graydet.models.roi.metrics import matched_ious, roi_scores
 from napari_graydet.models.roi.training import (
-    RoiProgress,
     WeightsCard,
     examples_of,
     start_from,
@@ -135,7 +134,7 @@ def test_several_classes_of_one_image_are_one_picture() -> None:
 
 
 def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Path) -> None:
-    seen: list[RoiProgress] = []
+    seen: list[Step] = []
     samples = squares(16)
     out = tmp_path / "out.safetensors"
     card = train_roi(
@@ -149,7 +148,7 @@ def test_a_training_reports_and_writes_usable_weights(tmp_path: Path, start: Pat
         settings=RoiSettings(image_size=64),
         data=["squares"],
         device="cpu",
-        on_progress=seen.append,
+        watch=Watch(step=seen.append),
     )
     assert [p.step for p in seen] == [1, 2, 3, 4]
     assert [p.share for p in seen] == [0.25, 0.5, 0.75, 1]

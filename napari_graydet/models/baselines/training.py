@@ -1,7 +1,7 @@
 """Training and use of the whole-image baselines (networks.py): one loop for all of them.
 
 They get what the program's own networks get: the same images, tone curves and noise
-(`box_samples.disturb_gray`), mirror images, small turns and scales; soft Dice and cross entropy;
+(`boxes.samples.disturb_gray`), mirror images, small turns and scales; soft Dice and cross entropy;
 AdamW on one cycle; bfloat16 where the machine has it. Budgets are iterations or minutes. The loop
 around a step is that of learning/loop.py: checkpoints, smaller batches when memory runs out.
 """
@@ -187,7 +187,7 @@ class Baseline:
     Parameters
     ----------
     name
-        One of `baselines.BASELINES`.
+        One of `networks.BASELINES`.
     network
         In evaluation mode, on `device`.
     classes
@@ -252,7 +252,7 @@ def train_baseline(
     Parameters
     ----------
     name
-        One of `baselines.BASELINES`.
+        One of `networks.BASELINES`.
     images
         For each image its samples, one a label.
     classes

@@ -35,7 +35,7 @@ def with_best_rival(
     rivals
         Fitted to the same training images, the simplest first: it wins a draw.
     rois
-        Held-out ROIs (`box_scores.scored_rois`).
+        Held-out ROIs (`scores.scored_rois`).
     images
         How many images these are from.
 

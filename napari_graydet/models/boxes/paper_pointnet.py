@@ -4,7 +4,7 @@ Source: Ge et al., BMC Medical Imaging 22:33, 2022, "Proposal bounding box deter
 "Refinement of proposal bounding box"; Qi et al., CVPR 2017 (the network); METHOD.md, section 1.
 Anchors n x k with k = 3, classes and background by PointNet, 3D NMS that leaves one box per class,
 then one linear correction from the max-pooled global feature. No statistics of the histogram, no
-second scoring. It costs some hundred times what `box_detector.BoxDetector` costs.
+second scoring. It costs some hundred times what `detector.BoxDetector` costs.
 
 Open in the paper, and settled here: a cloud is `points` of an anchor's pixels, drawn again if there
 are fewer; an anchor without pixels is background.
@@ -225,7 +225,7 @@ def scored(
 
 
 class PaperBoxDetector:
-    """Finds 3D boxes in ROIs as the paper does; used like `box_detector.BoxDetector`."""
+    """Finds 3D boxes in ROIs as the paper does; used like `detector.BoxDetector`."""
 
     def __init__(self, model: PaperModel, *, name: str = "paper", device: str = "auto") -> None:
         self.model = model

@@ -148,7 +148,7 @@ def train_paper_boxes(
     config, grid
         Sizes and anchors; None for the start's and the default ones.
     device, watch
-        As for `box_training.train_boxes`.
+        As for `training.train_boxes`.
 
     Raises
     ------
@@ -332,7 +332,7 @@ def paper_rois(samples: Sequence[BoxSample]) -> list[DrawnRoi]:
 
 
 def paper_scores(model: PaperModel, rois: Sequence[DrawnRoi], device: torch.device) -> Scores:
-    """Return the same figures as `box_scores.box_scores`."""
+    """Return the same figures as `scores.box_scores`."""
     reached = []
     for roi in rois:
         found = model.propose(roi.seen.points, roi.seen.levels, [roi.class_id], device)

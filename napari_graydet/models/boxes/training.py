@@ -9,7 +9,7 @@ stay inside (METHOD.md, section 3). Afterwards the regressor is solved in closed
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -44,14 +44,12 @@ from napari_graydet.models.boxes.targets import (
     training_ranges,
 )
 from napari_graydet.models.device import autocast, choose_device
-from napari_graydet.models.learning.loop import Budget, Check, Learner, Scores, Step, Watch, fit
+from napari_graydet.models.learning.loop import Budget, Check, Learner, Scores, Watch, fit
 from napari_graydet.models.learning.schedules import one_cycle
 from napari_graydet.models.pointnet import PointNet, PointNetConfig
 
 Float = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-OnStep = Callable[[int, int, float], None]
-"""Called with step, number of steps and loss; may raise to stop."""
 
 NEAR = 0.75
 """The regressor learns from anchors that reach this share of the ceiling."""
@@ -102,7 +100,6 @@ def train_boxes(
     validation: Sequence[BoxSample] = (),
     budget: Budget | None = None,
     device: str = "cpu",
-    on_step: OnStep | None = None,
     watch: Watch | None = None,
 ) -> BoxModel:
     """Train a box detector; on the CPU the same seed gives the same weights.
@@ -126,10 +123,8 @@ def train_boxes(
         How long; None takes the settings' steps.
     device
         "auto", "cuda", "mps" or "cpu"; on CUDA with mixed precision.
-    on_step
-        Told of the progress; stops the training by raising.
     watch
-        More about the training, and checkpoints; its `step` is called as well.
+        Told of the training; checkpoints.
 
     Raises
     ------
@@ -154,22 +149,11 @@ def train_boxes(
     learner.hold_out(validation, classes)
     if not validation:
         budget = replace(budget, validations=0)
-    fit(learner, budget, _with_step(watch or Watch(), on_step, budget))
+    fit(learner, budget, watch or Watch())
     network = network.to("cpu").eval()
     check = Watch.check if watch is None else watch.check
     regressor = fit_regressor(network, samples, len(classes), grid, training, learner.rng, check)
     return BoxModel(network, regressor, grid, tuple(classes))
-
-
-def _with_step(watch: Watch, on_step: OnStep | None, budget: Budget) -> Watch:
-    if on_step is None:
-        return watch
-
-    def step(at: Step) -> None:
-        watch.step(at)
-        on_step(at.step, budget.steps or round(at.step / max(at.share, 1e-9)), at.loss)
-
-    return replace(watch, step=step)
 
 
 def for_classes(model: BoxModel, classes: Sequence[str]) -> BoxModel:

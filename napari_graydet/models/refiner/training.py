@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,6 @@ from napari_graydet.models.refiner.samples import RefinerImage, RefinerSamples, 
 SHARES: dict[RefinerKind, float] = {"unet": 0.475, "points": 0.05, "scene": 0.475}
 """Share of the steps, or of the time, that each refiner gets: the U-Nets gain most from more."""
 
-OnProgress = Callable[[Step], None]
 """Called after every step; may raise to stop."""
 
 
@@ -39,7 +38,6 @@ def train_refiner(
     training: RefinerTraining | None = None,
     validation: Sequence[HeldOut] = (),
     device: str = "auto",
-    on_progress: OnProgress | None = None,
     watch: Watch | None = None,
 ) -> RefinerModel:
     """Train one refiner; with a budget of steps the same seed gives the same weights.
@@ -64,10 +62,8 @@ def train_refiner(
         Settings; None for the defaults.
     validation
         Held-out images that choose the best weights on the way, as often as the settings say.
-    on_progress
-        Told after every step; stops the training by raising.
     watch
-        More about the training, and checkpoints; its `step` is called as well.
+        Told of the training; checkpoints.
 
     Raises
     ------
@@ -90,7 +86,7 @@ def train_refiner(
         trunk=trunk,
         validation=validation,
         device=device,
-        watch=_told(watch or Watch(), on_progress),
+        watch=watch or Watch(),
     )
 
 
@@ -136,17 +132,6 @@ def _trained(
     return learner.model()
 
 
-def _told(watch: Watch, on_progress: OnProgress | None) -> Watch:
-    if on_progress is None:
-        return watch
-
-    def step(at: Step) -> None:
-        watch.step(at)
-        on_progress(at)
-
-    return replace(watch, step=step)
-
-
 def make_refiner(
     samples: Iterable[RefinerImage],
     classes: Sequence[str],
@@ -160,7 +145,6 @@ def make_refiner(
     training: RefinerTraining | None = None,
     minutes: float | None = None,
     device: str = "auto",
-    on_progress: OnProgress | None = None,
     watch: Watch | None = None,
 ) -> dict[str, float]:
     """Train all refiners, choose on held-out images, save the choice with its table.
@@ -175,7 +159,7 @@ def make_refiner(
         divided as `SHARES` says.
     start
         Refiner whose networks are trained on; a kind that it does not have starts anew.
-    on_progress, watch
+    watch
         As for `train_refiner`; steps and shares are those of all trainings together.
     out
         The safetensors file to write.
@@ -209,7 +193,7 @@ def make_refiner(
             trunk=trunk,
             validation=held_out,
             device=device,
-            watch=_part_of(_told(watch or Watch(), on_progress), kind),
+            watch=_part_of(watch or Watch(), kind),
         )
         for kind, part in SHARES.items()
     ]

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from napari_graydet.io.weights import (
     save_weights,
 )
 from napari_graydet.models.device import choose_device
-from napari_graydet.models.learning.loop import Budget, Step, Watch, fit
+from napari_graydet.models.learning.loop import Budget, Watch, fit
 from napari_graydet.models.roi.augmentation import Example
 from napari_graydet.models.roi.darknet import darknet_architecture, read_darknet
 from napari_graydet.models.roi.detector import RoiSettings, YoloRoiDetector
@@ -61,16 +60,6 @@ images in minutes; its first stage runs on the frozen backbone's features, compu
 has the paper's rates and halves (its 25 + 25 epochs are `epochs=50`)."""
 
 
-@dataclass(frozen=True)
-class RoiProgress:
-    """Where a training stands."""
-
-    step: int
-    share: float
-    loss: float
-    seconds: float
-
-
 def train_roi(
     samples: Iterable[RoiSample],
     *,
@@ -90,7 +79,6 @@ def train_roi(
     settings: RoiSettings | None = None,
     data: Sequence[str] = (),
     device: str = "auto",
-    on_progress: Callable[[RoiProgress], None] | None = None,
     watch: Watch | None = None,
 ) -> WeightsCard:
     """Train an ROI detector and save it.
@@ -125,8 +113,6 @@ def train_roi(
         Names of the data sets, for the card.
     device
         See `choose_device`.
-    on_progress
-        Called after every step; stops the training by raising `CancelledError`.
     watch
         More about the training, and checkpoints; its `step` is called as well.
 
@@ -176,7 +162,7 @@ def train_roi(
         check=Watch.check if watch is None else watch.check,
     )
     budget = Budget(steps, minutes, validations if validation else 0, patience)
-    scores = fit(learner, budget, _with_progress(watch or Watch(), on_progress))
+    scores = fit(learner, budget, watch or Watch())
     if preset != "paper":
         settings = _with_threshold(settings, learner.result, classes, validation, device)
         if validation:  # of the detector as it is saved
@@ -221,17 +207,6 @@ def _detector(
     return YoloRoiDetector(
         copy.deepcopy(network), classes, name="trained", settings=settings, device=device
     )
-
-
-def _with_progress(watch: Watch, on_progress: Callable[[RoiProgress], None] | None) -> Watch:
-    if on_progress is None:
-        return watch
-
-    def step(at: Step) -> None:
-        watch.step(at)
-        on_progress(RoiProgress(at.step, at.share, at.loss, at.seconds))
-
-    return replace(watch, step=step)
 
 
 def examples_of(samples: Iterable[RoiSample], classes: Sequence[str]) -> list[Example]:

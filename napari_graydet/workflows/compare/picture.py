@@ -53,7 +53,7 @@ def write_picture(path: Path, test: str, data: Dataset, columns: Mapping[str, Ma
     test, data
         The test set, by name and itself.
     columns
-        Kept masks by method (`compare_masks.read_masks`).
+        Kept masks by method (`masks.read_masks`).
 
     Returns
     -------

@@ -16,6 +16,7 @@ from napari_graydet.core.sample import Sample
 from napari_graydet.errors import ModelError
 from napari_graydet.io.weights import read_card
 from napari_graydet.project.model_entry import Scores
+from napari_graydet.workflows.box_samples import box_samples
 from napari_graydet.workflows.dataset import Dataset
 from napari_graydet.workflows.training.job import (
     LONGEST,
@@ -351,14 +352,8 @@ def _crops(job: PartJob, data: Dataset) -> list[BoxSample]:
 
     Parts so thin that no pixel of them is left in a crop are left out.
     """
-    from napari_graydet.models.boxes.samples import crop_sample
-
-    crops = (
-        crop_sample(sample.image, sample.mask, roi, job.classes.index(sample.label), sample.label)
-        for sample in job.samples(data)
-        for roi in sample.rois
-    )
-    return [crop for crop in crops if crop.shows_something]
+    by_class = (replace(sample, kind=sample.label) for sample in job.samples(data))
+    return [crop for crop in box_samples(by_class, job.classes) if crop.shows_something]
 
 
 # --- common -------------------------------------------------------------------------------------

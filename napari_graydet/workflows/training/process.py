@@ -74,7 +74,7 @@ class TrainProcess(CommandProcess):
     def events(self) -> Iterator[Event]:
         """Yield the events as they come, to the end of the process; call it once, in any thread.
 
-        The last event is always one of `training_events.ENDS`: where the process ended without
+        The last event is always one of `events.ENDS`: where the process ended without
         one (bad input, a kill, a crash), it is made here.
         """
         ended = False

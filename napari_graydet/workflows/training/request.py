@@ -73,7 +73,7 @@ class TrainRequest(Budgeted):
     Parameters
     ----------
     parts
-        "all", or names of `train_parts.PARTS` with commas between them.
+        "all", or names of `parts.PARTS` with commas between them.
     preset
         "fast" or "paper" (METHOD.md, section 1).
     seed
