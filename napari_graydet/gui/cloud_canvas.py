@@ -8,6 +8,8 @@ follow the mouse without anything being uploaded to the graphics card.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from napari.components.viewer_model import ViewerModel
 from napari.layers import Points, Surface
@@ -69,6 +71,7 @@ class CloudCanvas(QWidget):
         self._capacity = capacity
         self._rows = np.zeros(capacity, dtype=np.intp)
         self._host: QWidget | None = None
+        self._context: Any = None
         # In a turn of its own: the canvas takes its new size only after the filter has seen it.
         self._tell_resized = Deferred(self.resized.emit)
         self.model = ViewerModel(title="cloud", ndisplay=3)
@@ -163,7 +166,8 @@ class CloudCanvas(QWidget):
     def set_colours(self, ground: QColor, accent: QColor) -> None:
         """Colour the ground and the faces."""
         self.model.canvas.background_color_override = rgb(ground)
-        self._faces.colormap = Colormap(np.array([rgb(accent), rgb(accent)]))
+        # napari keeps a map by its name for ever, and gives one without a name a new one each time.
+        self._faces.colormap = Colormap([rgb(accent)] * 2, name=f"graydet {accent.name()}")
 
     def set_cursor(self, shape: Qt.CursorShape) -> None:
         """Show a cursor over the canvas."""
@@ -188,6 +192,8 @@ class CloudCanvas(QWidget):
             return False
         if kind in (QEvent.Type.Paint, QEvent.Type.Resize) and self._is_stranded():
             return True
+        if kind == QEvent.Type.Paint:
+            self._watch_context()
         if kind == QEvent.Type.Leave:
             self.mouse_left.emit()
         elif kind == QEvent.Type.Resize:
@@ -213,6 +219,31 @@ class CloudCanvas(QWidget):
             widget.removeEventFilter(self)
         for callbacks in self._callbacks():
             callbacks.clear()
+        self._give_back()
         self._viewer.hide()
         self._viewer.close()
         super().closeEvent(event)
+
+    def _watch_context(self) -> None:
+        """Hear of the end of the context that is drawn in; it is made with the first frame."""
+        context = self.native.context()
+        if self._context is None and context is not None:
+            context.aboutToBeDestroyed.connect(self._give_back)
+            self._context = context
+
+    def _give_back(self) -> None:
+        """Delete what lies in the memory of the graphics driver, some megabytes.
+
+        vispy would with the next frame, which never comes; and it would not go with the context,
+        which shares its objects with all others of the window.
+        """
+        if self._context is None:
+            return
+        self._context.aboutToBeDestroyed.disconnect(self._give_back)
+        self._context = None
+        self.native.makeCurrent()
+        objects = self._viewer.canvas._scene_canvas.context.shared.parser._objects
+        for made in objects.values():
+            made.delete()
+        objects.clear()
+        self.native.doneCurrent()

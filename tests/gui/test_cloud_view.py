@@ -4,6 +4,7 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -611,6 +612,14 @@ def test_files_dropped_on_the_cloud_are_not_opened_in_it(view: CloudView) -> Non
         widget = widget.parentWidget()
 
 
+def in_graphics_memory(view: CloudView) -> dict[int, Any]:
+    """Return vispy's list of what the canvas holds there; it is kept up to date."""
+    objects: dict[int, Any] = (
+        view._canvas._viewer.canvas._scene_canvas.context.shared.parser._objects
+    )
+    return objects
+
+
 def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> None:
     view = CloudView()
     view.resize(380, 330)
@@ -620,7 +629,10 @@ def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> Non
     view.set_box(flat())
     qtbot.wait(10)
     left = [weakref.ref(view.model), weakref.ref(points(view))]
+    drawn = in_graphics_memory(view)
+    assert drawn
     view.close()
+    assert not drawn
     view.set_cloud(hill(), RoiBox(0, 0, 9, 9))
     view.set_box(None)
     view.close()
@@ -645,11 +657,12 @@ def test_a_floated_dock_goes_on_drawing(qtbot: QtBot) -> None:
     view.set_cloud(hill(), ROI)
     view.set_box(flat())
     QTest.qWait(30)
-    first = view.canvas
+    first, drawn = view.canvas, in_graphics_memory(view)
     for floating in (True, False):
+        assert drawn
         dock.setFloating(floating)
         QTest.qWait(100)
-        assert view.canvas is not first
+        assert view.canvas is not first and not drawn
         view.set_box(flat(90, 150))
         heard = Listener(view)
         drag(view, pixel(view, handle(view, HIGH).at), raised(view, handle(view, HIGH), 15))
@@ -657,7 +670,7 @@ def test_a_floated_dock_goes_on_drawing(qtbot: QtBot) -> None:
         shot = view.screenshot()
         tones = {shot.pixel(x, y) for x in range(0, shot.width(), 8) for y in range(40, 160, 8)}
         assert len(tones) > 10  # there is a cloud
-        first = view.canvas
+        first, drawn = view.canvas, in_graphics_memory(view)
     view.close()
 
 

@@ -54,12 +54,16 @@ class Panel(QWidget):
             self.desk.watch(window)
 
     def event(self, event: QEvent | None) -> bool:
-        """Notice being taken out of a dock that was closed: napari unparents the panel."""
+        """Notice being taken out of a dock that was closed: napari unparents the panel.
+
+        The panels within it stop as well: the cloud's canvas holds memory of the graphics driver.
+        """
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._docked = True
             elif self._docked:
-                self.shutdown()
+                for panel in (self, *self.findChildren(Panel)):
+                    panel.shutdown()
         return bool(super().event(event))
 
 
