@@ -261,17 +261,48 @@ def test_abused_layers_are_put_right_from_the_record(
     assert window.desk.layers.mask.data.shape == SHAPE
 
 
-def test_random_abuse(make_window: Callable[..., Window]) -> None:
-    window = make_window()
-    add_roi(window)
+@pytest.mark.parametrize("sequences", [10, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.timeout(3600)
+def test_random_sequences_of_abuse_in_two_windows(
+    make_window: Callable[..., Window], sequences: int
+) -> None:
+    """R26: whatever was done to the layers, they show the record again, and the other window's."""
+    windows = [make_window(), make_window()]
+    for window in windows:
+        add_roi(window)
     rng = np.random.default_rng(11)
-    for number in rng.integers(len(ABUSE), size=30):
-        ABUSE[number](window)
+    for number in range(sequences):
+        window, other = windows[number % 2], windows[1 - number % 2]
+        for kind in rng.integers(len(ABUSE), size=rng.integers(1, 7)):
+            ABUSE[kind](window)
+            if rng.random() < 0.5:
+                window.qtbot.wait(1)
+        window.controller.set_range(int(rng.integers(1, 120)), int(rng.integers(130, 255)))
         if rng.random() < 0.5:
-            window.qtbot.wait(1)
-    window.controller.set_range(1, 99)
-    window.controller.next()
-    window.wait(lambda: agrees(window))
+            go_round(window)
+        window.wait(lambda window=window: agrees(window))
+        assert agrees(other)
+        tidy(window)
+
+
+def go_round(window: Window) -> None:
+    """Go to the next image, or from the last to the first; every one gets an ROI."""
+    entries, here = window.session.entries, window.session.position
+    assert here is not None
+    at = (here + 1) % len(entries)
+    window.controller.go_to(entries[at].id)
+    window.wait(lambda: window.session.position == at and window.session.image is not None)
+    annotation = window.session.annotation
+    if annotation is not None and not annotation.rois:
+        add_roi(window)
+
+
+def tidy(window: Window) -> None:
+    """Remove what others have added: that each sequence takes as long as the first."""
+    layers = window.desk.layers
+    for layer in list(window.viewer.layers):
+        if layer not in (layers.image, layers.mask, layers.rois):
+            window.viewer.layers.remove(layer)
 
 
 def test_images_of_other_sizes_follow_each_other(window: Window) -> None:
