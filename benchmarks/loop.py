@@ -6,8 +6,8 @@ A researcher is simulated at the window's controller, without a screen: a projec
 (`limb`), which nothing shipped was trained on. In each round ten images are opened one after the
 other; the detection is asked for; its proposal is thrown away and the truth put in its place by
 the intents that a hand would give (an ROI per part, the best gray range, painting for the rest);
-the image is accepted. Then the window's own training runs (`napari_graydet.gui.training`), the
-models are compared on the held-out images, and the new one is put in use.
+the image is accepted. Then the window's own training runs (`napari_graydet.gui.control.training`),
+the models are compared on the held-out images, and the new one is put in use.
 
 Before the first round and after each one the untouched proposals are scored on all images of
 patients that are in none of the rounds: DSC and IoU of the union of all proposed masks, clean-up
@@ -35,10 +35,10 @@ import numpy as np
 from napari_graydet.core.ceiling import best_range_inside
 from napari_graydet.core.metrics import dice, iou
 from napari_graydet.core.sample import connected_parts, part_rois
-from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.session import Session
-from napari_graydet.gui.training import Training
-from napari_graydet.gui.work import Job, Work
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.session import Session
+from napari_graydet.gui.control.training import Training
+from napari_graydet.gui.control.work import Job, Work
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.io.masks import read_mask
 from napari_graydet.project.schema import State

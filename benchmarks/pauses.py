@@ -29,9 +29,9 @@ from qtpy.QtCore import QAbstractEventDispatcher, QEventLoop, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_graydet.gui import open_window
+from napari_graydet.gui.control.session import Session
 from napari_graydet.gui.desk import desk_of
-from napari_graydet.gui.layers import Tool
-from napari_graydet.gui.session import Session
+from napari_graydet.gui.image.layers import Tool
 from napari_graydet.gui.workplace import WORKPLACE
 
 SAMPLES = Path(__file__).parents[1] / "sample_data" / "images"

@@ -11,18 +11,18 @@ from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QWidget
 
-from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.errors_shown import ErrorsShown
+from napari_graydet.gui.control.evaluation import Evaluation
+from napari_graydet.gui.control.session import Session
+from napari_graydet.gui.control.training import Training
 from napari_graydet.gui.defer import Deferred
-from napari_graydet.gui.errors_shown import ErrorsShown
-from napari_graydet.gui.evaluation import Evaluation
+from napari_graydet.gui.image.errors import Overlay
+from napari_graydet.gui.image.layers import Layers, Tool
 from napari_graydet.gui.jobs import QtJobs
 from napari_graydet.gui.keys import Keys
-from napari_graydet.gui.layers import Layers, Tool
 from napari_graydet.gui.leaving import would_lose
-from napari_graydet.gui.overlay import Overlay
-from napari_graydet.gui.panels.question import agreed
-from napari_graydet.gui.session import Session
-from napari_graydet.gui.training import Training
+from napari_graydet.gui.question import agreed
 from napari_graydet.models.loading import shipped_refiner
 from napari_graydet.workflows.detector.process import (
     DetectorProcess,

@@ -13,8 +13,8 @@ from napari.qt.threading import WorkerBase, WorkerBaseSignals
 from qtpy.QtCore import QThreadPool, Signal  # type: ignore[attr-defined]
 
 from napari_graydet.errors import CancelledError
+from napari_graydet.gui.control.work import Work
 from napari_graydet.gui.defer import Turns
-from napari_graydet.gui.work import Work
 
 P = TypeVar("P")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari.viewer import Viewer
 
-from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.image.layers import Tool
 
 if TYPE_CHECKING:
     from napari_graydet.gui.desk import Desk

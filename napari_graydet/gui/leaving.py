@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_graydet.gui.detection import DETECTING_ALL
+from napari_graydet.gui.control.detection import DETECTING_ALL
 
 if TYPE_CHECKING:
     from napari_graydet.gui.desk import Desk

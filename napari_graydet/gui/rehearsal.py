@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QWidget
 
-from napari_graydet.gui.cloud_view import CloudView
+from napari_graydet.gui.cloud.view import CloudView
 from napari_graydet.gui.defer import TURN, Deferred
-from napari_graydet.gui.layers import Layers
+from napari_graydet.gui.image.layers import Layers
 
 
 class Rehearsal:

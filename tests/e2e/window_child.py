@@ -18,7 +18,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_graydet.gui import open_window
-from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.image.layers import Tool
 from tests.e2e.hands import Hands
 
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier

@@ -15,8 +15,8 @@ from napari_graydet.core.grayscale import GrayImage, GrayRange
 from napari_graydet.core.proposals import BoxProposal, RoiProposal
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError
-from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.session import Session
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.session import Session
 from napari_graydet.workflows.predict import Predictor
 
 SHAPE = (60, 80)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from napari_graydet.core.grayscale import GrayImage, GrayScale
 from napari_graydet.core.roi import RoiBox
-from napari_graydet.gui.captions import MAX_CAPTIONS, Captions, brightness, letters, room
 from napari_graydet.gui.colors import LEGIBLE, PALETTE, contrast, ink, inks
-from napari_graydet.gui.session import Session
+from napari_graydet.gui.control.session import Session
+from napari_graydet.gui.image.captions import MAX_CAPTIONS, Captions, brightness, letters, room
 from napari_graydet.project.schema import RoiRecord
 
 SIDE = 200

@@ -19,8 +19,8 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
-from napari_graydet.gui.cloud_view import CloudView
-from napari_graydet.gui.cuboid import HIGH, LOW, CloudSpace, Handle
+from napari_graydet.gui.cloud.cuboid import HIGH, LOW, CloudSpace, Handle
+from napari_graydet.gui.cloud.view import CloudView
 from tests.gui.mouse import Mouse, straight
 
 pytestmark = pytest.mark.gui

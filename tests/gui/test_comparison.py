@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from napari_graydet.errors import DatasetError
-from napari_graydet.gui import comparison as module
-from napari_graydet.gui.comparison import Comparison, compare_models
-from napari_graydet.gui.scored import Scored
+from napari_graydet.gui.control import comparison as module
+from napari_graydet.gui.control.comparison import Comparison, compare_models
+from napari_graydet.gui.control.scored import Scored
 from napari_graydet.workflows.events import ignore_progress, never_cancel
 
 

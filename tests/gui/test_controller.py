@@ -12,9 +12,9 @@ from napari_graydet.core.ceiling import best_range
 from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ProjectError
-from napari_graydet.gui import edits
-from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.images import ImageCache
+from napari_graydet.gui.control import edits
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.images import ImageCache
 from napari_graydet.project.schema import CleanUpRecord, ResidualRecord, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.predict import Predictor
@@ -715,7 +715,7 @@ def test_doubts_of_stored_proposals_are_looked_up_once(
     wavering.detection.order_by("doubt")
     assert names(wavering) == ["1", "2", "0"]
     assert session.doubts == pytest.approx(known, abs=1e-4)
-    monkeypatch.setattr("napari_graydet.gui.detection.doubts_of_project", None)
+    monkeypatch.setattr("napari_graydet.gui.control.detection.doubts_of_project", None)
     wavering.detection.order_by("project")
     wavering.detection.order_by("doubt")
     assert names(wavering) == ["1", "2", "0"]

@@ -9,7 +9,7 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayImage, GrayRange, GrayScale
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
-from napari_graydet.gui.cuboid import HEIGHT, HIGH, LONG, LOW, CloudSpace, cuboid, moved
+from napari_graydet.gui.cloud.cuboid import HEIGHT, HIGH, LONG, LOW, CloudSpace, cuboid, moved
 
 ROI = RoiBox(10, 20, 110, 70)
 SCALE = GrayScale.of_bits(8)

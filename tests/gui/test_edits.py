@@ -9,8 +9,8 @@ from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.core.segmentation import Residual, encode_runs
 from napari_graydet.errors import GeometryError
-from napari_graydet.gui import edits
-from napari_graydet.gui.mask_model import MaskModel
+from napari_graydet.gui.control import edits
+from napari_graydet.gui.control.mask_model import MaskModel
 from napari_graydet.project.schema import (
     Annotation,
     BoxRecord,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napari_graydet.gui.models import Models, invitation, measured
+from napari_graydet.gui.control.models import Models, invitation, measured
 from napari_graydet.project.model_entry import ModelEntry, SplitNote
 from napari_graydet.project.schema import ImageEntry, State
 

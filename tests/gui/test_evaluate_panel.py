@@ -10,11 +10,11 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from napari_graydet.gui.evaluation import ALL, VALIDATION
-from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.control.evaluation import ALL, VALIDATION
+from napari_graydet.gui.control.scored import EXTRA, HIT, MISSED
+from napari_graydet.gui.image.layers import Tool
 from napari_graydet.gui.panels.evaluate import DSC, FP, EvaluatePanel
 from napari_graydet.gui.panels.table import Column, TableModel
-from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 from napari_graydet.project.model_entry import SplitNote
 from napari_graydet.project.model_registry import ModelRegistry
 from napari_graydet.project.schema import State

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_graydet.core.grayscale import GrayScale
-from napari_graydet.gui.gray_bins import MAX_BINS, GrayBins
+from napari_graydet.gui.histogram.bins import MAX_BINS, GrayBins
 
 DEEP = GrayScale(0, 65535, 1200.0, 9000.0)
 DEEP_INVERTED = GrayScale(0, 65535, 9000.0, 1200.0)

@@ -10,7 +10,7 @@ from qtpy.QtGui import QColor, QImage, QPalette
 from qtpy.QtTest import QTest
 
 from napari_graydet.core.grayscale import GrayScale
-from napari_graydet.gui.histogram import HistogramView
+from napari_graydet.gui.histogram.view import HistogramView
 from napari_graydet.gui.theme import ACCENT_ON_DARK
 from tests.gui.mouse import Mouse, straight
 

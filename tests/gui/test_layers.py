@@ -8,7 +8,7 @@ from qtpy.QtCore import QTimer
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import MaskError
-from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.image.layers import Tool
 from tests.gui.conftest import Window
 from tests.gui.fakes import BRIGHT, SHAPE
 from tests.gui.mouse import Mouse

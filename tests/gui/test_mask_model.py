@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_graydet.core.segmentation import Residual, encode_runs
-from napari_graydet.gui.mask_model import MaskModel
+from napari_graydet.gui.control.mask_model import MaskModel
 from napari_graydet.project.schema import Annotation, BoxRecord, CleanUpRecord, ResidualRecord
 
 CLASSES = ("bone", "lung", "metal")

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_graydet.gui.names import Shared, ShortNames
+from napari_graydet.gui.panels.names import Shared, ShortNames
 
 TIBIAS = ["tibia_train_01064104_1x1", "tibia_train_01093604_1x1", "tibia_train_02093604_1x1"]
 NAMES = st.sets(st.text("ab1_-. ", min_size=1, max_size=8), min_size=2, max_size=8)

@@ -13,7 +13,7 @@ from qtpy.QtTest import QTest
 from napari_graydet.core.boxes import GrayBox
 from napari_graydet.core.grayscale import GrayRange
 from napari_graydet.errors import ProjectError
-from napari_graydet.gui.layers import Tool
+from napari_graydet.gui.image.layers import Tool
 from napari_graydet.gui.panels.entries import STATE_ROLE, STATES
 from napari_graydet.gui.panels.objects import BOX, BY, ROI
 from napari_graydet.gui.workplace import IMAGES

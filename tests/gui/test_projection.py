@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from napari_graydet.gui.projection import UP, Projection, view_direction
+from napari_graydet.gui.cloud.projection import UP, Projection, view_direction
 
 angles = st.tuples(st.floats(-180, 180), st.floats(-80, 80))
 coordinates = st.floats(-50, 50)

@@ -17,10 +17,10 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import ModelError, ProjectError
-from napari_graydet.gui import training as training_module
+from napari_graydet.gui.control import training as training_module
+from napari_graydet.gui.control.patients import preview
 from napari_graydet.gui.panels.patients import PAUSE, PatientsDialog
 from napari_graydet.gui.panels.train import TrainPanel
-from napari_graydet.gui.patients import preview
 from napari_graydet.gui.workplace import IMAGES
 from napari_graydet.io.lock import exclusive
 from napari_graydet.project.model_registry import LOCK_FILE, STOP_FILE, ModelRegistry

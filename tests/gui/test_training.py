@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from napari_graydet.errors import ModelError
-from napari_graydet.gui import training as training_module
-from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.curve import CurveView
-from napari_graydet.gui.training import Training
-from napari_graydet.gui.training_run import Curve, Run
+from napari_graydet.gui.control import training as training_module
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.training import Training
+from napari_graydet.gui.control.training_run import Curve, Run
+from napari_graydet.gui.panels.curve import CurveView
 from napari_graydet.project.model_registry import ModelRegistry
 from tests.gui.fakes import InlineJobs, make_controller, make_folder
 

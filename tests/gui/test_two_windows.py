@@ -10,8 +10,8 @@ import pytest
 
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import DamagedProjectError, ProjectError
-from napari_graydet.gui import navigation
-from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.control import navigation
+from napari_graydet.gui.control.controller import Controller
 from napari_graydet.project.schema import Annotation, State
 from napari_graydet.project.store import ProjectStore
 from tests.gui.fakes import BRIGHT, make_controller, make_folder

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from napari_graydet.errors import ProjectError
-from napari_graydet.gui.controller import Controller
-from napari_graydet.gui.images import KEPT
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.images import KEPT
 from napari_graydet.project.store import ProjectStore
 from tests.gui.fakes import BRIGHT, make_controller, make_folder, picture
 from tests.gui.test_two_windows import by_somebody_else, rejected, stored

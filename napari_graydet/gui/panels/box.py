@@ -22,11 +22,11 @@ from qtpy.QtWidgets import (
 from napari_graydet.core.roi import RoiBox
 from napari_graydet.errors import GeometryError
 from napari_graydet.gui import keys
-from napari_graydet.gui.cloud_view import CloudView
+from napari_graydet.gui.cloud.view import CloudView
 from napari_graydet.gui.colors import label_color
 from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.histogram import HistogramView
+from napari_graydet.gui.histogram.view import HistogramView
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.panels.alternatives import AlternativesBox
 from napari_graydet.gui.panels.base import GAP, TOOL, Panel, button, describe, dim, on_click

@@ -9,13 +9,13 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_graydet.gui.comparison import Comparison, Gray, pictures
+from napari_graydet.gui.control.comparison import Comparison, Gray, pictures
+from napari_graydet.gui.control.scored import LabelMap, Scored
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.overlay import COLORS, OPACITY
+from napari_graydet.gui.image.errors import COLORS, OPACITY
 from napari_graydet.gui.panels.base import GAP, PRIMARY, Panel, button, dim, on_click
 from napari_graydet.gui.panels.legend import Legend
 from napari_graydet.gui.panels.table import Cell, Column, Table
-from napari_graydet.gui.scored import LabelMap, Scored
 from napari_graydet.gui.theme import rgb
 
 COLUMNS = (

@@ -12,11 +12,11 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPalette, QPen, QPixmap
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from napari_graydet.errors import GraydetError
-from napari_graydet.gui.controller import Controller
+from napari_graydet.gui.control.controller import Controller
+from napari_graydet.gui.control.images import THUMBNAIL, Thumbnail, read_entry_image, thumbnail_of
 from napari_graydet.gui.defer import Deferred
-from napari_graydet.gui.images import THUMBNAIL, Thumbnail, read_entry_image, thumbnail_of
 from napari_graydet.gui.links import Links
-from napari_graydet.gui.names import ShortNames
+from napari_graydet.gui.panels.names import ShortNames
 from napari_graydet.project.schema import ImageEntry, State
 from napari_graydet.project.store import ProjectStore
 from napari_graydet.workflows.events import ShouldCancel

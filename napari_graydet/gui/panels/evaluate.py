@@ -8,12 +8,12 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
+from napari_graydet.gui.control.evaluation import ALL, VALIDATION
+from napari_graydet.gui.control.scored import Row, Scored, as_dice
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.evaluation import ALL, VALIDATION
 from napari_graydet.gui.panels.base import GAP, ErrorsPanel, button, dim, on_click
 from napari_graydet.gui.panels.legend import Legend
 from napari_graydet.gui.panels.table import Cell, Column, Table
-from napari_graydet.gui.scored import Row, Scored, as_dice
 
 COLUMNS = (
     Column("Image"),

@@ -14,9 +14,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_graydet.gui.control.work import Job
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim
-from napari_graydet.gui.work import Job
 from napari_graydet.workflows.events import Progress, one_line
 from napari_graydet.workflows.export import ExportReport, export_project
 

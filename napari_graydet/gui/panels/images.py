@@ -22,10 +22,10 @@ from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
 from napari_graydet.gui.keys import shown
 from napari_graydet.gui.leaving import would_end, would_lose
-from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM, GAP, Panel, button, on_click, set_value
 from napari_graydet.gui.panels.entries import ID_ROLE, STATES, TILE, EntriesModel, EntryDelegate
-from napari_graydet.gui.panels.question import agreed
+from napari_graydet.gui.panels.names import ShortNames
+from napari_graydet.gui.question import agreed
 from napari_graydet.project.schema import State
 
 UNSAVED = "color: #ff6b6b; font-weight: 600;"

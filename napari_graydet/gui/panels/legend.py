@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QWidget
 
-from napari_graydet.gui.errors_shown import ErrorsShown
-from napari_graydet.gui.overlay import COLORS
+from napari_graydet.gui.control.errors_shown import ErrorsShown
+from napari_graydet.gui.control.scored import EXTRA, HIT, MISSED
+from napari_graydet.gui.image.errors import COLORS
 from napari_graydet.gui.panels.base import GAP
-from napari_graydet.gui.scored import EXTRA, HIT, MISSED
 
 NAMES = {HIT: "right", MISSED: "missed (FN)", EXTRA: "extra (FP)"}
 NO_BREAK = "\u00a0"

@@ -15,11 +15,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_graydet.gui.control.models import Models, about, name_of
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.models import Models, about, name_of
 from napari_graydet.gui.panels.base import GAP, Panel, button, dim, on_click
-from napari_graydet.gui.panels.question import agreed
 from napari_graydet.gui.panels.table import HEADER
+from napari_graydet.gui.question import agreed
 from napari_graydet.io.weights import SHIPPED
 from napari_graydet.project.model_entry import ModelEntry
 

@@ -18,9 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_graydet.gui.control.patients import preview, suggestions
 from napari_graydet.gui.defer import Deferred
 from napari_graydet.gui.panels.base import GAP, PRIMARY, button, dim, on_click
-from napari_graydet.gui.patients import preview, suggestions
 from napari_graydet.project.schema import ImageEntry
 
 PAUSE = 150

@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
     QTableView,
 )
 
-from napari_graydet.gui.names import ShortNames
 from napari_graydet.gui.panels.base import DIM
+from napari_graydet.gui.panels.names import ShortNames
 
 Cell = str | float | None
 """A figure, a text, or nothing."""

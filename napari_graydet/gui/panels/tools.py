@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 
 from napari_graydet.gui import keys
 from napari_graydet.gui.desk import Desk
+from napari_graydet.gui.image.layers import Tool
 from napari_graydet.gui.keys import shown
-from napari_graydet.gui.layers import Tool
 from napari_graydet.gui.panels.base import (
     GAP,
     TOOL,

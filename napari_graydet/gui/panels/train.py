@@ -15,16 +15,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_graydet.gui.curve import CurveView
+from napari_graydet.gui.control.models import about, invitation
+from napari_graydet.gui.control.patients import owners, set_rule
+from napari_graydet.gui.control.training_run import Run, part_title
 from napari_graydet.gui.desk import Desk
-from napari_graydet.gui.models import about, invitation
 from napari_graydet.gui.panels.base import GAP, ErrorsPanel, button, dim, on_click
 from napari_graydet.gui.panels.compare import ComparePanel
+from napari_graydet.gui.panels.curve import CurveView
 from napari_graydet.gui.panels.message import COLOURS
 from napari_graydet.gui.panels.models import ModelsPanel
 from napari_graydet.gui.panels.patients import PatientsDialog
-from napari_graydet.gui.patients import owners, set_rule
-from napari_graydet.gui.training_run import Run, part_title
 from napari_graydet.project.kept_patients import KeptPatients
 from napari_graydet.workflows.training.parts import PARTS
 

@@ -1,0 +1,1 @@
+"""The cloud (x, y, gray) of an ROI with its 3D box, on a canvas of its own."""

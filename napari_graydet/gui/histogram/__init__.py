@@ -1,0 +1,1 @@
+"""The gray histogram of an ROI with the range of its box."""

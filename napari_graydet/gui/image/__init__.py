@@ -1,0 +1,1 @@
+"""The layers over the image in the main canvas."""
