@@ -227,7 +227,14 @@ def _replace_mask(window: Window) -> None:
 
 
 def _replace_image(window: Window) -> None:
-    window.desk.layers.image.data = np.zeros((7, 9), np.uint8)
+    layer = window.desk.layers.image
+    if layer in window.viewer.layers:
+        layer.data = np.zeros((7, 9), np.uint8)
+
+
+def _replace_image_and_delete_mask(window: Window) -> None:
+    _replace_image(window)
+    _delete("mask")(window)
 
 
 def _contours(window: Window) -> None:
@@ -243,7 +250,8 @@ def _lock(window: Window) -> None:
 
 ABUSE = [
     _delete("image"), _delete("mask"), _delete("rois"), _delete_all, _rename_and_reorder,
-    _add_others, _three_dimensions, _replace_mask, _replace_image, _contours, _lock,
+    _add_others, _three_dimensions, _replace_mask, _replace_image,
+    _replace_image_and_delete_mask, _contours, _lock,
 ]  # fmt: skip
 
 

@@ -225,6 +225,7 @@ class Layers:
             self._clear()
             return
         if not self.complete:
+            self._pictured = None  # whatever the image layer may hold by then
             self._restore()
             return
         appears = self._trio.hidden
