@@ -43,11 +43,20 @@ BUDGET, SIZE, N = 1850, 128, 25
 
 def main() -> None:
     options = _options()
-    rows = {OURS: _ours(options)}
-    print(f"{OURS}: {rows[OURS]}", flush=True)
-    for name in BASELINES:
-        rows[name] = _baseline(name, options)
+    rows: dict[str, dict[str, Any]] = {}
+    for name in (OURS, *BASELINES):
+        rows[name] = _ours(options) if name == OURS else _baseline(name, options)
         print(f"{name}: {rows[name]}", flush=True)
+        _write(options, rows)
+    ours = rows[OURS]["minutes"]
+    cells = [
+        [name, f"{row['minutes']:.1f}", f"{row['memory']:.0f}", f"{row['minutes'] / ours:.2f}"]
+        for name, row in rows.items()
+    ]
+    print(markdown_table(["training", "minutes", "peak MiB", "of ours"], cells))
+
+
+def _write(options: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> None:
     document = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "images": options.n,
@@ -59,12 +68,6 @@ def main() -> None:
         "trainings": rows,
     }
     atomic_write_text(options.out, json.dumps(document, indent=1) + "\n")
-    cells = [
-        [name, f"{row['minutes']:.1f}", f"{row['memory']:.0f}", f"{row['minutes'] / ours:.2f}"]
-        for ours in [rows[OURS]["minutes"]]
-        for name, row in rows.items()
-    ]
-    print(markdown_table(["training", "minutes", "peak MiB", "of ours"], cells))
 
 
 def _options() -> argparse.Namespace:

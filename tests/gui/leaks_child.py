@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -29,6 +30,12 @@ from tests.gui.fakes import predictor
 PATIENCE = 60.0
 FIRST = {"panels": 3, "images": 6}
 """Rounds before the first look: what is made once, and kept."""
+
+
+LOOKS = 50
+
+Held = tuple[Counter[str], Counter[str], float]
+"""Our objects, all widgets, memory in MiB."""
 
 
 class Window:
@@ -73,15 +80,21 @@ class Window:
         end = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < end, "waited in vain"
-            QApplication.processEvents()
+            QTest.qWait(5)  # unlike `processEvents` it deletes what is to be deleted later
 
     def rest(self, milliseconds: int) -> None:
-        """Let the window work; what is to be deleted later is, unlike with `processEvents`."""
         QTest.qWait(milliseconds)
 
-    def held(self) -> tuple[Counter[str], Counter[str], float]:
-        """Return our objects, all widgets, and memory in MiB."""
-        self.rest(500)  # what is deleted later
+    def held(self) -> Held:
+        """Return what is held once nothing changes any more."""
+        looks = [self._look()]
+        while len(looks) < 2 or looks[-1][:2] != looks[-2][:2]:
+            assert len(looks) < LOOKS, "the window does not come to rest"
+            self.rest(300)
+            looks.append(self._look())
+        return looks[-1]
+
+    def _look(self) -> Held:
         gc.unfreeze()
         gc.collect()
         kinds = (f"{kind.__module__}.{kind.__qualname__}" for kind in map(type, gc.get_objects()))
@@ -95,7 +108,7 @@ def memory() -> float:
     if not sys.platform.startswith("linux"):
         return 0.0
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main(what: str, times: str, folder: str, report: str) -> None:

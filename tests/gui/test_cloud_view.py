@@ -4,14 +4,13 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 from napari.layers import Points
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPalette, QWheelEvent
+from qtpy.QtGui import QColor, QImage, QKeyEvent, QOpenGLContext, QPalette, QWheelEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QWidget
 
@@ -612,12 +611,20 @@ def test_files_dropped_on_the_cloud_are_not_opened_in_it(view: CloudView) -> Non
         widget = widget.parentWidget()
 
 
-def in_graphics_memory(view: CloudView) -> dict[int, Any]:
-    """Return vispy's list of what the canvas holds there; it is kept up to date."""
-    objects: dict[int, Any] = (
-        view._canvas._viewer.canvas._scene_canvas.context.shared.parser._objects
-    )
-    return objects
+def deletions(view: CloudView) -> tuple[int, list[QOpenGLContext | None]]:
+    """Return how much a canvas holds in graphics memory, and in which context each is deleted."""
+    context = view._canvas._viewer.canvas._scene_canvas.context
+    made = list(context.shared.parser._objects.values())
+    contexts: list[QOpenGLContext | None] = []
+    for one in made:
+        one.delete = lambda: contexts.append(QOpenGLContext.currentContext())
+    return len(made), contexts
+
+
+def tones(view: CloudView) -> int:
+    """Return how many colours a screenshot shows: few without a cloud."""
+    shot = view.screenshot()
+    return len({shot.pixel(x, y) for x in range(0, shot.width(), 8) for y in range(40, 160, 8)})
 
 
 def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> None:
@@ -629,10 +636,9 @@ def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> Non
     view.set_box(flat())
     qtbot.wait(10)
     left = [weakref.ref(view.model), weakref.ref(points(view))]
-    drawn = in_graphics_memory(view)
-    assert drawn
+    (held, deleted), context = deletions(view), view.canvas.context()
     view.close()
-    assert not drawn
+    assert deleted == [context] * held and held
     view.set_cloud(hill(), RoiBox(0, 0, 9, 9))
     view.set_box(None)
     view.close()
@@ -657,20 +663,19 @@ def test_a_floated_dock_goes_on_drawing(qtbot: QtBot) -> None:
     view.set_cloud(hill(), ROI)
     view.set_box(flat())
     QTest.qWait(30)
-    first, drawn = view.canvas, in_graphics_memory(view)
-    for floating in (True, False):
-        assert drawn
-        dock.setFloating(floating)
+    first, (held, deleted) = view.canvas, deletions(view)
+    for floating in ([True], [False], [True, False]):  # the last comes back before it is drawn
+        for to in floating:
+            dock.setFloating(to)
         QTest.qWait(100)
-        assert view.canvas is not first and not drawn
+        assert view.canvas is not first
+        assert len(deleted) == held and None not in deleted and held
         view.set_box(flat(90, 150))
         heard = Listener(view)
         drag(view, pixel(view, handle(view, HIGH).at), raised(view, handle(view, HIGH), 15))
         assert heard.released[0].gray.high == pytest.approx(165, abs=1)
-        shot = view.screenshot()
-        tones = {shot.pixel(x, y) for x in range(0, shot.width(), 8) for y in range(40, 160, 8)}
-        assert len(tones) > 10  # there is a cloud
-        first, drawn = view.canvas, in_graphics_memory(view)
+        assert tones(view) > 10  # there is a cloud
+        first, (held, deleted) = view.canvas, deletions(view)
     view.close()
 
 
@@ -681,3 +686,24 @@ def test_leaving_the_canvas_ends_the_highlight(view: CloudView) -> None:
     QApplication.sendEvent(view.canvas, QEvent(QEvent.Type.Leave))
     QTest.qWait(20)
     assert view.screenshot() != lit
+
+
+def test_a_view_that_comes_back_to_its_window_goes_on_drawing(qtbot: QtBot) -> None:
+    """Its context is another one by then, although the window is the same."""
+    window, view = QMainWindow(), CloudView(max_points=500)
+    qtbot.addWidget(window)
+    window.setCentralWidget(view)
+    window.resize(500, 400)
+    window.show()
+    qtbot.waitExposed(window)
+    view.set_cloud(hill(), ROI)
+    view.set_box(flat())
+    QTest.qWait(30)
+    first = view.canvas
+    window.takeCentralWidget()
+    other = QWidget()
+    qtbot.addWidget(other)
+    view.setParent(other)
+    window.setCentralWidget(view)
+    view.show()
+    qtbot.waitUntil(lambda: view.canvas is not first and tones(view) > 10)

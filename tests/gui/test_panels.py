@@ -54,20 +54,21 @@ def test_the_cloud_keeps_its_size_whatever_is_said_of_the_box(
     box = window.workplace.box
     window.wait(lambda: box.isVisible() and box._facts.width() < 400)
     window.wait_idle()
-    settled = height_at_rest(window)
+    settled = heights_at_rest(window)
     for lines in range(1, 4):
         box._facts.setText("\n".join(["Proposed by fake-box."] * lines))
-        assert height_at_rest(window) == settled
+        assert heights_at_rest(window) == settled
 
 
-def height_at_rest(window: Window) -> int:
+def heights_at_rest(window: Window) -> tuple[int, int]:
     """Wait until the layout moves no more: a list of objects takes its height some rounds later."""
-    heights = [window.workplace.box.cloud.height()]
-    while len(heights) < REST or len(set(heights[-REST:])) > 1:
-        assert len(heights) < 100 * REST, heights
+    box = window.workplace.box
+    seen: list[tuple[int, int]] = []
+    while len(seen) < REST or len(set(seen[-REST:])) > 1:
+        assert len(seen) < 100 * REST, seen
         QTest.qWait(20)
-        heights.append(window.workplace.box.cloud.height())
-    return heights[-1]
+        seen.append((box.cloud.height(), box.histogram.height()))
+    return seen[-1]
 
 
 def test_both_scores_are_listed_and_a_wrong_object_goes_with_a_key(window: Window) -> None:

@@ -8,8 +8,6 @@ follow the mouse without anything being uploaded to the graphics card.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from napari.components.viewer_model import ViewerModel
 from napari.layers import Points, Surface
@@ -21,7 +19,7 @@ from qtpy.QtCore import (  # type: ignore[attr-defined, unused-ignore]
     Qt,
     Signal,
 )
-from qtpy.QtGui import QCloseEvent, QColor
+from qtpy.QtGui import QCloseEvent, QColor, QOpenGLContext
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_graydet.gui.cloud.camera import TurntableCamera
@@ -56,9 +54,9 @@ class CloudCanvas(QWidget):
     mouse_left()
         The mouse is elsewhere.
     stranded()
-        The canvas came to another window than the one it was drawn in, as when a dock is floated
-        or docked again. OpenGL loses all data on the way, and drawing on would end the program:
-        the canvas draws no more and must be replaced.
+        The canvas lost its context, mostly because it came to another window than the one it was
+        drawn in, as when a dock is floated or docked again. OpenGL loses all data on the way, and
+        drawing on would end the program: the canvas draws no more and must be replaced.
     """
 
     camera_changed = Signal()
@@ -71,7 +69,8 @@ class CloudCanvas(QWidget):
         self._capacity = capacity
         self._rows = np.zeros(capacity, dtype=np.intp)
         self._host: QWidget | None = None
-        self._context: Any = None
+        self._context: QOpenGLContext | None = None
+        self._lost = False
         # In a turn of its own: the canvas takes its new size only after the filter has seen it.
         self._tell_resized = Deferred(self.resized.emit)
         self.model = ViewerModel(title="cloud", ndisplay=3)
@@ -205,7 +204,7 @@ class CloudCanvas(QWidget):
         window = self.window()
         if self._host is None:
             self._host = window
-        if self._host is window:
+        if self._host is window and not self._lost:
             return False
         if not self._viewer.isHidden():
             self._viewer.hide()
@@ -228,8 +227,12 @@ class CloudCanvas(QWidget):
         """Hear of the end of the context that is drawn in; it is made with the first frame."""
         context = self.native.context()
         if self._context is None and context is not None:
-            context.aboutToBeDestroyed.connect(self._give_back)
+            context.aboutToBeDestroyed.connect(self._context_ends)
             self._context = context
+
+    def _context_ends(self) -> None:
+        self._lost = True
+        self._give_back()
 
     def _give_back(self) -> None:
         """Delete what lies in the memory of the graphics driver, some megabytes.
@@ -237,13 +240,12 @@ class CloudCanvas(QWidget):
         vispy would with the next frame, which never comes; and it would not go with the context,
         which shares its objects with all others of the window.
         """
-        if self._context is None:
+        context, self._context = self._context, None
+        if context is None:
             return
-        self._context.aboutToBeDestroyed.disconnect(self._give_back)
-        self._context = None
+        context.aboutToBeDestroyed.disconnect(self._context_ends)
         self.native.makeCurrent()
-        objects = self._viewer.canvas._scene_canvas.context.shared.parser._objects
-        for made in objects.values():
-            made.delete()
-        objects.clear()
-        self.native.doneCurrent()
+        if QOpenGLContext.currentContext() == context:  # in others the numbers mean other objects
+            parser = self._viewer.canvas._scene_canvas.context.shared.parser
+            parser.parse([("DELETE", number) for number in parser._objects])
+            self.native.doneCurrent()
