@@ -56,4 +56,4 @@ def test_panels_opened_and_closed_leave_nothing_but_what_napari_keeps_of_a_canva
 ) -> None:
     found = held_after("panels", times, tmp_path)
     assert not found["objects"] and not found["widgets"]
-    assert times < MANY or found["memory"] < 1.5 * times, "MiB; 6 for each without giving back"
+    assert times < MANY or found["memory"] < 4 * times, "MiB; see docs/benchmarks.md"

@@ -71,6 +71,7 @@ class CloudCanvas(QWidget):
         self._host: QWidget | None = None
         self._context: QOpenGLContext | None = None
         self._lost = False
+        self._watch_later = Deferred(self._watch_context)
         # In a turn of its own: the canvas takes its new size only after the filter has seen it.
         self._tell_resized = Deferred(self.resized.emit)
         self.model = ViewerModel(title="cloud", ndisplay=3)
@@ -191,8 +192,8 @@ class CloudCanvas(QWidget):
             return False
         if kind in (QEvent.Type.Paint, QEvent.Type.Resize) and self._is_stranded():
             return True
-        if kind == QEvent.Type.Paint:
-            self._watch_context()
+        if kind == QEvent.Type.Paint and self._context is None:
+            self._watch_later()  # the first frame makes it
         if kind == QEvent.Type.Leave:
             self.mouse_left.emit()
         elif kind == QEvent.Type.Resize:
@@ -214,6 +215,7 @@ class CloudCanvas(QWidget):
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
         """Give the canvas and its layers back."""
         self._tell_resized.drop()
+        self._watch_later.drop()
         for widget in (self.native, self._viewer):
             widget.removeEventFilter(self)
         for callbacks in self._callbacks():
@@ -224,9 +226,9 @@ class CloudCanvas(QWidget):
         super().closeEvent(event)
 
     def _watch_context(self) -> None:
-        """Hear of the end of the context that is drawn in; it is made with the first frame."""
+        """Hear of the end of the context that is drawn in."""
         context = self.native.context()
-        if self._context is None and context is not None:
+        if self._context is None and context is not None and self._host is self.window():
             context.aboutToBeDestroyed.connect(self._context_ends)
             self._context = context
 
