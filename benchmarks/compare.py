@@ -129,13 +129,13 @@ def _train(options: argparse.Namespace) -> None:
     }
     for place, job in enumerate(jobs.values(), start=1):
         print(f"{place}/{len(jobs)} {job.key}", file=sys.stderr, flush=True)
-        alone(run_jobs, replace(series, starts=_starts(options, job.method)), [job])
+        alone(run_jobs, replace(series, starts=starts_of(options, job.method)), [job])
     if options.picture is not None:
         name, data = next(iter(tests.items()))
         write_picture(options.picture, name, data, series.kept_masks())
 
 
-def _starts(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
+def starts_of(options: argparse.Namespace, method: str) -> dict[str, Path | None]:
     """Return what a method starts from: COCO weights for the paper's, phantoms alone for ours."""
     if METHODS[method].whole_image:  # as in the paper, from random weights
         return {}

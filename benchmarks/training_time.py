@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks.alone import alone
-from benchmarks.compare import SHARED, first, montgomery_set
-from benchmarks.compare_starts import FOLDER, start
+from benchmarks.compare import SHARED, first, montgomery_set, starts_of
+from benchmarks.compare_starts import FOLDER
 from napari_graydet.io.files import atomic_write_text
 from napari_graydet.models.baselines.networks import BASELINES
 from napari_graydet.workflows.compare.compare import Series, jobs_of, run_jobs
@@ -105,11 +105,6 @@ def _trained(method: str, options: argparse.Namespace, steps: int | None = None)
     One image is tested, because a job ends with a test.
     """
     pool, tests = montgomery_set(options.data)
-    starts = (
-        {name: start(name, options.starts) for name in ("roi", "boxes", "refiner")}
-        if method == OURS
-        else {}
-    )
     (job,) = jobs_of(
         [method],
         train="montgomery",
@@ -126,7 +121,7 @@ def _trained(method: str, options: argparse.Namespace, steps: int | None = None)
             Path(folder) / "results",
             Path(folder) / "work",
             "cpu",
-            starts,
+            starts_of(options, method),
         )
         alone(run_jobs, series, [job])
         return series.finished()[0]

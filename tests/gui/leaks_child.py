@@ -31,8 +31,8 @@ PATIENCE = 60.0
 FIRST = {"panels": 3, "images": 6}
 """Rounds before the first look: what is made once, and kept."""
 
-
 LOOKS = 50
+"""Looks at what is held until two must have been the same."""
 
 Held = tuple[Counter[str], Counter[str], float]
 """Our objects, all widgets, memory in MiB."""
@@ -63,7 +63,7 @@ class Window:
         open_workplace(self.viewer)
         self.wait(lambda: self.workplace.box.cloud.isVisible())
         self.wait(lambda: self.workplace.box.cloud.handles())
-        self.rest(50)
+        QTest.qWait(50)
 
     def images(self) -> None:
         """Show every image, and the first again."""
@@ -71,7 +71,7 @@ class Window:
         for entry in (*entries[1:], entries[0]):
             self.desk.controller.go_to(entry.id)
             self.wait(partial(self.shows, entry.id))
-            self.rest(10)
+            QTest.qWait(10)
 
     def shows(self, image_id: int) -> bool:
         return self.session.image_id == image_id and self.session.job is None
@@ -82,15 +82,12 @@ class Window:
             assert time.monotonic() < end, "waited in vain"
             QTest.qWait(5)  # unlike `processEvents` it deletes what is to be deleted later
 
-    def rest(self, milliseconds: int) -> None:
-        QTest.qWait(milliseconds)
-
     def held(self) -> Held:
         """Return what is held once nothing changes any more."""
         looks = [self._look()]
         while len(looks) < 2 or looks[-1][:2] != looks[-2][:2]:
             assert len(looks) < LOOKS, "the window does not come to rest"
-            self.rest(300)
+            QTest.qWait(300)
             looks.append(self._look())
         return looks[-1]
 

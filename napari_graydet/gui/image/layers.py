@@ -215,6 +215,7 @@ class Layers:
 
     def _on_image_data(self, _event: object) -> None:
         if not self._updating:
+            self._pictured = None
             self._show_later()
 
     # Session -> layers --------------------------------------------------------------------------
@@ -225,7 +226,6 @@ class Layers:
             self._clear()
             return
         if not self.complete:
-            self._pictured = None  # whatever the image layer may hold by then
             self._restore()
             return
         appears = self._trio.hidden
