@@ -87,6 +87,21 @@ def test_too_few_images_are_counted(window: Window) -> None:
     assert not panel.start.isEnabled() and "Choose what to train" in panel.hint.text()
 
 
+def test_what_is_ticked_stays_under_the_mouse(window: Window) -> None:
+    panel = open_study(window).train
+
+    def places() -> list[int]:
+        QTest.qWait(50)  # the layout comes to rest
+        return [w.mapTo(panel, w.rect().topLeft()).y() for w in (*panel.parts.values(), panel.start)]
+
+    before, lines = places(), {panel.hint.height()}
+    for box in panel.parts.values():
+        click(box)
+        assert places() == before
+        lines.add(panel.hint.height())
+    assert len(lines) > 1, "the line below has had more and less to say"
+
+
 def in_dialog(panel: TrainPanel, act: Callable[[PatientsDialog], None]) -> None:
     """Click *Patients …*, do something in the dialog, and leave it with Escape if it is open then.
 

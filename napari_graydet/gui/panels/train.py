@@ -56,7 +56,7 @@ class TrainPanel(ErrorsPanel):
         column = QVBoxLayout(page)
         column.setContentsMargins(0, 0, GAP, 0)
         column.setSpacing(2 * GAP)
-        for widget in (self.note, self.news, self.hint, self.owners, self.settings, self.progress):
+        for widget in (self.note, self.news, self.owners, self.settings, self.hint, self.progress):
             column.addWidget(widget)
         column.addWidget(self.compare)
         column.addWidget(self.models)
