@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import threading
 import time
@@ -22,6 +23,9 @@ T = TypeVar("T")
 CLOSE_SECONDS = 5.0
 """How long a closing window waits for work that has been asked to stop."""
 
+WAIT = 200
+"""Milliseconds between two looks for Ctrl+C while the program waits for its last work."""
+
 
 @functools.cache
 def _pool() -> QThreadPool:
@@ -30,7 +34,17 @@ def _pool() -> QThreadPool:
     Never Qt's global one: Qt 5 converts pictures there while the main thread waits with Python's
     lock in its hands. Workers that wait for the lock and hold all places would stop both for ever.
     """
-    return QThreadPool()
+    pool = QThreadPool()
+    atexit.register(_end_all, pool)  # after PyQt's own, and therefore called before it
+    return pool
+
+
+def _end_all(pool: QThreadPool) -> None:
+    """Let all work end before the interpreter does: whoever came back to it would crash."""
+    for worker in tuple(_alive):
+        worker.cancel()
+    while not pool.waitForDone(WAIT):  # in pieces, so that Ctrl+C is heard
+        pass
 
 
 class _Signals(WorkerBaseSignals):  # type: ignore[misc]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from functools import partial
 
@@ -14,6 +16,30 @@ from napari_graydet.gui import defer
 from napari_graydet.gui.jobs import QtJobs
 
 pytestmark = pytest.mark.gui
+
+WORKS = 100
+
+OUTLIVES = f"""
+import time
+from qtpy.QtCore import QCoreApplication
+from napari_graydet.gui import jobs
+
+def work(progress, cancelled):
+    begun.append(True)
+    time.sleep(1.5)
+    print("cancelled:", cancelled(), flush=True)
+
+application, begun = QCoreApplication([]), []
+jobs.CLOSE_SECONDS = 0.1
+made = jobs.QtJobs()
+for _ in range({WORKS}):
+    made.run(work, done=print, failed=print)
+while not begun:
+    time.sleep(0.01)
+made.close()
+print("closed", flush=True)
+"""
+"""A program whose work is not done when it ends, and hears of its end too late."""
 
 
 def test_qt_keeps_its_own_threads(qtbot: QtBot) -> None:
@@ -32,6 +58,17 @@ def test_qt_keeps_its_own_threads(qtbot: QtBot) -> None:
     finally:
         go.set()
         jobs.close()
+
+
+def test_a_program_ends_after_its_work() -> None:
+    """A thread that comes back to an interpreter which is no more ends the process with a crash."""
+    ended = subprocess.run(
+        [sys.executable, "-c", OUTLIVES], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, *rest = ended.stdout.splitlines()
+    assert first == "closed" and set(rest) == {"cancelled: True"}
+    assert len(rest) < WORKS, "what had not begun did not begin any more"
 
 
 def test_each_call_has_a_turn_of_its_own(qtbot: QtBot) -> None:
