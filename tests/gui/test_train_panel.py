@@ -92,7 +92,8 @@ def test_what_is_ticked_stays_under_the_mouse(window: Window) -> None:
 
     def places() -> list[int]:
         QTest.qWait(50)  # the layout comes to rest
-        return [w.mapTo(panel, w.rect().topLeft()).y() for w in (*panel.parts.values(), panel.start)]
+        shown = (*panel.parts.values(), panel.start)
+        return [widget.mapTo(panel, widget.rect().topLeft()).y() for widget in shown]
 
     before, lines = places(), {panel.hint.height()}
     for box in panel.parts.values():
