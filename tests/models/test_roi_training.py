@@ -102,8 +102,9 @@ def test_steps_on_one_batch_lower_its_loss(monkeypatch: pytest.MonkeyPatch) -> N
     batch = run._draw(64, 8, run.rng)
     monkeypatch.setattr(run, "_draw", lambda *_: batch)
     losses: list[float] = []
-    fit(run, Budget(40), Watch(step=lambda at: losses.append(at.loss)))
-    # the first steps match no prediction to any object, so their loss says nothing
+    # The first steps match no prediction to any object, so their loss says nothing; from when on it
+    # falls depends on the last digits, and so on the number of threads.
+    fit(run, Budget(80), Watch(step=lambda at: losses.append(at.loss)))
     assert np.mean(losses[-10:]) < 0.6 * max(losses[:10])
 
 
