@@ -627,14 +627,19 @@ def tones(view: CloudView) -> int:
     return len({shot.pixel(x, y) for x in range(0, shot.width(), 8) for y in range(40, 160, 8)})
 
 
+def draw(qtbot: QtBot, view: CloudView) -> None:
+    """Show a view's window, and a cloud with a box in it."""
+    with qtbot.waitExposed(view.window()):
+        view.window().show()
+    view.set_cloud(hill(), ROI)
+    view.set_box(flat())
+    QTest.qWait(30)
+
+
 def test_a_closed_view_leaks_nothing_and_ignores_late_calls(qtbot: QtBot) -> None:
     view = CloudView()
     view.resize(380, 330)
-    view.show()
-    qtbot.waitExposed(view)
-    view.set_cloud(hill(), ROI)
-    view.set_box(flat())
-    qtbot.wait(10)
+    draw(qtbot, view)
     left = [weakref.ref(view.model), weakref.ref(points(view))]
     (held, deleted), context = deletions(view), view.canvas.context()
     view.close()
@@ -658,11 +663,7 @@ def test_a_floated_dock_goes_on_drawing(qtbot: QtBot) -> None:
     dock.setWidget(view)
     window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
     window.resize(700, 400)
-    window.show()
-    qtbot.waitExposed(window)
-    view.set_cloud(hill(), ROI)
-    view.set_box(flat())
-    QTest.qWait(30)
+    draw(qtbot, view)
     first, (held, deleted) = view.canvas, deletions(view)
     for floating in ([True], [False], [True, False]):  # the last comes back before it is drawn
         for to in floating:
@@ -694,11 +695,7 @@ def test_a_view_that_comes_back_to_its_window_goes_on_drawing(qtbot: QtBot) -> N
     qtbot.addWidget(window)
     window.setCentralWidget(view)
     window.resize(500, 400)
-    window.show()
-    qtbot.waitExposed(window)
-    view.set_cloud(hill(), ROI)
-    view.set_box(flat())
-    QTest.qWait(30)
+    draw(qtbot, view)
     first = view.canvas
     window.takeCentralWidget()
     other = QWidget()

@@ -40,8 +40,8 @@ def view(qtbot: QtBot) -> Iterator[HistogramView]:
     view = HistogramView()
     qtbot.addWidget(view)
     view.resize(380, 150)
-    view.show()
-    qtbot.waitExposed(view)
+    with qtbot.waitExposed(view):
+        view.show()
     rng = np.random.default_rng(0)
     view.set_values(rng.integers(0, 256, (80, 90)).astype(np.uint8), GrayScale.of_bits(8))
     view.set_range(96, 214)
